@@ -1,0 +1,213 @@
+"""Frozen records that travel between the rooms: Scene, Labels, Split, RunRecord."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hyperpeft.errors import BundleError, LabelsError, SceneError
+
+UNLABELLED = 0  # the id of pixels without a label, and of nodata in a class map
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Class ids on the scene's grid.
+
+    Attributes
+    ----------
+    ids : ndarray of int32, shape (H, W)
+        0 is unlabelled; any other ids, not necessarily contiguous, are classes.
+    classes : dict of int to str
+        Names of the ids that occur (and of known ids that do not), in ascending order of id.
+    colours : dict of int to (int, int, int)
+        RGB of each class, 0 to 255.
+    source : str
+        Where the labels came from, for the record.
+    """
+
+    ids: np.ndarray
+    classes: Mapping[int, str]
+    colours: Mapping[int, tuple[int, int, int]]
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.ids.ndim != 2:
+            raise LabelsError(f"labels {self.source}", expected="2 dimensions", got=self.ids.shape)
+        unnamed = sorted(set(np.unique(self.ids).tolist()) - set(self.classes) - {UNLABELLED})
+        if unnamed:
+            raise LabelsError(f"labels {self.source}", expected="a name per id", got=unnamed)
+
+    def counts(self, where: np.ndarray | None = None) -> dict[int, int]:
+        """Pixels per class id, in ascending order; `where` (H, W) bool restricts the count."""
+        ids = self.ids if where is None else self.ids[where]
+        found, counts = np.unique(ids[ids != UNLABELLED], return_counts=True)
+        return dict(zip(found.tolist(), counts.tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A hyperspectral cube with everything needed to map it.
+
+    Attributes
+    ----------
+    name : str
+        Card name or file stem.
+    cube : xarray.DataArray, dims ("band", "y", "x")
+        Good bands only, possibly not loaded yet: read it by `rows`.
+    valid : ndarray of bool, shape (H, W)
+        False where any band is NaN, infinite or nodata.
+    wavelengths : ndarray of float64, shape (B,), or None
+        Band centres in nm.
+    crs : str or None
+        Coordinate reference system as WKT.
+    transform : tuple of 6 floats or None
+        Affine coefficients (a, b, c, d, e, f): x = a col + b row + c, y = d col + e row + f.
+    labels : Labels or None
+    rgb : tuple of 3 ints
+        Indices (from 0) of the bands of the false-colour image: red, green, blue.
+    sha256 : str
+        Hash of the cube's file; of the values, for a generated scene.
+    notes : tuple of str
+        What was masked, dropped or assumed while reading, for the user and the record.
+    masks : tuple of two Labels, or None
+        Official train and test labels, where the benchmark has them.
+    """
+
+    name: str
+    cube: xr.DataArray
+    valid: np.ndarray
+    wavelengths: np.ndarray | None = None
+    crs: str | None = None
+    transform: tuple[float, float, float, float, float, float] | None = None
+    labels: Labels | None = None
+    rgb: tuple[int, int, int] = (0, 0, 0)
+    sha256: str = ""
+    notes: tuple[str, ...] = ()
+    masks: tuple[Labels, Labels] | None = None
+
+    def __post_init__(self) -> None:
+        if self.cube.dims != ("band", "y", "x"):
+            raise SceneError(f"{self.name}", expected="dims (band, y, x)", got=self.cube.dims)
+        if self.valid.shape != self.cube.shape[1:]:
+            raise SceneError(
+                f"{self.name}: validity mask", expected=self.cube.shape[1:], got=self.valid.shape
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, B)."""
+        bands, height, width = self.cube.shape
+        return height, width, bands
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """Rows start..stop as float32 (B, stop - start, W); invalid values are as in the file."""
+        return self.cube.isel(y=slice(start, stop)).values.astype(np.float32, copy=False)
+
+    def blocks(self, max_values: int = 2**24) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield (start, stop, rows) down the scene, each block of at most `max_values` values."""
+        height, width, bands = self.shape
+        step = max(1, max_values // (width * bands))
+        for start in range(0, height, step):
+            stop = min(start + step, height)
+            yield start, stop, self.rows(start, stop)
+
+    def with_labels(self, labels: Labels) -> Scene:
+        """The same scene with these labels, whose grid must be the scene's."""
+        if labels.ids.shape != self.valid.shape:
+            raise LabelsError(
+                f"labels {labels.source} do not fit scene {self.name}",
+                expected=f"{self.valid.shape} pixels (rows, columns)",
+                got=labels.ids.shape,
+                do="give labels on the same grid as the cube",
+            )
+        return replace(self, labels=labels)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which pixels train, validate and test.
+
+    Attributes
+    ----------
+    kind : str
+        How it was drawn, such as "per-class 10" or "official".
+    train, validation, test : ndarray of int64, shape (n, 2)
+        Row and column of each pixel.
+    train_ids, validation_ids, test_ids : ndarray of int32, shape (n,)
+        Class id of each pixel. They travel with the pixels because official rasters may disagree
+        with the ground truth.
+    notes : tuple of str
+        Classes that were too small, pixels that were left out.
+    """
+
+    kind: str
+    train: np.ndarray
+    train_ids: np.ndarray
+    validation: np.ndarray
+    validation_ids: np.ndarray
+    test: np.ndarray
+    test_ids: np.ndarray
+    notes: tuple[str, ...] = ()
+
+    def per_class(self) -> dict[int, dict[str, int]]:
+        """Pixels per class id and part."""
+        parts = {
+            "train": self.train_ids,
+            "validation": self.validation_ids,
+            "test": self.test_ids,
+        }
+        ids = np.unique(np.concatenate(list(parts.values()))).tolist()
+        return {
+            i: {part: int(np.count_nonzero(values == i)) for part, values in parts.items()}
+            for i in ids
+        }
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What `run.json` holds: the whole run but the weights. Missing stays missing (None).
+
+    The sections are plain dictionaries whose keys `docs/run-folder.md` lists.
+    """
+
+    hyperpeft: str
+    created: str
+    config: dict[str, Any]
+    scene: dict[str, Any]
+    reducer: dict[str, Any]
+    split: dict[str, Any]
+    backbone: dict[str, Any]
+    adapter: dict[str, Any]
+    metrics: dict[str, Any]
+    timing: dict[str, Any]
+    environment: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        """Indented JSON; NaN is refused, because missing is null."""
+        return json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_file(cls, path: Path) -> RunRecord:
+        """Read `run.json`; a file that is not one is refused by name."""
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise BundleError(
+                f"{path.parent} is not a run folder: it has no run.json",
+                do="give the folder that `hyperpeft train --out` wrote",
+            ) from None
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{path} cannot be read ({error})") from None
+        names = set(cls.__dataclass_fields__)
+        if not isinstance(values, dict) or set(values) != names:
+            got = sorted(values) if isinstance(values, dict) else type(values).__name__
+            raise BundleError(f"{path} is not a run record", expected=sorted(names), got=got)
+        return cls(**values)

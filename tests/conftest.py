@@ -1,0 +1,32 @@
+"""Fixtures shared by all tests: real data where present, one small generated scene."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def _folder(variable: str, beside: str) -> Path | None:
+    named = os.environ.get(variable)
+    folder = Path(named) if named else Path(__file__).parents[2] / "shared" / beside
+    return folder if folder.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Folder of real scenes; the test is skipped where it is absent."""
+    folder = _folder("HYPERPEFT_DATA", "data")
+    if folder is None:
+        pytest.skip("real scenes not present: set HYPERPEFT_DATA to a folder that holds them")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """Folder of reference numbers of the public SpectralGPT; skipped where it is absent."""
+    folder = _folder("HYPERPEFT_REFERENCE", "reference")
+    if folder is None:
+        pytest.skip("reference numbers not present: set HYPERPEFT_REFERENCE to their folder")
+    return folder
