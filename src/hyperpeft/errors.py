@@ -68,6 +68,10 @@ class AdapterError(InputError):
     """An adapter cannot be attached, merged, saved or loaded."""
 
 
+class TrainingError(InputError):
+    """Training cannot go on with this configuration and these data."""
+
+
 class BundleError(InputError):
     """A run folder is incomplete or belongs to another base model."""
 

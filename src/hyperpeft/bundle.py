@@ -1,0 +1,231 @@
+"""A run folder: all that is needed to use a trained adapter again, but the base weights.
+
+run.json              the record, with classes and the hash of the base weights
+adapter/              adapter_config.json + adapter_model.safetensors, in PEFT's layout
+head.safetensors      LayerNorm and linear head
+backbone.safetensors  in the place of adapter/ after full fine-tuning
+reducer.safetensors   PCA and normaliser
+split.npz             training, validation and test pixels
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from hyperpeft import adapters
+from hyperpeft.classifier import Classifier, choose_precision
+from hyperpeft.errors import BundleError
+from hyperpeft.files import replacing
+from hyperpeft.geotiff import write_bands, write_class_map
+from hyperpeft.mapping import ClassMap, classify
+from hyperpeft.patches import Windows
+from hyperpeft.records import RunRecord, Scene
+from hyperpeft.spectral import Reducer, check_bands
+from hyperpeft.weights import load_backbone, weights_sha256
+
+RUN, HEAD, REDUCER, SPLIT = "run.json", "head.safetensors", "reducer.safetensors", "split.npz"
+ADAPTER, BACKBONE = "adapter", "backbone.safetensors"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model ready to predict.
+
+    Attributes
+    ----------
+    record : RunRecord
+    model : Classifier
+        With the adapters merged.
+    reducer : Reducer
+    class_ids : ndarray of int32, shape (K,)
+        The id of each of the model's outputs.
+    """
+
+    record: RunRecord
+    model: Classifier
+    reducer: Reducer
+    class_ids: np.ndarray
+
+    @property
+    def classes(self) -> dict[int, str]:
+        """Names of the scene's classes by id."""
+        scene = self.record.scene
+        return dict(zip(scene["class_ids"], scene["classes"], strict=True))
+
+    @property
+    def colours(self) -> dict[int, tuple[int, int, int]]:
+        """RGB of the scene's classes by id."""
+        scene = self.record.scene
+        colours = [(int(r), int(g), int(b)) for r, g, b in scene["colours"]]
+        return dict(zip(scene["class_ids"], colours, strict=True))
+
+    def classify(
+        self,
+        scene: Scene,
+        *,
+        probabilities: bool = False,
+        watch: Callable[[int, int], None] | None = None,
+    ) -> ClassMap:
+        """Classify every valid pixel of a scene with the bands of the training scene.
+
+        Raises
+        ------
+        SceneError
+            When the scene has other bands.
+        """
+        check_bands(self.reducer, scene)
+        device = next(self.model.parameters()).device
+        windows = Windows(self.reducer.reduce(scene), self.record.config["patch_size"], device)
+        return classify(
+            self.model,
+            windows,
+            scene.valid,
+            self.class_ids,
+            precision=choose_precision(self.record.config["precision"], device),
+            probabilities=probabilities,
+            watch=watch,
+        )
+
+    def predict(self, scene: Scene) -> np.ndarray:
+        """Class ids (H, W) int32 of a scene, 0 where it is not valid."""
+        return self.classify(scene).ids
+
+    def map(
+        self,
+        scene: Scene,
+        path: str | Path,
+        *,
+        probabilities: str | Path | None = None,
+        watch: Callable[[int, int], None] | None = None,
+    ) -> ClassMap:
+        """Write the class map of a scene as Cloud-Optimized GeoTIFF.
+
+        Parameters
+        ----------
+        scene : Scene
+        path : str or Path
+            Of the class map.
+        probabilities : str or Path, optional
+            Of a second file, with the probability of each class as a band.
+        """
+        result = self.classify(scene, probabilities=probabilities is not None, watch=watch)
+        write_class_map(
+            Path(path),
+            result.ids,
+            self.classes,
+            self.colours,
+            crs=scene.crs,
+            transform=scene.transform,
+        )
+        if probabilities is not None and result.probabilities is not None:
+            names = [self.classes[i] for i in self.class_ids.tolist()]
+            write_bands(
+                Path(probabilities),
+                result.probabilities,
+                names,
+                crs=scene.crs,
+                transform=scene.transform,
+            )
+        return result
+
+
+def save_weights(folder: Path, model: Classifier, method: str, base: str) -> int:
+    """Write adapter (or encoder) and head; the bytes they take together.
+
+    Parameters
+    ----------
+    folder : Path
+    model : Classifier
+        Not merged.
+    method, base : str
+        Names of the method and of the base model.
+    """
+    written = [folder / HEAD]
+    _write_tensors(model.head_state(), folder / HEAD)
+    chosen = adapters.get_method(method)
+    if chosen.trains_encoder:
+        _write_tensors(model.encoder.state_dict(), folder / BACKBONE)
+        written.append(folder / BACKBONE)
+    elif chosen.adapter is not None:
+        adapters.save(model.encoder, folder / ADAPTER, base)
+        written += sorted((folder / ADAPTER).iterdir())
+    return sum(path.stat().st_size for path in written)
+
+
+def _write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    with replacing(path) as temporary:
+        plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        save_file(plain, temporary, {"format": "pt"})
+
+
+def load_run(folder: str | Path, *, backbone: str | Path | None = None) -> Bundle:
+    """Load a run folder for prediction.
+
+    Parameters
+    ----------
+    folder : str or Path
+        What `hyperpeft train --out` wrote.
+    backbone : str or Path, optional
+        Where the base model is now, if it was a file that has moved.
+
+    Returns
+    -------
+    Bundle
+
+    Raises
+    ------
+    BundleError
+        When the folder is incomplete or the base model is another than the run was trained on.
+    """
+    folder = Path(folder)
+    record = RunRecord.from_file(folder / RUN)
+    config = record.config
+    encoder = load_backbone(
+        backbone or record.backbone["name"],
+        config["image_size"],
+        config["num_heads"],
+        stride=config["stride"],
+    )
+    expected, got = record.backbone["weights_sha256"], weights_sha256(encoder.state_dict())
+    if expected != got:
+        raise BundleError(
+            f"{folder} was trained on another base model than {backbone or 'the one it names'}",
+            expected=f"weights of sha256 {expected}",
+            got=got,
+            do="give the checkpoint it was trained on with --backbone",
+        )
+    method = adapters.get_method(record.adapter["method"])
+    if method.adapter is not None:
+        adapters.merge(adapters.load(encoder, folder / ADAPTER))
+    elif method.trains_encoder:
+        _load_tensors(encoder, folder / BACKBONE)
+    class_ids = np.array(record.adapter["class_ids"], np.int32)
+    model = Classifier(encoder, len(class_ids))
+    model.requires_grad_(False)
+    _load_tensors(model, folder / HEAD, expected=set(model.head_state()))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    reducer = Reducer.from_file(folder / REDUCER)
+    return Bundle(record, model.eval().to(device), reducer, class_ids)
+
+
+def _load_tensors(module: nn.Module, path: Path, expected: set[str] | None = None) -> None:
+    """Copy the tensors of a file into a module; every one must be there and fit."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"{path} cannot be read ({error})") from None
+    own = module.state_dict()
+    names = expected if expected is not None else set(own)
+    wrong = sorted(names ^ set(tensors))
+    wrong += sorted(n for n in names & set(tensors) if own[n].shape != tensors[n].shape)
+    if wrong:
+        raise BundleError(f"{path} does not fit this model", expected=sorted(names), got=wrong)
+    module.load_state_dict(tensors, strict=expected is None)

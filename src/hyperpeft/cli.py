@@ -1,0 +1,401 @@
+"""The command line: thin commands over the other rooms, and the only one that prints.
+
+torch and the readers are imported inside the commands that need them, so that `--help` answers
+at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from hyperpeft import __version__
+from hyperpeft.errors import ConfigError, HyperpeftError, InputError, Interrupted
+
+if TYPE_CHECKING:
+    from hyperpeft.records import RunRecord
+
+app = typer.Typer(
+    name="hyperpeft",
+    help="Class maps of hyperspectral scenes from a few labelled pixels.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+scenes_app = typer.Typer(no_args_is_help=True, help="Benchmark scenes: list, look at, download.")
+backbones_app = typer.Typer(no_args_is_help=True, help="Backbones: list, convert checkpoints.")
+adapters_app = typer.Typer(no_args_is_help=True, help="Trained adapters: list, export, merge.")
+app.add_typer(scenes_app, name="scenes")
+app.add_typer(backbones_app, name="backbones")
+app.add_typer(adapters_app, name="adapters")
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def main() -> None:
+    """Entry point: turns exceptions into messages and exit statuses."""
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (Interrupted, typer.Abort, KeyboardInterrupt) as stop:
+        _fail(str(stop) or "interrupted", 130)
+    except InputError as error:
+        _fail(str(error), 2)
+    except HyperpeftError as error:
+        _fail(str(error), 1)
+    except Exception as error:
+        usage = getattr(error, "format_message", None)  # click's, for wrong usage
+        if usage is None:
+            raise
+        _fail(usage(), 2)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _version(show: bool) -> None:
+    if show:
+        print(f"hyperpeft {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/demo"),
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole pipeline on a generated scene, offline.
+
+    Example: `hyperpeft demo`
+    """
+    from hyperpeft.config import make_config
+
+    config = make_config({"scene": "demo", "per_class": 10, "out": out})
+    record = _train(config, quiet=quiet or as_json, overwrite=True)
+    _show_record(record, out, quiet=quiet, as_json=as_json)
+    if not (quiet or as_json):
+        print(
+            "\nThe scene was generated. On your own file:\n"
+            "  hyperpeft train SCENE.tif --labels LABELS.tif --per-class 20 --out runs/mine\n"
+            "  hyperpeft map runs/mine --out map.tif"
+        )
+
+
+@app.command()
+def train(
+    scene: Annotated[
+        str, typer.Argument(help="A card's name (see `hyperpeft scenes`) or FILE[:KEY].")
+    ],
+    labels: Annotated[
+        str | None,
+        typer.Option(help="FILE[:KEY] of class ids on the scene's grid; 0 is unlabelled."),
+    ] = None,
+    layout: Annotated[
+        str | None, typer.Option(help='Axes of an array file, such as "h w b" or "b (w h)".')
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="RUN.yaml with any of the options below; the command line wins."),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="full, probe, lora, lora+, krona, krona+ or lokr.")
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="tiny, small, base, large, huge, spectralgpt, spectralgpt+ or a checkpoint."
+        ),
+    ] = None,
+    per_class: Annotated[
+        int | None, typer.Option(help="Training pixels per class [default: 10].")
+    ] = None,
+    fraction: Annotated[float | None, typer.Option(help="Share of each class that trains.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="A split.npz, TRAIN,TEST label files, official or disjoint.")
+    ] = None,
+    validation: Annotated[
+        float | None, typer.Option(help="Share of the training pixels kept for validation.")
+    ] = None,
+    patch_size: Annotated[
+        int | None, typer.Option(help="Window in pixels, odd, 1 to 63 [default: 9].")
+    ] = None,
+    normalise: Annotated[
+        str | None, typer.Option(help="zscore, minmax, sqrt or bigearthnet.")
+    ] = None,
+    fit_on: Annotated[
+        str | None, typer.Option(help="Pixels that PCA is fitted on: scene or train.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="[default: 50]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="[default: 16]")] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(help="Peak rate of the adapters' A, or of the encoder under full."),
+    ] = None,
+    lam: Annotated[
+        float | None, typer.Option("--lambda", help='Rate of B over A under "+" [default: 16].')
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Epochs without better validation before stopping.")
+    ] = None,
+    augment: Annotated[bool | None, typer.Option(help="Flips and quarter turns.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
+    map_scene: Annotated[
+        bool | None,
+        typer.Option("--map/--no-map", help="Map the whole scene, or test pixels only."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="[default: 0]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder to write [default: run].")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace another run in --out.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Adapt a backbone to a scene, test it, map the scene.
+
+    Example: `hyperpeft train salinas-a --method krona+ --per-class 10 --out runs/sa`
+    """
+    from hyperpeft.config import make_config, read_config
+
+    given: dict[str, Any] = {
+        "scene": scene, "labels": labels, "layout": layout, "method": method,
+        "backbone": backbone, "per_class": per_class, "fraction": fraction, "split": split,
+        "validation": validation, "patch_size": patch_size, "normalise": normalise,
+        "fit_on": fit_on, "epochs": epochs, "batch_size": batch_size, "lr": lr, "lam": lam,
+        "patience": patience, "augment": augment, "precision": precision, "map": map_scene,
+        "seed": seed, "out": out,
+    }  # fmt: skip
+    values = read_config(config) if config is not None else {}
+    given = {name: value for name, value in given.items() if value is not None}
+    if {"per_class", "fraction", "split"} & given.keys():
+        values = {k: v for k, v in values.items() if k not in ("per_class", "fraction", "split")}
+    record = _train(
+        make_config({**values, **given}),
+        quiet=quiet or as_json,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    _show_record(record, Path(record.config["out"]), quiet=quiet, as_json=as_json)
+
+
+def _train(config: Any, *, quiet: bool, resume: bool = False, overwrite: bool = False) -> RunRecord:
+    with _console(quiet) as progress:
+        from hyperpeft.experiment import run
+
+        return run(config, resume=resume, overwrite=overwrite, progress=progress)
+
+
+def _console(quiet: bool) -> Any:
+    from hyperpeft.console import Console
+
+    return Console(quiet=quiet)
+
+
+def _show_record(record: RunRecord, out: Path, *, quiet: bool, as_json: bool) -> None:
+    if as_json:
+        print(record.to_json(), end="")
+    elif not quiet:
+        from hyperpeft.console import print_record
+
+        print_record(record, out)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    scene: Annotated[str | None, typer.Argument(help="Another scene with the same bands.")] = None,
+    labels: Annotated[str | None, typer.Option(help="FILE[:KEY] of that scene's labels.")] = None,
+    layout: Annotated[str | None, typer.Option(help="Axes of that scene's array.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Where the base checkpoint is now.")] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Test a trained run again, or on another scene.
+
+    Example: `hyperpeft evaluate runs/sa`
+    """
+    with _console(quiet or as_json) as progress:
+        from hyperpeft.experiment import evaluate as test
+        from hyperpeft.scenes import open_scene
+
+        other = open_scene(scene, labels, layout) if scene is not None else None
+        result = test(run, other, backbone=backbone, progress=progress)
+    if as_json:
+        print(json.dumps({"pixels": result.pixels, **result.scores}))
+    elif not quiet:
+        from hyperpeft.console import print_scores
+
+        print_scores(result.scores, result.classes)
+
+
+@app.command(name="map")
+def map_(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    scene: Annotated[str | None, typer.Argument(help="Another scene with the same bands.")] = None,
+    out: Annotated[Path, typer.Option(help="GeoTIFF to write.")] = Path("map.tif"),
+    probabilities: Annotated[
+        bool,
+        typer.Option("--probabilities", help="Also write OUT_probabilities.tif, one band a class."),
+    ] = False,
+    layout: Annotated[str | None, typer.Option(help="Axes of that scene's array.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Where the base checkpoint is now.")] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Map a whole scene with a trained run: a Cloud-Optimized GeoTIFF.
+
+    Example: `hyperpeft map runs/sa --out sa.tif`
+    """
+    if out.suffix.lower() not in (".tif", ".tiff"):
+        raise ConfigError(f"--out {out}", expected="a name that ends in .tif", got=out.suffix)
+    second = out.with_name(f"{out.stem}_probabilities.tif") if probabilities else None
+    with _console(quiet or as_json) as progress:
+        from hyperpeft.bundle import load_run
+        from hyperpeft.experiment import reopen
+        from hyperpeft.scenes import open_scene
+
+        loaded = load_run(run, backbone=backbone)
+        progress.stage("Reading the scene")
+        target = open_scene(scene, layout=layout) if scene else reopen(loaded.record)
+        progress.stage("Mapping")
+        result = loaded.map(target, out, probabilities=second, watch=progress.mapped)
+    files = [str(out), *([str(second)] if second else [])]
+    if as_json:
+        print(json.dumps({"files": files, "pixels": result.pixels, "seconds": result.seconds}))
+    elif not quiet:
+        print(f"{result.pixels} pixels classified: {' and '.join(files)}")
+
+
+@scenes_app.command("list")
+def scenes_list(as_json: AsJson = False) -> None:
+    """List the scenes that can be opened by name.
+
+    Example: `hyperpeft scenes list`
+    """
+    from hyperpeft.scenes import list_scenes
+
+    rows = list_scenes()
+    if as_json:
+        print(json.dumps([{**vars(row), "path": row.path and str(row.path)} for row in rows]))
+        return
+    from hyperpeft.console import print_table
+
+    print_table(
+        ["name", "sensor", "rows x columns x bands", "classes", "labelled", "here"],
+        [
+            [
+                row.name, row.sensor, " x ".join(map(str, row.shape)), str(row.classes),
+                f"{row.labelled:,}", "yes" if row.path else "no",
+            ]
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+@scenes_app.command("info")
+def scenes_info(
+    name: Annotated[str, typer.Argument(help="A card's name.")], as_json: AsJson = False
+) -> None:
+    """Show a scene's sensor, classes, counts and files.
+
+    Example: `hyperpeft scenes info salinas-a`
+    """
+    from dataclasses import asdict
+
+    from hyperpeft.scenes import find, get_card
+
+    card = get_card(name)
+    if as_json:
+        print(json.dumps(asdict(card)))
+        return
+    from hyperpeft.console import print_table
+
+    height, width, bands = card.shape
+    print(f"{card.title}: {card.sensor}, {height} x {width} pixels, {bands} bands, {card.gsd} m")
+    if card.note:
+        print(card.note)
+    print_table(
+        ["id", "class", "pixels"],
+        [[str(i), label, f"{count:,}"] for i, (label, count) in card.classes.items()],
+    )
+    for file in card.files:
+        print(f"{file.role}: {find(file) or f'not here ({file.url or file.names[0]})'}")
+
+
+@scenes_app.command("fetch")
+def scenes_fetch(
+    name: Annotated[str, typer.Argument(help="A card's name.")], quiet: Quiet = False
+) -> None:
+    """Download a scene into the cache and verify it.
+
+    Example: `hyperpeft scenes fetch pavia-university`
+    """
+    from hyperpeft.scenes import fetch, get_card
+
+    card = get_card(name)
+    with _console(quiet) as progress:
+        paths = fetch(card, progress.fetched)
+    if not quiet:
+        print("\n".join(map(str, dict.fromkeys(paths))))
+
+
+@backbones_app.command("list")
+def backbones_list(as_json: AsJson = False) -> None:
+    """List the backbones that can be named.
+
+    Example: `hyperpeft backbones list`
+    """
+    from hyperpeft.weights import describe
+
+    rows = describe()
+    if as_json:
+        print(json.dumps(rows))
+        return
+    from hyperpeft.console import print_table
+
+    print_table(list(rows[0]), [[str(value) for value in row.values()] for row in rows])
+
+
+@backbones_app.command("convert")
+def backbones_convert(
+    file: Annotated[Path, typer.Argument(help="A SpectralGPT checkpoint, .pth or .pt.")],
+    out: Annotated[Path | None, typer.Option(help="[default: FILE.safetensors]")] = None,
+    num_heads: Annotated[
+        int | None, typer.Option(help="Attention heads [default: width // 64].")
+    ] = None,
+) -> None:
+    """Check a checkpoint key by key and write it as safetensors.
+
+    Example: `hyperpeft backbones convert SpectralGPT+.pth`
+    """
+    from hyperpeft.weights import convert, encoder_from, read_checkpoint
+
+    target = out or file.with_suffix(".safetensors")
+    if target.resolve() == file.resolve():
+        raise ConfigError(f"{file} is the file to write as well", do="give another --out")
+    convert(file, target)
+    model, account = encoder_from(read_checkpoint(target), num_heads=num_heads, source=str(file))
+    print(
+        f"{target}: width {model.dim}, depth {model.depth}; {len(account.used)} tensors of the "
+        f"encoder, {len(account.set_aside)} of the pretraining decoder set aside"
+    )

@@ -1,0 +1,122 @@
+"""The configuration of a run: every option of `hyperpeft train`, validated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from hyperpeft.errors import ConfigError
+
+# What a method's rate is where the user gives none: fully trained weights bear less.
+LR = {"full": 3e-4}
+DEFAULT_LR = 2e-3
+LAMBDA = 16.0
+
+
+class RunConfig(BaseModel):
+    """One run, from scene to map.
+
+    Exactly one of `per_class`, `fraction` and `split` says which pixels train; without any it is
+    ten per class. `lr` is the peak rate of the adapters' A, or of the encoder under `full`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scene: str
+    labels: str | None = None
+    layout: str | None = None
+
+    method: str = "krona+"
+    backbone: str = "tiny"
+    num_heads: int | None = Field(None, ge=1)
+    image_size: int = Field(32, ge=8, le=128)
+    stride: int = Field(8, ge=1, le=8)
+    targets: tuple[str, ...] = ("q", "v")
+    blocks: Literal["all"] | int = "all"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    per_class: int | None = Field(None, ge=1)
+    fraction: float | None = Field(None, gt=0, lt=1)
+    split: str | None = None
+    validation: float = Field(0.0, ge=0, lt=1)
+
+    patch_size: int = 9
+    normalise: str = "zscore"
+    fit_on: Literal["scene", "train"] = "scene"
+
+    epochs: int = Field(50, ge=1)
+    batch_size: int = Field(16, ge=1)
+    accumulate: int = Field(1, ge=1)
+    lr: float | None = Field(None, gt=0)
+    head_lr: float = Field(1e-3, gt=0)
+    lam: float = Field(LAMBDA, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    warmup: float = Field(0.1, ge=0, lt=1)
+    augment: bool = True
+    patience: int = Field(0, ge=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    seed: int = Field(0, ge=0, lt=2**31)
+
+    map: bool = True
+    out: Path = Path("run")
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _one_target(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_split(self) -> RunConfig:
+        given = [n for n in ("per_class", "fraction", "split") if getattr(self, n) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} exclude each other: give one")
+        return self
+
+    @property
+    def rate(self) -> float:
+        """`lr`, or the method's default."""
+        return self.lr if self.lr is not None else LR.get(self.method, DEFAULT_LR)
+
+
+def make_config(values: dict[str, Any]) -> RunConfig:
+    """A RunConfig from plain values; ConfigError with one line per wrong option."""
+    try:
+        return RunConfig(**values)
+    except ValidationError as error:
+        raise ConfigError(_readable(error)) from None
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The options of a RUN.yaml, not yet validated."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"configuration {path} does not exist") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"configuration {path} is not YAML ({str(error)[:200]})") from None
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ConfigError(
+            f"configuration {path}", expected="options as `name: value`", got=type(values).__name__
+        )
+    return values
+
+
+def _readable(error: ValidationError) -> str:
+    """Pydantic's findings as one sentence each."""
+    lines = []
+    for problem in error.errors(include_url=False):
+        where = ".".join(map(str, problem["loc"]))
+        if problem["type"] == "extra_forbidden":
+            known = ", ".join(RunConfig.model_fields)
+            lines.append(f"unknown option {where}: expected one of {known}")
+        elif problem["type"] == "missing":
+            lines.append(f"option {where} is missing")
+        elif where:
+            lines.append(f"option {where}: {problem['msg']}, got {problem['input']!r}")
+        else:
+            lines.append(problem["msg"].removeprefix("Value error, "))
+    return "; ".join(lines)

@@ -1,0 +1,405 @@
+"""One run, from configuration to record: the sole composer of all other rooms."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from torch import Tensor
+
+import hyperpeft
+from hyperpeft import adapters, bundle, figures, metrics, recording, spectral, splits
+from hyperpeft.bundle import ADAPTER, BACKBONE, HEAD, REDUCER, RUN, SPLIT
+from hyperpeft.classifier import Classifier
+from hyperpeft.config import RunConfig, read_config
+from hyperpeft.errors import BundleError, ConfigError, LabelsError, SplitError
+from hyperpeft.files import replacing
+from hyperpeft.geotiff import write_class_map
+from hyperpeft.mapping import ClassMap, classify
+from hyperpeft.patches import Windows, check_patch_size
+from hyperpeft.records import RunRecord, Scene, Split
+from hyperpeft.scenes import open_scene, read_labels
+from hyperpeft.train import CHECKPOINT, Pixels, Recipe, Trainer
+from hyperpeft.weights import load_backbone, weights_sha256
+
+__all__ = ["Evaluation", "Progress", "RunConfig", "evaluate", "read_config", "run"]
+
+# What a run writes: the only names that --overwrite removes.
+OUTPUTS = (
+    RUN, HEAD, REDUCER, SPLIT, BACKBONE, ADAPTER, "history.csv", "map.tif", "map.tif.aux.xml",
+    "map.png", "confusion.png", "checkpoint",
+)  # fmt: skip
+
+
+class Progress:
+    """What a run tells whoever watches it; this one keeps silent."""
+
+    def stage(self, text: str) -> None:
+        """A new stage begins."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know."""
+
+    def trained(self, done: int, total: int, loss: float, validation_oa: float | None) -> None:
+        """A step of training was taken."""
+
+    def mapped(self, done: int, total: int) -> None:
+        """Pixels were classified."""
+
+
+class Evaluation(NamedTuple):
+    """Scores in percent, and the pixels they are of."""
+
+    scores: dict[str, Any]
+    pixels: int
+    classes: dict[int, str]
+
+
+def run(
+    config: RunConfig,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> RunRecord:
+    """Train on one scene, evaluate, map, and write a run folder.
+
+    Parameters
+    ----------
+    config : RunConfig
+    resume : bool
+        Demand that an interrupted run is continued. Without it a checkpoint of the very same run
+        is continued too; with it, one must be there.
+    overwrite : bool
+        Replace another run in `config.out`.
+    progress : Progress, optional
+
+    Returns
+    -------
+    RunRecord
+        As in `run.json`.
+
+    Raises
+    ------
+    InputError
+        Whatever is wrong with scene, labels, split, weights or configuration.
+    """
+    progress = progress or Progress()
+    check_patch_size(config.patch_size)
+    method = adapters.get_method(config.method)
+    _prepare_folder(config, resume, overwrite)
+
+    progress.stage("Reading the scene")
+    scene = _labelled_scene(config)
+    split = _split(config, scene)
+    notes = [*scene.notes, *split.notes]
+    ids = np.unique(split.train_ids)
+    if len(ids) < 2:
+        raise SplitError("classes to tell apart", expected="at least 2", got=len(ids))
+
+    progress.stage("Reducing to 12 bands")
+    reducer = spectral.fit(
+        scene, normalise=config.normalise, fit_on=config.fit_on, train=split.train
+    )
+    windows = Windows(reducer.reduce(scene), config.patch_size, PartialState().device)
+
+    encoder = load_backbone(
+        config.backbone, config.image_size, config.num_heads, stride=config.stride
+    )
+    backbone: dict[str, Any] = {
+        "name": config.backbone,
+        "parameters": _count(encoder.parameters()),
+        "weights_sha256": weights_sha256(encoder.state_dict()),
+        "pretrained": encoder.pretrained,
+    }
+    if not encoder.pretrained:
+        notes.append(f"backbone {config.backbone} is not pretrained: a seeded initialisation")
+    for note in notes:
+        progress.note(note)
+    adapters.attach(
+        encoder,
+        config.method,
+        config.targets,
+        blocks=config.blocks,
+        seed=config.seed,
+        **config.options,
+    )
+    model = Classifier(encoder, len(ids), config.seed)
+
+    progress.stage("Training")
+    outcome = Trainer(
+        model,
+        windows,
+        _pixels(split.train, split.train_ids, ids),
+        _pixels(split.validation, split.validation_ids, ids),
+        _recipe(config, plus=method.plus),
+        seed=config.seed,
+        folder=config.out,
+        identity=_identity(config, scene, split, backbone),
+        precision=config.precision,
+        watch=progress.trained,
+    ).run()
+
+    trainable = _count(p for p in model.parameters() if p.requires_grad)
+    in_adapters = sum(
+        _count(p for _, p in a.role(a.A_NAMES + a.B_NAMES))
+        for a in adapters.adapters_of(encoder).values()
+    )
+    writes = PartialState().is_main_process
+    size = bundle.save_weights(config.out, model, config.method, config.backbone) if writes else 0
+    adapters.merge(encoder)
+
+    progress.stage("Mapping" if config.map else "Testing")
+    where = scene.valid if config.map else _mask(split.test, scene.valid.shape)
+    mapped = classify(
+        model, windows, where, ids, precision=outcome.precision, watch=progress.mapped
+    )
+    assert scene.labels is not None
+    record = RunRecord(
+        hyperpeft=hyperpeft.__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        config=config.model_dump(mode="json"),
+        scene=recording.scene_section(scene, scene.labels),
+        reducer=recording.reducer_section(reducer),
+        split=recording.split_section(split, scene, config.patch_size),
+        backbone=backbone,
+        adapter={
+            "method": config.method,
+            "adapter_parameters": in_adapters,
+            "trainable_parameters": trainable,
+            "trainable_percent": 100 * trainable / (backbone["parameters"] + trainable)
+            if not method.trains_encoder
+            else 100.0,
+            "bytes": size,
+            "class_ids": ids.tolist(),
+        },
+        metrics=_score(mapped.ids, split.test, split.test_ids, ids),
+        timing=recording.timing_section(outcome, mapped),
+        environment=recording.environment_section(outcome, config.seed),
+        notes=notes,
+    )
+    if writes:
+        _write(config, record, reducer, split, scene, mapped)
+    return record
+
+
+def evaluate(
+    folder: Path,
+    scene: Scene | None = None,
+    *,
+    backbone: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Test a run folder again.
+
+    Parameters
+    ----------
+    folder : Path
+    scene : Scene, optional
+        Another labelled scene with the same bands: all its labelled pixels of the classes that
+        the run knows are tested. Without it, the run's own scene and test pixels.
+    backbone : str or Path, optional
+        Where the base model is now, if it was a file that has moved.
+    progress : Progress, optional
+    """
+    progress = progress or Progress()
+    loaded = bundle.load_run(folder, backbone=backbone)
+    progress.stage("Testing")
+    if scene is None:
+        own = reopen(loaded.record)
+        split = splits.load(folder / SPLIT, own.labels)
+        positions, true = split.test, split.test_ids
+        scene = own
+    else:
+        if scene.labels is None:
+            raise LabelsError(f"scene {scene.name} has no labels to test on", do="give --labels")
+        known = np.isin(scene.labels.ids, loaded.class_ids) & scene.valid
+        positions, true = np.argwhere(known), scene.labels.ids[known]
+    result = loaded.classify(scene, watch=progress.mapped)
+    scores = _score(result.ids, positions, true, loaded.class_ids)
+    return Evaluation(scores, len(true), loaded.classes)
+
+
+def reopen(record: RunRecord) -> Scene:
+    """The scene a run was trained on; BundleError when its file has changed since."""
+    config = record.config
+    scene = open_scene(config["scene"], config["labels"], config["layout"])
+    if scene.sha256 != record.scene["sha256"]:
+        raise BundleError(
+            f"scene {config['scene']} is not the file the run was trained on",
+            expected=f"sha256 {record.scene['sha256']}",
+            got=scene.sha256,
+            do="name the scene to use",
+        )
+    return scene
+
+
+def _prepare_folder(config: RunConfig, resume: bool, overwrite: bool) -> None:
+    """Make sure that nothing of another run is lost or mixed with this one."""
+    out = config.out
+    if resume and not (out / CHECKPOINT).is_file():
+        raise ConfigError(f"--resume: {out} holds no checkpoint", do="run without --resume")
+    if overwrite:
+        for name in OUTPUTS:
+            path = out / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    elif (out / RUN).is_file():
+        found = RunRecord.from_file(out / RUN).config
+        if found != config.model_dump(mode="json"):
+            raise ConfigError(
+                f"{out} holds another run", do="choose another --out, or add --overwrite"
+            )
+    elif (
+        out.exists()
+        and not (out / CHECKPOINT).is_file()
+        and (not out.is_dir() or any(out.iterdir()))
+    ):
+        raise ConfigError(
+            f"{out} exists and is not a run folder", do="choose another --out, or empty it"
+        )
+
+
+def _labelled_scene(config: RunConfig) -> Scene:
+    """The scene with labels, and with the masks of two rasters where --split names them."""
+    scene = open_scene(config.scene, config.labels, config.layout)
+    if config.split is not None and "," in config.split:
+        train, _, test = config.split.partition(",")
+        masks = (read_labels(train, scene=scene), read_labels(test, scene=scene))
+        scene = replace(scene, masks=masks)
+        if scene.labels is None:
+            scene = scene.with_labels(masks[0])
+    if scene.labels is None:
+        raise LabelsError(
+            f"scene {config.scene} has no labels", do="give them with --labels FILE[:KEY]"
+        )
+    return scene
+
+
+def _split(config: RunConfig, scene: Scene) -> Split:
+    """Draw or read the split that the configuration asks for."""
+    labels = scene.labels
+    assert labels is not None
+    how: dict[str, Any] = {
+        "seed": config.seed,
+        "validation": config.validation,
+        "valid": scene.valid,
+    }
+    if config.fraction is not None:
+        return splits.fraction(labels, config.fraction, **how)
+    if config.split is None:
+        return splits.per_class(labels, config.per_class or 10, **how)
+    if config.split == "disjoint":
+        return splits.disjoint(labels, window=config.patch_size, n=10, **how)
+    if config.split == "official" or "," in config.split:
+        if scene.masks is None:
+            raise SplitError(
+                f"scene {scene.name} has no official training and test rasters",
+                do="give --split TRAIN,TEST with two label files, or --per-class N",
+            )
+        kind = "official" if config.split == "official" else "rasters"
+        return splits.from_masks(*scene.masks, kind=kind, **how)
+    return splits.load(Path(config.split), labels)
+
+
+def _count(parameters: Iterable[Tensor]) -> int:
+    return sum(p.numel() for p in parameters)
+
+
+def _recipe(config: RunConfig, *, plus: bool) -> Recipe:
+    return Recipe(
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        lr=config.rate,
+        head_lr=config.head_lr,
+        lam=config.lam if plus else 1.0,
+        weight_decay=config.weight_decay,
+        label_smoothing=config.label_smoothing,
+        warmup=config.warmup,
+        augment=config.augment,
+        patience=config.patience,
+        accumulate=config.accumulate,
+    )
+
+
+def _pixels(positions: np.ndarray, true: np.ndarray, ids: np.ndarray) -> Pixels:
+    targets = np.searchsorted(ids, true).astype(np.int64)
+    return Pixels(torch.from_numpy(positions.astype(np.int64)), torch.from_numpy(targets))
+
+
+def _mask(positions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    mask = np.zeros(shape, bool)
+    mask[tuple(positions.T)] = True
+    return mask
+
+
+def _score(
+    predicted: np.ndarray, positions: np.ndarray, true: np.ndarray, ids: np.ndarray
+) -> dict[str, Any]:
+    """Scores of a class map (H, W) at positions (n, 2) with true ids (n,)."""
+    every = np.union1d(ids, true)  # official test rasters may hold classes that never trained
+    confusion = metrics.confusion_matrix(true, predicted[tuple(positions.T)], every)
+    return {"class_ids": every.tolist(), **metrics.scores(confusion, every)}
+
+
+def _identity(config: RunConfig, scene: Scene, split: Split, backbone: Mapping[str, object]) -> str:
+    """Hash of everything that decides the trained weights: what a checkpoint belongs to."""
+    options = config.model_dump(mode="json", exclude={"out", "map"})
+    words = [json.dumps(options, sort_keys=True), scene.sha256, str(backbone["weights_sha256"])]
+    digest = hashlib.sha256("\n".join(words).encode())
+    digest.update(np.ascontiguousarray(split.train).tobytes() + split.train_ids.tobytes())
+    return digest.hexdigest()
+
+
+def _write(
+    config: RunConfig,
+    record: RunRecord,
+    reducer: spectral.Reducer,
+    split: Split,
+    scene: Scene,
+    mapped: ClassMap,
+) -> None:
+    """Write all of the run folder but the weights; run.json last, because it says "finished"."""
+    out, labels = config.out, scene.labels
+    assert labels is not None
+    reducer.to_file(out / REDUCER)
+    splits.save(split, out / SPLIT)
+    if config.map:
+        write_class_map(
+            out / "map.tif",
+            mapped.ids,
+            labels.classes,
+            labels.colours,
+            crs=scene.crs,
+            transform=scene.transform,
+        )
+        figures.save_map(
+            out / "map.png",
+            mapped.ids,
+            labels.classes,
+            labels.colours,
+            picture=figures.false_colour(scene),
+            truth=labels.ids,
+            title=_title(scene, record),
+        )
+    names = [labels.classes.get(i, str(i)) for i in record.metrics["class_ids"]]
+    confusion = np.array(record.metrics["confusion"])
+    figures.save_confusion(out / "confusion.png", confusion, names)
+    with replacing(out / RUN) as temporary:
+        temporary.write_text(record.to_json(), encoding="utf-8")
+    shutil.rmtree(out / CHECKPOINT.parent, ignore_errors=True)
+
+
+def _title(scene: Scene, record: RunRecord) -> str:
+    scores = record.metrics
+    if scores["oa"] is None:
+        return scene.name
+    return f"{scene.name}: {record.adapter['method']}, OA {scores['oa']:.1f} %"

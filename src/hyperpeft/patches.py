@@ -1,0 +1,81 @@
+"""Windows around pixels, by index into the padded reduced cube.
+
+The array of all windows is never made: a batch of windows is gathered when it is needed, so
+memory grows with the batch and not with the number of pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hyperpeft.errors import ConfigError
+
+MAX_PATCH = 63
+IMAGE_SIZE = 32  # what the encoder sees, whatever the window
+
+
+def check_patch_size(patch_size: int) -> int:
+    """The size itself; ConfigError unless it is odd and 1 to 63."""
+    if not 1 <= patch_size <= MAX_PATCH or patch_size % 2 == 0:
+        raise ConfigError(
+            "patch size", expected=f"an odd number from 1 to {MAX_PATCH}", got=patch_size
+        )
+    return patch_size
+
+
+class Windows:
+    """Windows of p x p pixels around any pixel of a cube, mirrored at its edges.
+
+    Parameters
+    ----------
+    cube : ndarray of float32, shape (C, H, W)
+        Reduced and normalised.
+    patch_size : int
+        Odd, 1 to 63 pixels. Larger than the scene is allowed: the mirror image repeats.
+    device : torch.device, optional
+        Where the padded cube is kept and the windows are gathered.
+
+    Examples
+    --------
+    >>> windows = Windows(np.arange(12.0, dtype=np.float32).reshape(1, 3, 4), 3)
+    >>> windows.at(torch.tensor([[0, 0]]))[0, 0].tolist()
+    [[5.0, 4.0, 5.0], [1.0, 0.0, 1.0], [5.0, 4.0, 5.0]]
+    """
+
+    def __init__(
+        self, cube: np.ndarray, patch_size: int, device: torch.device | None = None
+    ) -> None:
+        self.patch_size = check_patch_size(patch_size)
+        half = patch_size // 2
+        padded = np.pad(cube, ((0, 0), (half, half), (half, half)), mode="reflect")
+        self._padded = torch.from_numpy(np.ascontiguousarray(padded)).to(device)  # (C, H+2h, W+2h)
+        # A view (C, H, W, p, p) that costs no memory.
+        self._view = self._padded.unfold(1, patch_size, 1).unfold(2, patch_size, 1)
+
+    def at(self, positions: Tensor) -> Tensor:
+        """Windows centred at row and column `positions` (N, 2): (N, C, p, p)."""
+        positions = positions.to(self._padded.device)
+        picked = self._view[:, positions[:, 0], positions[:, 1]]  # (C, N, p, p), a copy
+        return picked.transpose(0, 1)
+
+
+def resize(windows: Tensor, size: int = IMAGE_SIZE) -> Tensor:
+    """Bicubic resize of windows (N, C, p, p) to (N, C, size, size)."""
+    if windows.shape[-1] == size:
+        return windows.contiguous()
+    return F.interpolate(windows, size=(size, size), mode="bicubic", align_corners=False)
+
+
+def augment(windows: Tensor, generator: torch.Generator) -> Tensor:
+    """Turn each window (N, C, p, p) by one of the eight symmetries of the square, at random."""
+    choice = torch.randint(8, (len(windows),), generator=generator).to(windows.device)
+    out = windows.clone()
+    for symmetry in range(1, 8):
+        members = (choice == symmetry).nonzero().flatten()
+        if len(members):
+            turned = torch.rot90(windows[members], symmetry % 4, (2, 3))
+            out[members] = turned.flip(3) if symmetry >= 4 else turned
+    return out

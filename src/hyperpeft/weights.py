@@ -1,0 +1,293 @@
+"""Weights of the encoder: built-in sizes, published checkpoints, safetensors.
+
+A checkpoint is data: PyTorch files are read with `weights_only=True`, where `argparse.Namespace`
+is the one class allowed besides tensors, because the published files carry one. Every key is
+accounted for: it is the encoder's, or it belongs to the pretraining decoder and is set aside;
+anything missing, left over or of another shape is refused by name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hyperpeft import downloads
+from hyperpeft.backbone import PATCH, SpectralGPT, initialise, interpolate_positions, token_grid
+from hyperpeft.errors import DownloadError, WeightsError
+from hyperpeft.files import cache_folder, data_folders, find_file, replacing, sha256_of
+
+
+@dataclass(frozen=True)
+class Size:
+    """Width, depth and heads of a built-in encoder."""
+
+    dim: int
+    depth: int
+    num_heads: int
+
+
+SIZES = {
+    "tiny": Size(192, 6, 3),
+    "small": Size(384, 12, 6),
+    "base": Size(768, 12, 12),
+    "large": Size(1024, 24, 16),
+    "huge": Size(1280, 32, 16),
+}
+
+PUBLISHED = {  # name: file of Zenodo record 8412455
+    "spectralgpt": "SpectralGPT.pth",
+    "spectralgpt+": "SpectralGPT+.pth",
+}
+ZENODO = "https://zenodo.org/records/8412455"
+
+# Of the masked autoencoder that was pretrained, only these serve no encoder.
+_SET_ASIDE = ("mask_token", "decoder_")
+
+
+@dataclass(frozen=True)
+class Account:
+    """Where each key of a checkpoint went."""
+
+    used: tuple[str, ...]
+    set_aside: tuple[str, ...]
+
+
+def load_backbone(
+    source: str | Path,
+    image_size: int = 32,
+    num_heads: int | None = None,
+    *,
+    stride: int = PATCH,
+    seed: int = 0,
+) -> SpectralGPT:
+    """Build an encoder from a built-in size, a published name or a checkpoint file.
+
+    Parameters
+    ----------
+    source : str or Path
+        "tiny", "small", "base", "large", "huge" (seeded initialisation, not pretrained),
+        "spectralgpt", "spectralgpt+" (published weights, downloaded once), or a .pth, .pt or
+        .safetensors file.
+    image_size : int, default 32
+        Side in pixels of the images that the encoder will see; stored positions of another grid
+        are interpolated bicubically.
+    num_heads : int, optional
+        Attention heads, which no checkpoint stores; defaults to width // 64.
+    stride : int, default 8
+        Pixels between tokens.
+    seed : int, default 0
+        Of the initialisation, for the built-in sizes.
+
+    Returns
+    -------
+    SpectralGPT
+        In evaluation mode. `model.pretrained` tells whether its weights were trained.
+
+    Raises
+    ------
+    WeightsError
+        Unknown name, unreadable file, or keys that do not match the architecture.
+    """
+    name = str(source)
+    if name in SIZES:
+        size = SIZES[name]
+        model = SpectralGPT(
+            size.dim, size.depth, num_heads or size.num_heads, image_size=image_size, stride=stride
+        )
+        model.pretrained = False
+        return initialise(model, seed).eval()
+    path = published_file(name) if name in PUBLISHED else Path(source)
+    if not path.is_file():
+        raise WeightsError(
+            f"backbone {name!r}",
+            expected=f"one of {', '.join([*SIZES, *PUBLISHED])} or a checkpoint file",
+            got="no such name or file",
+        )
+    model, _ = encoder_from(read_checkpoint(path), image_size, num_heads, stride, str(path))
+    model.pretrained = True
+    return model.eval()
+
+
+def published_file(name: str) -> Path:
+    """The published checkpoint, from the data folders, the cache or its download.
+
+    Raises
+    ------
+    DownloadError
+        Saying which file to put where by hand.
+    """
+    file = PUBLISHED[name]
+    found = find_file([file])
+    if found is not None:
+        return found
+    url, target = f"{ZENODO}/files/{file}?download=1", cache_folder() / "weights" / file
+    try:
+        with replacing(target) as temporary:
+            downloads.get(url, temporary)
+            digest = downloads.check(temporary)
+    except DownloadError as problem:
+        raise DownloadError(
+            f"{file} could not be fetched from {url} ({problem})",
+            do=f"put it into {data_folders()[0] / 'weights'}, or name a file with --backbone",
+        ) from None
+    downloads.remember(target, digest)
+    return target
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """All tensors of a checkpoint, by name; a PyTorch file is converted once, in the cache."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        converted = cache_folder() / "weights" / f"{path.stem}-{sha256_of(path)[:16]}.safetensors"
+        if not converted.is_file():
+            convert(path, converted)
+        return load_file(converted)
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a readable safetensors file ({error})") from None
+
+
+def convert(path: Path, out: Path) -> None:
+    """Write the tensors of a PyTorch checkpoint as safetensors."""
+    tensors = _tensors_of(_safe_load(path), path)
+    with replacing(out) as temporary:
+        save_file(tensors, temporary, {"format": "pt", "source": path.name})
+
+
+def _safe_load(path: Path) -> object:
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WeightsError(f"checkpoint {path} does not exist") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(
+            f"checkpoint {path} is not a PyTorch file of tensors alone ({first[:160]})",
+            do="it was not loaded, because files with other objects can run code",
+        ) from None
+
+
+def _tensors_of(content: object, path: Path) -> dict[str, Tensor]:
+    state = content.get("model", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not state:
+        raise WeightsError(
+            f"checkpoint {path}",
+            expected="a state dictionary, or one under the key 'model'",
+            got=sorted(map(str, content)) if isinstance(content, Mapping) else type(content),
+        )
+    others = [key for key, value in state.items() if not isinstance(value, Tensor)]
+    if others:
+        raise WeightsError(f"checkpoint {path}", expected="tensors only", got=f"others: {others}")
+    # Copies, because safetensors refuses tensors that share memory.
+    return {str(key): value.detach().clone().contiguous() for key, value in state.items()}
+
+
+def encoder_from(
+    state: Mapping[str, Tensor],
+    image_size: int = 32,
+    num_heads: int | None = None,
+    stride: int = PATCH,
+    source: str = "checkpoint",
+) -> tuple[SpectralGPT, Account]:
+    """Build the encoder that a state dictionary describes, and account for every key.
+
+    Width, depth and MLP ratio are read from the shapes.
+
+    Returns
+    -------
+    model : SpectralGPT
+    account : Account
+
+    Raises
+    ------
+    WeightsError
+        Naming the keys that are missing, unexpected or of another shape.
+    """
+    aside = tuple(sorted(key for key in state if key.startswith(_SET_ASIDE)))
+    ours = {key: value for key, value in state.items() if key not in aside}
+    model = _empty_like(ours, image_size, num_heads, stride, source)
+    expected = model.state_dict()
+    spatial = ours.get("pos_embed_spatial")
+    if spatial is not None and _is_square(spatial, model.dim):
+        ours["pos_embed_spatial"] = interpolate_positions(
+            spatial.float(), token_grid(image_size, stride)
+        )
+    problems = [f"missing {key}" for key in expected if key not in ours]
+    problems += [f"unexpected {key}" for key in ours if key not in expected]
+    problems += [
+        f"{key} has shape {tuple(ours[key].shape)} instead of {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in ours and ours[key].shape != value.shape
+    ]
+    if problems:
+        raise WeightsError(
+            f"{source} does not hold a SpectralGPT encoder of width {model.dim} and depth "
+            f"{model.depth}: {'; '.join(problems)}"
+        )
+    model.load_state_dict({key: value.float() for key, value in ours.items()})
+    return model, Account(tuple(sorted(ours)), aside)
+
+
+def _is_square(positions: Tensor, dim: int) -> bool:
+    side = round(positions.shape[1] ** 0.5) if positions.ndim == 3 else 0
+    return tuple(positions.shape) == (1, side * side, dim)
+
+
+def _empty_like(
+    state: Mapping[str, Tensor], image_size: int, num_heads: int | None, stride: int, source: str
+) -> SpectralGPT:
+    """An encoder with the width, depth and MLP ratio that the shapes tell."""
+    embed, fc1 = state.get("patch_embed.proj.weight"), state.get("blocks.0.mlp.fc1.weight")
+    for key, value, ndim in (
+        ("patch_embed.proj.weight", embed, 5),
+        ("blocks.0.mlp.fc1.weight", fc1, 2),
+    ):
+        if value is None or value.ndim != ndim:
+            problem = "missing" if value is None else f"of shape {tuple(value.shape)}"
+            raise WeightsError(f"{source} does not hold a SpectralGPT encoder: {key} is {problem}")
+    assert embed is not None
+    assert fc1 is not None
+    dim = embed.shape[0]
+    numbers = {key.split(".")[1] for key in state if key.startswith("blocks.")}
+    depth = 1 + max((int(number) for number in numbers if number.isdecimal()), default=0)
+    heads = num_heads or dim // 64
+    if heads < 1 or dim % heads:
+        raise WeightsError(
+            f"{source}: the number of attention heads of a width of {dim} is not stored",
+            expected=f"num_heads, a divisor of {dim}",
+            got=num_heads,
+        )
+    ratio = fc1.shape[0] / dim
+    return SpectralGPT(dim, depth, heads, image_size=image_size, stride=stride, mlp_ratio=ratio)
+
+
+def weights_sha256(state: Mapping[str, Tensor]) -> str:
+    """Hash of names and float32 values: the identity of a base model, whatever its file."""
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        digest.update(key.encode())
+        digest.update(state[key].detach().cpu().float().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def describe() -> list[dict[str, object]]:
+    """One row per backbone that can be named, for the command line."""
+    rows: list[dict[str, object]] = [
+        {"name": name, **vars(size), "weights": "seeded initialisation, not pretrained"}
+        for name, size in SIZES.items()
+    ]
+    for name, file in PUBLISHED.items():
+        here = find_file([file])
+        place = str(here) if here else f"not here: {ZENODO}/files/{file}"
+        rows.append({"name": name, **vars(SIZES["base"]), "weights": place})
+    return rows

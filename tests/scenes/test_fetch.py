@@ -1,0 +1,192 @@
+"""Downloads from a server on this machine: what is wrong never gets the final name."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from make_files import cube, geotiff, mat5
+
+from hyperpeft.errors import DownloadError
+from hyperpeft.scenes import Card, File, fetch
+from hyperpeft.scenes import download as module
+
+IDS = np.zeros((7, 5))
+IDS[0, :3] = 1
+
+
+@pytest.fixture
+def server():
+    """Serves `pages`: path to (status, body, claimed length)."""
+    pages = {}
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            status, body, length = pages.get(self.path, (404, b"no", 2))
+            self.send_response(status)
+            if length is not None:
+                self.send_header("Content-Length", str(length))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=httpd.serve_forever)
+    thread.start()
+    httpd.pages, httpd.asked = pages, asked
+    httpd.url = f"http://127.0.0.1:{httpd.server_port}"
+    yield httpd
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.delenv("HYPERPEFT_DATA", raising=False)
+    monkeypatch.setenv("HYPERPEFT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def content(tmp_path):
+    return mat5(tmp_path / "source.mat", c=cube()).read_bytes()
+
+
+def card(server, sha256=None, name="t.mat", extra=()):
+    cube_file = File("cube", ("T.mat", "T.tif"), ("c",), f"{server.url}/{name}", sha256)
+    return Card("tiny", "t", "s", (7, 5, 6), 1.0, "", {1: ("A", 3)}, (0, 1, 2), (cube_file, *extra))
+
+
+def left_behind(cache):
+    return sorted(p.name for p in cache.rglob("*") if p.is_file())
+
+
+def test_right_file(server, cache, content, tmp_path):
+    labels = File("labels", ("t_gt.mat",), ("g",), f"{server.url}/gt.mat")
+    body = mat5(tmp_path / "gt.mat", g=IDS).read_bytes()
+    server.pages["/t.mat"] = (200, content, len(content))
+    server.pages["/gt.mat"] = (200, body, len(body))
+    steps = []
+    paths = fetch(card(server, extra=(labels,)), progress=lambda *step: steps.append(step))
+    assert paths == [cache / "tiny" / "T.mat", cache / "tiny" / "t_gt.mat"]
+    assert paths[0].read_bytes() == content
+    assert steps[0][0] == "T.mat"
+    assert ("T.mat", len(content), len(content)) in steps
+    assert fetch(card(server, extra=(labels,))) == paths
+    assert server.asked == ["/t.mat", "/gt.mat"]  # the second time nothing is asked for
+    assert left_behind(cache) == ["T.mat", "sha256.json", "t_gt.mat"]
+    paths[0].write_bytes(content + b"x")
+    with pytest.raises(DownloadError, match="has changed since it was downloaded"):
+        fetch(card(server, extra=(labels,)))
+
+
+def test_known_hash(server, cache, content):
+    server.pages["/t.mat"] = (200, content, len(content))
+    assert fetch(card(server, hashlib.sha256(content).hexdigest()))[0].is_file()
+
+
+def other_shape(tmp_path):
+    return mat5(tmp_path / "o.mat", c=cube(bands=5)).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("html", "the server sent a web page instead of the file"),
+        ("magic", "no .mat file"),
+        ("hash", "wrong sha256: expected 0000"),
+        ("short", "broke off|not complete"),
+        ("silently short", "cannot be read as a MATLAB"),
+        ("shape", r"expected \(7, 5, 6\)"),
+        ("dead", "the server answers 404"),
+        ("offline", "no connection"),
+    ],
+)
+def test_wrong_downloads(server, cache, content, case, message, tmp_path):
+    tiny = card(server, "0" * 64 if case == "hash" else None)
+    other = other_shape(tmp_path)
+    half = content[: len(content) // 2]
+    pages = {
+        "html": (200, b"<!DOCTYPE html><title>moved</title>", 35),
+        "magic": (200, b"PK\x03\x04" * 300, 1200),
+        "hash": (200, content, len(content)),
+        "short": (200, half, len(content)),
+        "silently short": (200, half, None),
+        "shape": (200, other, len(other)),
+    }
+    if case in pages:
+        server.pages["/t.mat"] = pages[case]
+    if case == "offline":
+        tiny = card(type("Dead", (), {"url": "http://127.0.0.1:9"}))
+    with pytest.raises(DownloadError, match=message) as caught:
+        fetch(tiny)
+    told = str(caught.value)
+    assert "put T.mat or T.tif (variable c), 7 x 5 x 6" in told
+    assert str(cache / "tiny") in told
+    assert "/t.mat" in told
+    assert left_behind(cache) == []
+
+
+def test_no_url(server, cache):
+    tiny = Card(
+        "by-hand",
+        "t",
+        "s",
+        (7, 5, 6),
+        1.0,
+        "",
+        {},
+        (0, 1, 2),
+        (File("cube", ("T.mat",), ("c",)),),
+        note="from http://example.org",
+    )
+    with pytest.raises(DownloadError, match=r"put T.mat .variable c.*http://example.org"):
+        fetch(tiny)
+
+
+def archive(tmp_path, members):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, body in members.items():
+            file.writestr(name, body)
+    return path.read_bytes()
+
+
+def test_archive(server, cache, tmp_path):
+    tif = geotiff(tmp_path / "x.tif", cube()).read_bytes()
+    body = archive(tmp_path, {"deep/T.tif": tif, "deep/readme.txt": b"no"})
+    server.pages["/a.zip"] = (200, body, len(body))
+    assert fetch(card(server, name="a.zip")) == [cache / "tiny" / "T.tif"]
+    assert (cache / "tiny" / "T.tif").read_bytes() == tif
+    assert left_behind(cache) == ["T.tif", "sha256.json"]
+
+
+@pytest.mark.parametrize("evil", ["../T.tif", "/T.tif", "a/../../T.tif", "..\\T.tif", "C:\\T.tif"])
+def test_archive_that_escapes(server, cache, tmp_path, evil):
+    body = archive(tmp_path, {evil: b"II*\x00"})
+    server.pages["/a.zip"] = (200, body, len(body))
+    with pytest.raises(DownloadError, match="unsafe path"):
+        fetch(card(server, name="a.zip"))
+    assert left_behind(cache) == []
+
+
+def test_archive_that_is_too_big_or_lacks_the_file(server, cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_MAX_UNPACKED", 1000)
+    body = archive(tmp_path, {"T.tif": b"II*\x00" + b"\x00" * 2000})
+    server.pages["/a.zip"] = (200, body, len(body))
+    with pytest.raises(DownloadError, match="unpacks to too much"):
+        fetch(card(server, name="a.zip"))
+    body = archive(tmp_path, {"other.tif": b"II*\x00"})
+    server.pages["/a.zip"] = (200, body, len(body))
+    with pytest.raises(DownloadError, match=r"does not hold T.mat or T.tif"):
+        fetch(card(server, name="a.zip"))
+    assert left_behind(cache) == []

@@ -1,0 +1,199 @@
+"""Names, paths and the published tables."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from make_files import cube, mat5
+
+from hyperpeft.errors import ConfigError, LabelsError, SceneError
+from hyperpeft.scenes import CARDS, Card, File, get_card, list_scenes, open_scene
+from hyperpeft.scenes.opening import card_labels
+
+HERE = ("salinas-a", "jasper-ridge", "samson", "indian-pines-10band", "enmap-potsdam")
+TOTALS = {
+    "indian-pines": 10249,
+    "pavia-university": 42776,
+    "pavia-centre": 148152,
+    "salinas": 54129,
+    "salinas-a": 5348,
+    "houston-2013": 15029,
+    "whu-hi-longkou": 204542,
+    "botswana": 3248,
+    "ksc": 5211,
+    "jasper-ridge": 6959,
+    "samson": 6582,
+    "indian-pines-10band": 10249,
+    "enmap-potsdam": 5672,
+}
+
+
+@pytest.fixture
+def here(data, monkeypatch, tmp_path):
+    monkeypatch.setenv("HYPERPEFT_DATA", str(data))
+    monkeypatch.setenv("HYPERPEFT_CACHE", str(tmp_path / "cache"))
+    return data
+
+
+@pytest.fixture
+def nowhere(monkeypatch, tmp_path):
+    monkeypatch.setenv("HYPERPEFT_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("HYPERPEFT_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def test_totals_are_the_published_ones():
+    assert {name: card.labelled for name, card in CARDS.items()} == TOTALS
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_card_is_consistent(name):
+    card = get_card(name)
+    assert card.name == name
+    assert all(0 <= band < card.shape[2] for band in card.rgb)
+    assert len(set(card.colours.values())) == len(card.classes)
+    assert list(card.classes) == sorted(card.classes)
+    assert card.file("cube") is not None
+    assert not card.train_counts or len(card.train_counts) == len(card.classes)
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_label_counts_of_every_ground_truth(here, name):
+    labels = card_labels(get_card(name))
+    assert labels.counts() == {i: n for i, (_, n) in CARDS[name].classes.items()}
+    assert labels.classes == CARDS[name].class_names
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_card_opens(here, name):
+    card, scene = get_card(name), open_scene(name)
+    assert scene.shape == card.shape
+    assert scene.labels.counts() == {i: n for i, (_, n) in card.classes.items()}
+    assert scene.name == name
+    assert len(scene.sha256) == 64
+    assert card.note == "" or card.note in scene.notes
+
+
+def test_enmap_details(here):
+    scene = open_scene("enmap-potsdam")
+    assert (scene.wavelengths[0], scene.wavelengths[-1]) == (418.24, 2445.53)
+    assert int(scene.valid.sum()) == 192 * 160 - 12288
+    assert scene.labels.counts(where=scene.valid) == scene.labels.counts()
+
+
+def test_envi_of_the_field(here):
+    scene = open_scene(here / "berlin-enmap" / "EnMAP_BerlinUrbanGradient.hdr")
+    assert scene.shape == (80, 60, 177)
+    assert (scene.wavelengths[0], scene.wavelengths[-1]) == (460.0, 2409.0)
+    assert scene.transform == (30.0, 0.0, 383472.37, 0.0, -30.0, 5818302.35)
+
+
+def test_column_major_pixels_match_the_abundances(here):
+    """Pixels that the abundance map calls water are dark in the infrared; shuffled ones not."""
+    scene = open_scene("jasper-ridge")
+    infrared = scene.cube.values[60].astype(float)
+    means = {i: infrared[scene.labels.ids == i].mean() for i in (1, 2)}
+    assert means[2] < 0.2 * means[1]
+    with pytest.raises(SceneError, match=r"matrix of bands and pixels .Y, 198 x 10000.*'b .w h.'"):
+        open_scene(here / "jasper-ridge" / "Jasper.mat")
+
+
+def test_indian_pines_is_not_the_ten_band_file(here):
+    with pytest.raises(SceneError) as caught:
+        open_scene("indian-pines")
+    message = str(caught.value)
+    assert "hyperpeft scenes fetch indian-pines" in message
+    assert "Indian_pines_corrected.mat" in message
+    assert str(here / "indian-pines") in message
+
+
+def test_houston_masks(nowhere):
+    rng = np.random.default_rng(0)
+    card = get_card("houston-2013")
+    train, test = (np.zeros(349 * 1905, np.uint8) for _ in range(2))
+    place = rng.permutation(train.size)
+    at = 0
+    for (i, (_, count)), n in zip(card.classes.items(), card.train_counts, strict=True):
+        train[place[at : at + n]] = i
+        test[place[at + n : at + count]] = i
+        at += count
+    (nowhere / "data").mkdir()
+    mat5(nowhere / "data" / "Houston.mat", Houston=np.ones((349, 1905, 144), np.uint8))
+    masks = {"houston_gt_tr": train.reshape(349, 1905), "houston_gt_te": test.reshape(349, 1905)}
+    mat5(nowhere / "data" / "houston_GT.mat", **masks)
+    scene = open_scene("houston-2013")
+    assert [int((m.ids > 0).sum()) for m in scene.masks] == [2832, 12197]
+    assert int((scene.labels.ids > 0).sum()) == 15029
+    masks["houston_gt_te"][masks["houston_gt_tr"] > 0] = 1
+    mat5(nowhere / "data" / "houston_GT.mat", **masks)
+    with pytest.raises(LabelsError, match="official masks of houston-2013 overlap"):
+        open_scene("houston-2013")
+
+
+def test_a_card_with_another_file_is_refused(nowhere, monkeypatch):
+    (nowhere / "data").mkdir()
+    card = Card(
+        "tiny",
+        "t",
+        "s",
+        (7, 5, 6),
+        1.0,
+        "",
+        {1: ("A", 3)},
+        (0, 1, 2),
+        (File("cube", ("t.mat",), ("c",)), File("labels", ("t_gt.mat",), ("g",))),
+    )
+    monkeypatch.setitem(CARDS, "tiny", card)
+    mat5(nowhere / "data" / "T.mat", c=cube(), other=cube())
+    ids = np.zeros((7, 5))
+    ids[0, :3] = 1
+    mat5(nowhere / "data" / "t_gt.mat", g=ids)
+    assert open_scene("tiny").labels.counts() == {1: 3}
+    ids[0, 3] = 1
+    mat5(nowhere / "data" / "t_gt.mat", g=ids)
+    with pytest.raises(
+        LabelsError, match="other pixel counts: expected class 1: 3, got class 1: 4"
+    ):
+        open_scene("tiny")
+    mat5(nowhere / "data" / "T.mat", c=cube(bands=5))
+    with pytest.raises(SceneError, match=r"expected \(7, 5, 6\).*got \(7, 5, 5\)"):
+        open_scene("tiny")
+
+
+def test_names_that_are_nothing(nowhere):
+    with pytest.raises(SceneError, match="did you mean salinas"):
+        open_scene("salinass")
+    with pytest.raises(SceneError, match="neither a card nor a file"):
+        open_scene(nowhere / "no.mat")
+    with pytest.raises(SceneError, match=r"no scene card named 'pavia-u'.*one of indian-pines, "):
+        get_card("pavia-u")
+    with pytest.raises(ConfigError, match="knows its own layout"):
+        open_scene("ksc", layout="b h w")
+    with pytest.raises(SceneError, match=r"rsidea\.whu\.edu\.cn"):
+        open_scene("whu-hi-longkou")
+
+
+def test_list_is_quick_and_lazy(here):
+    rows = {row.name: row for row in list_scenes()}
+    assert {name for name, row in rows.items() if row.path} == set(HERE)
+    assert rows["salinas-a"].path == here / "salinas-a" / "SalinasA_corrected.mat"
+    code = (
+        "import sys, hyperpeft.scenes as s; s.list_scenes(); s.get_card('ksc');"
+        "print([m for m in ('numpy', 'xarray', 'scipy', 'rasterio', 'pooch') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_mat_without_gdal(here):
+    code = (
+        "import sys; sys.modules['rasterio'] = sys.modules['rioxarray'] = None;"
+        "from hyperpeft.scenes import open_scene; print(open_scene('salinas-a').shape);"
+        "open_scene('enmap-potsdam')"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert out.stdout.strip() == "(83, 86, 204)"
+    assert "rasterio is not installed here" in out.stderr
