@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hyperpeft.downloads import Progress, check, get, remember
+from hyperpeft.downloads import Progress, check, compare, get, remember
 from hyperpeft.errors import DownloadError, InputError
 from hyperpeft.files import cache_folder
 from hyperpeft.scenes.cache import find, where_to_put
