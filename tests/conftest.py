@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# Before torch is loaded, here and in subprocesses: threads that wait for work by spinning make
+# small models about ten times slower on a machine that does anything else at the same time.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 def _folder(variable: str, beside: str) -> Path | None:
     named = os.environ.get(variable)

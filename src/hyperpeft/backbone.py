@@ -137,7 +137,7 @@ class SpectralGPT(nn.Module):
         self.patch_embed = PatchEmbed(dim, stride)
         self.pos_embed_spatial = nn.Parameter(torch.zeros(1, side * side, dim))
         self.pos_embed_temporal = nn.Parameter(torch.zeros(1, BANDS // BAND_GROUP, dim))
-        hidden = int(dim * mlp_ratio)
+        hidden = round(dim * mlp_ratio)
         self.blocks = nn.ModuleList(Block(dim, num_heads, hidden) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
 
@@ -150,11 +150,21 @@ class SpectralGPT(nn.Module):
         positions = self.pos_embed_temporal[:, :, None] + spatial[:, None]  # (1, T, h w, D)
         return self.patch_embed(x) + positions.flatten(1, 2)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def enter(self, x: Tensor, block: int) -> Tensor:
+        """The tokens that enter a block (`depth`: the last norm): (N, 12, S, S) -> (N, L, D)."""
         x = self.embed(x)
-        for block in self.blocks:
-            x = block(x)
-        return self.norm(x)  # (N, L, D)
+        for earlier in self.blocks[:block]:
+            x = earlier(x)
+        return x
+
+    def leave(self, tokens: Tensor, block: int) -> Tensor:
+        """The output for the tokens (N, L, D) that enter a block."""
+        for later in self.blocks[block:]:
+            tokens = later(tokens)
+        return self.norm(tokens)  # (N, L, D)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.leave(self.enter(x, 0), 0)
 
 
 def token_grid(image_size: int, stride: int = PATCH) -> int:

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hyperpeft import adapters
+from hyperpeft.backbone import SpectralGPT
 from hyperpeft.classifier import Classifier, choose_precision
 from hyperpeft.errors import BundleError
 from hyperpeft.files import replacing
@@ -187,14 +188,34 @@ def load_run(folder: str | Path, *, backbone: str | Path | None = None) -> Bundl
     """
     folder = Path(folder)
     record = RunRecord.from_file(folder / RUN)
+    encoder = load_base(record, backbone)
+    check_base(folder, record, weights_sha256(encoder.state_dict()), backbone)
+    method = adapters.get_method(record.adapter["method"])
+    if method.adapter is not None:
+        adapters.merge(adapters.load(encoder, folder / ADAPTER))
+    elif method.trains_encoder:
+        _load_tensors(encoder, folder / BACKBONE)
+    model = Classifier(encoder, len(record.adapter["class_ids"]))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return with_head(folder, record, model.to(device))
+
+
+def load_base(record: RunRecord, backbone: str | Path | None = None) -> SpectralGPT:
+    """The encoder that a run started from, or the one in `backbone`, as the run set it up."""
     config = record.config
-    encoder = load_backbone(
+    return load_backbone(
         backbone or record.backbone["name"],
         config["image_size"],
         config["num_heads"],
         stride=config["stride"],
     )
-    expected, got = record.backbone["weights_sha256"], weights_sha256(encoder.state_dict())
+
+
+def check_base(
+    folder: Path, record: RunRecord, got: str, backbone: str | Path | None = None
+) -> None:
+    """BundleError where a base model's hash `got` is not the one that a run was trained on."""
+    expected = record.backbone["weights_sha256"]
     if expected != got:
         raise BundleError(
             f"{folder} was trained on another base model than {backbone or 'the one it names'}",
@@ -202,18 +223,14 @@ def load_run(folder: str | Path, *, backbone: str | Path | None = None) -> Bundl
             got=got,
             do="give the checkpoint it was trained on with --backbone",
         )
-    method = adapters.get_method(record.adapter["method"])
-    if method.adapter is not None:
-        adapters.merge(adapters.load(encoder, folder / ADAPTER))
-    elif method.trains_encoder:
-        _load_tensors(encoder, folder / BACKBONE)
-    class_ids = np.array(record.adapter["class_ids"], np.int32)
-    model = Classifier(encoder, len(class_ids))
+
+
+def with_head(folder: Path, record: RunRecord, model: Classifier) -> Bundle:
+    """A bundle of a model whose encoder is ready: head and reducer are read from the folder."""
     model.requires_grad_(False)
     _load_tensors(model, folder / HEAD, expected=set(model.head_state()))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     reducer = Reducer.from_file(folder / REDUCER)
-    return Bundle(record, model.eval().to(device), reducer, class_ids)
+    return Bundle(record, model.eval(), reducer, np.array(record.adapter["class_ids"], np.int32))
 
 
 def _load_tensors(module: nn.Module, path: Path, expected: set[str] | None = None) -> None:

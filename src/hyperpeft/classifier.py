@@ -35,8 +35,18 @@ class Classifier(nn.Module):
             self.head.weight.normal_(0.0, 0.02, generator=generator)
             self.head.bias.zero_()
 
-    def forward(self, windows: Tensor) -> Tensor:  # (N, 12, p, p) -> (N, K)
-        tokens = self.encoder(resize(windows, self.encoder.image_size))  # (N, L, D)
+    def forward(self, x: Tensor, entering: int | None = None) -> Tensor:
+        """Logits (N, K) of windows (N, 12, p, p), or of the tokens (N, L, D) entering a block."""
+        if entering is None:
+            x, entering = self.enter(x, 0), 0
+        return self.from_tokens(self.encoder.leave(x, entering))
+
+    def enter(self, windows: Tensor, block: int) -> Tensor:
+        """The tokens (N, L, D) that enter a block, for windows (N, 12, p, p)."""
+        return self.encoder.enter(resize(windows, self.encoder.image_size), block)
+
+    def from_tokens(self, tokens: Tensor) -> Tensor:  # (N, L, D) -> (N, K)
+        """Logits from the encoder's output."""
         return self.head(self.norm(tokens.mean(dim=1)))
 
     def head_state(self) -> dict[str, Tensor]:
@@ -77,9 +87,11 @@ def predict(
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    for batch in positions.split(batch_size):
-        # Entered anew for each batch: a generator must not leave its caller in inference mode.
-        with torch.inference_mode(), autocast(device, precision):
-            logits = model(windows.at(batch).to(device)).float().cpu()
-        yield logits
-    model.train(was_training)
+    try:
+        for batch in positions.split(batch_size):
+            # Entered anew for each batch: a generator must not leave its caller in inference mode.
+            with torch.inference_mode(), autocast(device, precision):
+                logits = model(windows.at(batch).to(device)).float().cpu()
+            yield logits
+    finally:
+        model.train(was_training)

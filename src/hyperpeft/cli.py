@@ -54,6 +54,8 @@ def main() -> None:
         usage = getattr(error, "format_message", None)  # click's, for wrong usage
         if usage is None:
             raise
+        if not usage().strip():  # no arguments at all: the help has been shown
+            sys.exit(2)
         _fail(usage(), 2)
 
 
@@ -80,6 +82,9 @@ def _root(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/demo"),
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace another run in --out.")
+    ] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -89,8 +94,10 @@ def demo(
     """
     from hyperpeft.config import make_config
 
-    config = make_config({"scene": "demo", "per_class": 10, "out": out})
-    record = _train(config, quiet=quiet or as_json, overwrite=True)
+    # The fields are strips of about ten pixels: windows of five stay inside them.
+    values = {"scene": "demo", "per_class": 20, "patch_size": 5, "normalise": "sqrt", "out": out}
+    config = make_config(values)
+    record = _train(config, quiet=quiet or as_json, overwrite=overwrite)
     _show_record(record, out, quiet=quiet, as_json=as_json)
     if not (quiet or as_json):
         print(
@@ -187,7 +194,7 @@ def train(
     }  # fmt: skip
     values = read_config(config) if config is not None else {}
     given = {name: value for name, value in given.items() if value is not None}
-    if {"per_class", "fraction", "split"} & given.keys():
+    if {"per_class", "fraction", "split"} & given.keys():  # they replace the file's choice
         values = {k: v for k, v in values.items() if k not in ("per_class", "fraction", "split")}
     record = _train(
         make_config({**values, **given}),
@@ -388,14 +395,89 @@ def backbones_convert(
 
     Example: `hyperpeft backbones convert SpectralGPT+.pth`
     """
+    from hyperpeft.files import replacing
     from hyperpeft.weights import convert, encoder_from, read_checkpoint
 
     target = out or file.with_suffix(".safetensors")
     if target.resolve() == file.resolve():
         raise ConfigError(f"{file} is the file to write as well", do="give another --out")
-    convert(file, target)
-    model, account = encoder_from(read_checkpoint(target), num_heads=num_heads, source=str(file))
+    with replacing(target) as temporary:  # takes its name when every key is accounted for
+        convert(file, temporary)
+        state = read_checkpoint(temporary)
+        model, account = encoder_from(state, num_heads=num_heads, source=str(file))
     print(
         f"{target}: width {model.dim}, depth {model.depth}; {len(account.used)} tensors of the "
         f"encoder, {len(account.set_aside)} of the pretraining decoder set aside"
     )
+
+
+@adapters_app.command("list")
+def adapters_list(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of run folders.")],
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """List trained runs: method, parameters, size, backbone, scene and accuracy.
+
+    Example: `hyperpeft adapters list runs/sa runs/pu`
+    """
+    from hyperpeft.exports import Row, list_runs
+
+    rows = list_runs(runs)
+    if as_json:
+        print(json.dumps([row._asdict() for row in rows]))
+    elif not quiet:
+        from hyperpeft.console import print_table
+
+        print_table(
+            [*Row._fields[:3], "MB", *Row._fields[4:6], "OA %"],
+            [
+                [
+                    row.run, row.method, "" if row.parameters is None else f"{row.parameters:,}",
+                    "" if row.megabytes is None else f"{row.megabytes:.2f}", row.backbone,
+                    row.scene, "" if row.oa is None else f"{row.oa:.2f}",
+                ]
+                for row in rows
+            ],
+        )  # fmt: skip
+
+
+@adapters_app.command("export")
+def adapters_export(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    to: Annotated[Path, typer.Option("--to", help="New folder to write.")],
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's adapter as a folder that stock PEFT loads, with head and model card.
+
+    Example: `hyperpeft adapters export runs/sa --to sa-adapter`
+    """
+    from hyperpeft.exports import export
+
+    files = [str(path) for path in export(run, to)]
+    if as_json:
+        print(json.dumps({"folder": str(to), "files": files}))
+    elif not quiet:
+        print("\n".join(files))
+
+
+@adapters_app.command("merge")
+def adapters_merge(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    out: Annotated[Path, typer.Option(help="File to write, .safetensors.")],
+    backbone: Annotated[str | None, typer.Option(help="Where the base checkpoint is now.")] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the encoder of a run with its adapter merged: plain weights for --backbone.
+
+    Example: `hyperpeft adapters merge runs/sa --out sa.safetensors`
+    """
+    from hyperpeft.exports import merge
+
+    result = merge(run, out, backbone=backbone)
+    if as_json:
+        print(json.dumps(result))
+    elif not quiet:
+        print(f"{out}: {result['tensors']} tensors, {result['bytes'] / 1e6:.1f} MB")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -19,8 +20,8 @@ LAMBDA = 16.0
 class RunConfig(BaseModel):
     """One run, from scene to map.
 
-    Exactly one of `per_class`, `fraction` and `split` says which pixels train; without any it is
-    ten per class. `lr` is the peak rate of the adapters' A, or of the encoder under `full`.
+    One of `per_class`, `fraction` and `split` says which pixels train; without any it is ten per
+    class. Only the split "disjoint" goes with one of the other two, which then gives its size. `lr` is the peak rate of the adapters' A, or of the encoder under `full`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,7 +36,7 @@ class RunConfig(BaseModel):
     image_size: int = Field(32, ge=8, le=128)
     stride: int = Field(8, ge=1, le=8)
     targets: tuple[str, ...] = ("q", "v")
-    blocks: Literal["all"] | int = "all"
+    blocks: Literal["all"] | Annotated[int, Field(ge=1)] = "all"  # or "last 4", which becomes 4
     options: dict[str, Any] = Field(default_factory=dict)
 
     per_class: int | None = Field(None, ge=1)
@@ -69,10 +70,16 @@ class RunConfig(BaseModel):
     def _one_target(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
+    @field_validator("blocks", mode="before")
+    @classmethod
+    def _last_blocks(cls, value: Any) -> Any:
+        found = re.fullmatch(r"\s*(?:last\s+)?(\d{1,9})\s*", str(value))
+        return int(found.group(1)) if found and isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _one_split(self) -> RunConfig:
         given = [n for n in ("per_class", "fraction", "split") if getattr(self, n) is not None]
-        if len(given) > 1:
+        if len(given) > (2 if self.split == "disjoint" else 1):
             raise ValueError(f"{' and '.join(given)} exclude each other: give one")
         return self
 
@@ -102,7 +109,18 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"configuration {path}", expected="options as `name: value`", got=type(values).__name__
         )
-    return values
+    return _spelled(values, path)
+
+
+def _spelled(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Options under their own names, where the file has them as on the command line."""
+    options: dict[str, Any] = {}
+    for key, value in values.items():
+        name = "lam" if key == "lambda" else key.replace("-", "_")
+        if name in options:
+            raise ConfigError(f"configuration {path}: {name} is given twice")
+        options[name] = value
+    return options
 
 
 def _readable(error: ValidationError) -> str:

@@ -82,7 +82,9 @@ def print_table(heads: list[str], rows: list[list[str]]) -> None:
         table.add_column(head, justify="right" if numeric else "left")
     for row in rows:
         table.add_row(*row)
-    RichConsole(highlight=False, soft_wrap=True).print(table)
+    # Names are data, not markup; a pipe is no screen whose edge could cut them.
+    console = RichConsole(highlight=False, markup=False, emoji=False)
+    console.print(table, width=None if console.is_terminal else 1000)
 
 
 def print_scores(scores: dict[str, Any], classes: dict[int, str]) -> None:

@@ -21,7 +21,7 @@ from hyperpeft import adapters, bundle, figures, metrics, recording, spectral, s
 from hyperpeft.bundle import ADAPTER, BACKBONE, HEAD, REDUCER, RUN, SPLIT
 from hyperpeft.classifier import Classifier
 from hyperpeft.config import RunConfig, read_config
-from hyperpeft.errors import BundleError, ConfigError, LabelsError, SplitError
+from hyperpeft.errors import BundleError, ConfigError, Interrupted, LabelsError, SplitError
 from hyperpeft.files import replacing
 from hyperpeft.geotiff import write_class_map
 from hyperpeft.mapping import ClassMap, classify
@@ -92,11 +92,25 @@ def run(
     ------
     InputError
         Whatever is wrong with scene, labels, split, weights or configuration.
+    Interrupted
+        After Ctrl-C, once the state has been saved.
     """
-    progress = progress or Progress()
+    try:
+        with torch.random.fork_rng():  # the caller's random state stays as it was
+            return _run(config, resume, overwrite, progress or Progress())
+    except KeyboardInterrupt:
+        if not (config.out / CHECKPOINT).is_file():
+            raise
+        raise Interrupted(
+            "interrupted",
+            do=f"the state is saved in {config.out}; the same command with --resume continues",
+        ) from None
+
+
+def _run(config: RunConfig, resume: bool, overwrite: bool, progress: Progress) -> RunRecord:
     check_patch_size(config.patch_size)
     method = adapters.get_method(config.method)
-    _prepare_folder(config, resume, overwrite)
+    _check_folder(config, resume, overwrite)
 
     progress.stage("Reading the scene")
     scene = _labelled_scene(config)
@@ -134,6 +148,8 @@ def run(
         **config.options,
     )
     model = Classifier(encoder, len(ids), config.seed)
+    if overwrite:  # only now: a mistake in the options must not cost the earlier run
+        _clear(config.out)
 
     progress.stage("Training")
     outcome = Trainer(
@@ -243,29 +259,36 @@ def reopen(record: RunRecord) -> Scene:
     return scene
 
 
-def _prepare_folder(config: RunConfig, resume: bool, overwrite: bool) -> None:
+def _check_folder(config: RunConfig, resume: bool, overwrite: bool) -> None:
     """Make sure that nothing of another run is lost or mixed with this one."""
-    out = config.out
-    if resume and not (out / CHECKPOINT).is_file():
+    out, checkpoint = config.out, (config.out / CHECKPOINT).is_file()
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other", do="give one")
+    if resume and not checkpoint:
         raise ConfigError(f"--resume: {out} holds no checkpoint", do="run without --resume")
-    if overwrite:
-        for name in OUTPUTS:
-            path = out / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    elif (out / RUN).is_file():
-        found = RunRecord.from_file(out / RUN).config
-        if found != config.model_dump(mode="json"):
+    if (out / RUN).is_file():
+        if not overwrite and not _same_run(config, RunRecord.from_file(out / RUN).config):
             raise ConfigError(
                 f"{out} holds another run", do="choose another --out, or add --overwrite"
             )
-    elif (
-        out.exists()
-        and not (out / CHECKPOINT).is_file()
-        and (not out.is_dir() or any(out.iterdir()))
-    ):
+    elif not checkpoint and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(
             f"{out} exists and is not a run folder", do="choose another --out, or empty it"
         )
+
+
+def _same_run(config: RunConfig, found: dict[str, Any]) -> bool:
+    """Whether a record's configuration is this one, whatever the path that named the folder."""
+    return {**found, "out": None} == {**config.model_dump(mode="json"), "out": None}
+
+
+def _clear(out: Path) -> None:
+    """Remove what an earlier run has written, and nothing else."""
+    if PartialState().is_main_process:
+        for name in OUTPUTS:
+            path = out / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    PartialState().wait_for_everyone()
 
 
 def _labelled_scene(config: RunConfig) -> Scene:
@@ -293,12 +316,13 @@ def _split(config: RunConfig, scene: Scene) -> Split:
         "validation": config.validation,
         "valid": scene.valid,
     }
+    if config.split == "disjoint":
+        n = None if config.fraction is not None else config.per_class or 10
+        return splits.disjoint(labels, window=config.patch_size, n=n, share=config.fraction, **how)
     if config.fraction is not None:
         return splits.fraction(labels, config.fraction, **how)
     if config.split is None:
         return splits.per_class(labels, config.per_class or 10, **how)
-    if config.split == "disjoint":
-        return splits.disjoint(labels, window=config.patch_size, n=10, **how)
     if config.split == "official" or "," in config.split:
         if scene.masks is None:
             raise SplitError(
@@ -355,7 +379,8 @@ def _identity(config: RunConfig, scene: Scene, split: Split, backbone: Mapping[s
     options = config.model_dump(mode="json", exclude={"out", "map"})
     words = [json.dumps(options, sort_keys=True), scene.sha256, str(backbone["weights_sha256"])]
     digest = hashlib.sha256("\n".join(words).encode())
-    digest.update(np.ascontiguousarray(split.train).tobytes() + split.train_ids.tobytes())
+    for pixels, true in ((split.train, split.train_ids), (split.validation, split.validation_ids)):
+        digest.update(np.ascontiguousarray(pixels).tobytes() + true.tobytes())
     return digest.hexdigest()
 
 

@@ -15,6 +15,7 @@ from hyperpeft.errors import ConfigError
 
 MAX_PATCH = 63
 IMAGE_SIZE = 32  # what the encoder sees, whatever the window
+SYMMETRIES = 8  # of the square
 
 
 def check_patch_size(patch_size: int) -> int:
@@ -69,12 +70,17 @@ def resize(windows: Tensor, size: int = IMAGE_SIZE) -> Tensor:
     return F.interpolate(windows, size=(size, size), mode="bicubic", align_corners=False)
 
 
-def augment(windows: Tensor, generator: torch.Generator) -> Tensor:
-    """Turn each window (N, C, p, p) by one of the eight symmetries of the square, at random."""
-    choice = torch.randint(8, (len(windows),), generator=generator).to(windows.device)
+def draw_symmetries(n: int, generator: torch.Generator) -> Tensor:
+    """A symmetry of the square, 0 (none) to 7, for each of n windows."""
+    return torch.randint(SYMMETRIES, (n,), generator=generator)
+
+
+def turn(windows: Tensor, symmetries: Tensor) -> Tensor:
+    """Each window (N, C, p, p) in its symmetry (N,): i % 4 quarter turns, mirrored from 4 on."""
+    symmetries = symmetries.to(windows.device)
     out = windows.clone()
-    for symmetry in range(1, 8):
-        members = (choice == symmetry).nonzero().flatten()
+    for symmetry in range(1, SYMMETRIES):
+        members = (symmetries == symmetry).nonzero().flatten()
         if len(members):
             turned = torch.rot90(windows[members], symmetry % 4, (2, 3))
             out[members] = turned.flip(3) if symmetry >= 4 else turned

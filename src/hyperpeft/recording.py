@@ -71,7 +71,7 @@ def timing_section(outcome: Outcome, mapped: ClassMap) -> dict[str, Any]:
 
 def environment_section(outcome: Outcome, seed: int) -> dict[str, Any]:
     """Versions, device, precision and the state of the source tree."""
-    commit, dirty = _source_state()
+    commit, dirty = source_state()
     device = outcome.device
     if device.startswith("cuda"):
         device = f"{device} ({torch.cuda.get_device_name()})"
@@ -97,7 +97,7 @@ def _peak_rss_mb() -> float | None:
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
-def _source_state() -> tuple[str | None, bool | None]:
+def source_state() -> tuple[str | None, bool | None]:
     """Commit and whether it has been changed, when running from a checkout of hyperpeft."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists() or not (root / "pyproject.toml").is_file():

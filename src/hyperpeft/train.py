@@ -29,10 +29,14 @@ from hyperpeft.classifier import Classifier, autocast, choose_precision, predict
 from hyperpeft.errors import BundleError, Interrupted, TrainingError
 from hyperpeft.files import replacing
 from hyperpeft.optim import cosine, optimiser, parameter_groups
-from hyperpeft.patches import Windows, augment
+from hyperpeft.patches import Windows, draw_symmetries, turn
+from hyperpeft.tokens import TokenCache, pays
 
 CHECKPOINT = Path("checkpoint") / "state.pt"
 CHECKPOINT_SECONDS = 20.0  # between two checkpoints of a long run
+
+# What torch.load raises for a file that is cut short, empty or of another kind.
+_UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,7 @@ class Trainer:
         self.recipe, self.seed, self.watch = recipe, seed, watch
         self.folder, self.identity = folder, identity
         self.state = State()
+        self.cache: TokenCache | None = None
 
     def run(self) -> Outcome:
         """Train to the end, from the folder's checkpoint where there is one.
@@ -183,12 +188,16 @@ class Trainer:
         self._restore()
         saved = time.monotonic()
         with torch.random.fork_rng(), _signals() as interrupted:
-            while self.state.epoch < self.recipe.epochs and not self._stalled():
+            if not self._finished():
+                self._fill_cache()
+            while not self._finished():
                 self._epoch(interrupted)
                 self._close_epoch()
                 if time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self._save()
                     saved = time.monotonic()
+            self._save()  # what follows, such as mapping, may be interrupted too
+            self._heed(interrupted)
         if self.state.best:
             self._load_trainable(self.state.best)
         self._write_history()
@@ -211,11 +220,16 @@ class Trainer:
             self._tell(loss)
             if interrupted.is_set():
                 self._save()
-                raise Interrupted(
-                    f"interrupted in epoch {self.state.epoch + 1} of {self.recipe.epochs}",
-                    do=f"the state is saved in {self.folder}; the same command with --resume "
-                    "continues",
-                )
+            self._heed(interrupted)
+
+    def _heed(self, interrupted: threading.Event) -> None:
+        """Stop where the user has asked for it; the checkpoint has been written."""
+        if interrupted.is_set():
+            epoch = min(self.state.epoch + 1, self.recipe.epochs)
+            raise Interrupted(
+                f"interrupted in epoch {epoch} of {self.recipe.epochs}",
+                do=f"the state is saved in {self.folder}; the same command with --resume continues",
+            )
 
     def _tell(self, loss: float) -> None:
         if self.watch is not None:
@@ -251,13 +265,38 @@ class Trainer:
 
     def _loss(self, part: Tensor, draw: torch.Generator) -> Tensor:
         device = self.accelerator.device
-        windows = self.windows.at(self.train.positions[part])
-        if self.recipe.augment:
-            windows = augment(windows, draw)
+        symmetries = draw_symmetries(len(part), draw) if self.recipe.augment else None
+        if self.cache is not None:
+            x, entering = self.cache.at(part, symmetries), self.cache.block
+        else:
+            x, entering = self.windows.at(self.train.positions[part]), None
+            if symmetries is not None:
+                x = turn(x, symmetries)
         with autocast(device, self.precision):
-            logits = self.model(windows.to(device))
+            logits = self.model(x.to(device), entering)
         targets = self.train.targets[part].to(device)
         return F.cross_entropy(logits.float(), targets, label_smoothing=self.recipe.label_smoothing)
+
+    def _fill_cache(self) -> None:
+        """Compute the tokens below the first block that learns, where that pays."""
+        recipe, precision = self.recipe, self.precision
+        if pays(
+            self.plain.encoder,
+            len(self.train),
+            augment=recipe.augment,
+            epochs=recipe.epochs,
+            precision=precision,
+        ):
+            start = time.monotonic()
+            self.cache = TokenCache(
+                self.plain,
+                self.windows,
+                self.train.positions,
+                augment=recipe.augment,
+                precision=precision,
+                folder=self.folder,
+            )
+            self.state.seconds += time.monotonic() - start
 
     def _close_epoch(self) -> None:
         """Write the epoch's row, measure validation accuracy and keep the best weights."""
@@ -284,10 +323,11 @@ class Trainer:
         predicted = torch.cat([logits.argmax(1) for logits in batches])
         return 100.0 * (predicted == pixels.targets).float().mean().item()
 
-    def _stalled(self) -> bool:
-        """Whether validation accuracy has not risen for `patience` epochs."""
+    def _finished(self) -> bool:
+        """Whether all epochs are done, or validation has not improved for `patience` epochs."""
         waited = self.state.epoch - self.state.best_epoch
-        return bool(len(self.validation)) and 0 < self.recipe.patience <= waited
+        stalled = bool(len(self.validation)) and 0 < self.recipe.patience <= waited
+        return stalled or self.state.epoch >= self.recipe.epochs
 
     def _generator(self, step: int) -> torch.Generator:
         """Seeded by (seed, epoch, step): step 0 orders the epoch, step i + 1 is its step i."""
@@ -310,7 +350,8 @@ class Trainer:
             "identity": self.identity,
             "state": asdict(self.state),
             "weights": {k: v.detach() for k, v in self._trainable().items()},
-            "optimizer": self.optimizer.state_dict(),
+            # Twice the size of the weights, and not needed when no step follows.
+            "optimizer": None if self._finished() else self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
         }
         with replacing(self.folder / CHECKPOINT) as temporary:
@@ -322,21 +363,23 @@ class Trainer:
             return
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            identity = content["identity"]
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+            identity, state = content["identity"], State(**content["state"])
+            weights, moments, schedule = (content[n] for n in ("weights", "optimizer", "schedule"))
+        except (*_UNREADABLE, KeyError, TypeError) as error:
+            why = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise BundleError(
-                f"{path} is not a checkpoint ({str(error).splitlines()[0][:120]})",
-                do="remove it to start again",
+                f"{path} is not a checkpoint ({why[:120]})", do="remove it to start again"
             ) from None
         if identity != self.identity:
             raise BundleError(
                 f"{path} belongs to another configuration, scene or backbone",
                 do="give the same options as before, or --overwrite to start again",
             )
-        self.state = State(**content["state"])
-        self._load_trainable(content["weights"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.schedule.load_state_dict(content["schedule"])
+        self.state = state
+        self._load_trainable(weights)
+        if moments is not None:
+            self.optimizer.load_state_dict(moments)
+        self.schedule.load_state_dict(schedule)
 
     def _write_history(self) -> None:
         if not self.accelerator.is_main_process or not self.state.history:

@@ -1,16 +1,39 @@
-"""Adapters for the linear layers of a frozen model: attach, merge, save, load."""
+"""Adapters for the linear layers of a frozen model: attach, merge, save, load.
 
-from hyperpeft.adapters import kronecker  # noqa: F401  # registers its methods
-from hyperpeft.adapters.base import METHODS, Attachment, adapters_of, attach, get_method, merge
-from hyperpeft.adapters.store import load, save
+A method is one file with one class (`lora.py`, `kronecker.py`) that imports `base.py` only.
+"""
+
+# isort: off
+# The methods register themselves, in the order in which they are listed to the user.
+from hyperpeft.adapters import lora  # noqa: F401
+from hyperpeft.adapters import kronecker  # noqa: F401
+
+# isort: on
+from hyperpeft.adapters.attaching import (
+    Attachment,
+    adapters_of,
+    attach,
+    detach,
+    merge,
+    merged,
+    parse_blocks,
+)
+from hyperpeft.adapters.base import METHODS, Adapter, get_method, register
+from hyperpeft.adapters.store import load, restore, save
 
 __all__ = [
     "METHODS",
+    "Adapter",
     "Attachment",
     "adapters_of",
     "attach",
+    "detach",
     "get_method",
     "load",
     "merge",
+    "merged",
+    "parse_blocks",
+    "register",
+    "restore",
     "save",
 ]

@@ -1,4 +1,4 @@
-"""The contract of an adapter, and what attaches, merges and counts them.
+"""The contract of an adapter, and the registry of methods.
 
 An adapter stands in the place of a named `nn.Linear`: it keeps that layer's weight and bias under
 their own names, frozen, and adds the output of a small trainable map,
@@ -7,18 +7,21 @@ their own names, frozen, and adds the output of a small trainable map,
 
 with dW = 0 at the start. It declares which of its parameters are A, which starts random and
 learns at the base rate, and which are B, which starts at zero and, under the "+" rule of LoRA+
-(Hayou et al. 2024, arXiv 2402.12354), learns lambda times faster.
+(Hayou et al. 2024, arXiv 2402.12354), learns lambda times faster. The rule itself is the
+optimiser's: an adapter does not know whether it is in force.
 
-A new method is one subclass with one `register` line; it knows nothing of the backbone.
+A new method is one subclass with one `register` line. It imports nothing of hyperpeft but this
+file and the errors, and knows nothing of the backbone.
 """
 
 from __future__ import annotations
 
-import re
+import inspect
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -26,69 +29,138 @@ from torch import Tensor, nn
 
 from hyperpeft.errors import AdapterError
 
+NO_PEFT_FORM = "HYPERPEFT_"  # how `peft_type` begins where stock PEFT has no such adapter
+
 
 class Adapter(nn.Module, ABC):
     """A frozen linear layer with a trainable delta.
 
     Subclasses set the class variables, create their parameters in `__init__` and define `delta`
-    and `delta_weight`.
+    and `delta_weight`. A subclass's `__init__` takes `linear`, its options with their defaults,
+    and the keyword `generator`; it checks the values of its options.
+
+    Parameters
+    ----------
+    linear : nn.Linear
+        The layer it stands for. Its weight is shared, not copied.
+    dropout : float, default 0
+        Share of the delta's inputs set to zero in training, 0 <= dropout < 1.
 
     Attributes
     ----------
     FILE_NAMES : dict of str to str
         Parameter name here -> name in the PEFT file layout.
-    A, B : tuple of str
-        Names of the parameters of each role.
+    A_NAMES, B_NAMES : tuple of str
+        Names of the parameters of each role, whether or not the options call for all of them.
+    PEFT_TYPE : str or None
+        The `peft_type` of the files that `peft_options` reads.
     """
 
     FILE_NAMES: ClassVar[Mapping[str, str]]
     A_NAMES: ClassVar[tuple[str, ...]]
     B_NAMES: ClassVar[tuple[str, ...]]
+    PEFT_TYPE: ClassVar[str | None] = None
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, dropout: float = 0.0) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.dropout = check_share("dropout", dropout)
         self.weight = nn.Parameter(linear.weight.detach(), requires_grad=False)
         self.bias = (
             None if linear.bias is None else nn.Parameter(linear.bias.detach(), requires_grad=False)
         )
+        self._plain_weight: Tensor | None = None  # the unmerged weight, while merged
 
     @abstractmethod
     def delta(self, x: Tensor) -> Tensor:
-        """Compute dW x for x (..., in): (..., out), without forming dW."""
+        """Compute dW x for x (..., in): (..., out), in the dtype of x, without forming dW."""
 
     @abstractmethod
     def delta_weight(self) -> Tensor:
         """The matrix dW (out, in) in float32."""
 
     @classmethod
-    @abstractmethod
-    def peft_config(cls, layers: list[Adapter]) -> dict[str, Any]:
-        """The method's part of PEFT's `adapter_config.json`."""
+    def peft_config(cls, layers: Sequence[Adapter]) -> dict[str, Any]:
+        """The method's part of PEFT's `adapter_config.json`, for adapters of this class.
+
+        A method that stock PEFT does not have keeps this one, which says so.
+        """
+        return no_peft_form(cls.__name__, "stock PEFT has no such method")
+
+    @classmethod
+    def peft_options(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Options of this class for an `adapter_config.json` of its PEFT_TYPE.
+
+        Raises
+        ------
+        AdapterError
+            Naming the settings that would change the outputs and are not supported here.
+        """
+        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:  # (..., in) -> (..., out)
-        return F.linear(x, self.weight, self.bias) + self.delta(x)
+        y = F.linear(x, self.weight, self.bias)
+        if self._plain_weight is not None:
+            return y
+        if self.dropout and self.training:
+            x = F.dropout(x, self.dropout)
+        return y + self.delta(x)
 
     def role(self, names: tuple[str, ...]) -> Iterator[tuple[str, nn.Parameter]]:
-        """Own parameters whose name, without an index, is among `names`."""
-        for name, parameter in self.named_parameters():
-            if name.split(".")[0] in names:
+        """Own parameters that are among `names`."""
+        for name, parameter in self.named_parameters(recurse=False):
+            if name in names:
                 yield name, parameter
 
-    def merged(self) -> nn.Linear:
-        """A plain layer with the delta added to its weight, in float32."""
-        linear = nn.Linear(
-            self.in_features,
-            self.out_features,
-            bias=self.bias is not None,
-            device=self.weight.device,
-            dtype=self.weight.dtype,
-        )
+    def own_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Every A and B with its name."""
+        return self.role(self.A_NAMES + self.B_NAMES)
+
+    @property
+    def merged(self) -> bool:
+        """Whether the weight holds the delta now."""
+        return self._plain_weight is not None
+
+    @torch.no_grad()
+    def merge_(self) -> None:
+        """Add the delta to the weight, in float32, until `unmerge_`.
+
+        The unmerged weight is kept, so that `unmerge_` gives it back bit by bit; subtracting
+        would not. It costs one more weight meanwhile.
+        """
+        if self._plain_weight is None:
+            self._plain_weight = self.weight.data
+            self.weight.data = self._sum()
+
+    @torch.no_grad()
+    def unmerge_(self) -> None:
+        """Give the weight back as it was before `merge_`."""
+        if self._plain_weight is not None:
+            # The model may have been moved or cast in between.
+            self.weight.data = self._plain_weight.to(self.weight)
+            self._plain_weight = None
+
+    def to_linear(self, *, merge: bool) -> nn.Linear:
+        """A plain frozen layer, with the delta added to its weight or without it."""
+        linear = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
+        plain = self.weight.detach() if self._plain_weight is None else self._plain_weight
+        weight = (self.weight.detach() if self.merged else self._sum()) if merge else plain
+        linear.weight = nn.Parameter(weight, requires_grad=False)
+        linear.bias = self.bias
+        return linear.train(self.training)
+
+    def _sum(self) -> Tensor:
         with torch.no_grad():
-            linear.weight.copy_(self.weight.float() + self.delta_weight())
-            if self.bias is not None:
-                linear.bias.copy_(self.bias)
-        return linear
+            delta = self.delta_weight().to(self.weight.device)
+            return (self.weight.float() + delta).to(self.weight.dtype)
+
+
+def no_peft_form(method: str, reason: str) -> dict[str, Any]:
+    """What `adapter_config.json` says of an adapter that stock PEFT cannot hold."""
+    return {"peft_type": f"{NO_PEFT_FORM}{method.upper()}", "no_peft_form": reason}
+
+
+# --- the registry ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -106,9 +178,27 @@ class Method:
     """
 
     name: str
-    adapter: Callable[..., Adapter] | None = None
+    adapter: type[Adapter] | None = None
     plus: bool = False
     trains_encoder: bool = False
+
+    def options(self) -> dict[str, inspect.Parameter]:
+        """The method's options by name, from the signature of its class."""
+        if self.adapter is None:
+            return {}
+        parameters = inspect.signature(self.adapter).parameters
+        return {n: p for n, p in parameters.items() if n not in ("linear", "generator")}
+
+    def check_options(self, given: Collection[str]) -> None:
+        """AdapterError naming the unknown options and the known ones."""
+        known = self.options()
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            raise AdapterError(
+                f"options of method {self.name}",
+                expected=f"any of {', '.join(known)}" if known else "none",
+                got=", ".join(unknown),
+            )
 
 
 METHODS: dict[str, Method] = {
@@ -116,11 +206,13 @@ METHODS: dict[str, Method] = {
     "probe": Method("probe"),
 }
 
+SomeAdapter = TypeVar("SomeAdapter", bound=type[Adapter])
 
-def register(name: str, *, plus: bool = False) -> Callable[[type[Adapter]], type[Adapter]]:
+
+def register(name: str, *, plus: bool = False) -> Callable[[SomeAdapter], SomeAdapter]:
     """Register an adapter under `name`, and under `name` + "+" where `plus` says so."""
 
-    def wrap(adapter: type[Adapter]) -> type[Adapter]:
+    def wrap(adapter: SomeAdapter) -> SomeAdapter:
         METHODS[name] = Method(name, adapter)
         if plus:
             METHODS[f"{name}+"] = Method(f"{name}+", adapter, plus=True)
@@ -129,133 +221,70 @@ def register(name: str, *, plus: bool = False) -> Callable[[type[Adapter]], type
     return wrap
 
 
-@dataclass(frozen=True)
-class Attachment:
-    """How adapters were attached: what `save` writes and `load` needs to do it again."""
-
-    method: str
-    targets: tuple[str, ...] = ("q", "v")
-    blocks: str | int = "all"
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
 def get_method(name: str) -> Method:
     """The method of that name; AdapterError naming the known ones."""
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise AdapterError("method", expected=f"one of {', '.join(METHODS)}", got=repr(name))
     return METHODS[name]
 
 
-def attach(
-    model: nn.Module,
-    method: str,
-    targets: tuple[str, ...] = ("q", "v"),
-    *,
-    blocks: str | int = "all",
-    seed: int = 0,
-    **options: Any,
-) -> nn.Module:
-    """Freeze a model and put an adapter in the place of each target layer.
+# --- what the methods share -----------------------------------------------------------------
 
-    Parameters
-    ----------
-    model : nn.Module
-        Changed in place. Layers are found by the last part of their name, such as the `q` of
-        "blocks.0.attn.q"; nothing else is assumed of it.
-    method : str
-        "lora", "lora+", "krona", "krona+", "lokr", or "full" (everything trainable) and "probe"
-        (everything frozen), which attach nothing.
-    targets : tuple of str, default ("q", "v")
-        Any of q, k, v, proj, fc1, fc2 of a SpectralGPT encoder.
-    blocks : "all" or int
-        Adapt the last `blocks` blocks only.
-    seed : int, default 0
-        Of the adapters' random factor.
-    **options
-        Of the method: see its class.
 
-    Returns
-    -------
-    nn.Module
-        The same model; its `attachment` attribute records what was done.
+def kaiming(shape: Sequence[int], generator: torch.Generator | None) -> nn.Parameter:
+    """Kaiming-uniform values with a = sqrt 5: uniform within 1 / sqrt(columns)."""
+    bound = shape[-1] ** -0.5
+    return nn.Parameter(torch.empty(*shape).uniform_(-bound, bound, generator=generator))
 
-    Raises
-    ------
-    AdapterError
-        Unknown method, target or option, or a model that has adapters already.
+
+def check_count(what: str, value: object, most: int, why: str) -> int:
+    """A whole number from 1 to `most`; AdapterError saying why there is a limit."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise AdapterError(what, expected=f"a whole number from 1 to {most} ({why})", got=value)
+    return value
+
+
+def check_positive(what: str, value: object) -> float:
+    """A finite number above 0, as float."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value < sys.float_info.max:  # type: ignore[operator]
+        raise AdapterError(what, expected="a number above 0", got=repr(value)[:60])
+    return float(value)  # type: ignore[arg-type]
+
+
+def check_share(what: str, value: object) -> float:
+    """A number from 0 to below 1, as float."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise AdapterError(what, expected="a number from 0 to below 1", got=repr(value))
+    return float(value)
+
+
+def check_flag(what: str, value: object) -> bool:
+    """True or False, and nothing that only counts as one of them."""
+    if not isinstance(value, bool):
+        raise AdapterError(what, expected="true or false", got=repr(value))
+    return value
+
+
+# Settings of PEFT's configurations that say nothing about the outputs.
+_HARMLESS = frozenset({
+    "auto_mapping", "base_model_name_or_path", "inference_mode", "layers_pattern",
+    "layers_to_transform", "exclude_modules", "megatron_core", "peft_type", "peft_version",
+    "revision", "target_modules", "task_type",
+})  # fmt: skip
+
+
+def refuse_settings(config: Mapping[str, Any], read: Collection[str]) -> None:
+    """Refuse PEFT settings that are switched on and that nothing here reads.
+
+    Later releases of PEFT add variants as new settings that are off by default; one that is on
+    and unknown here may change the outputs, so it is named instead of ignored.
     """
-    chosen = get_method(method)
-    if adapters_of(model):
-        raise AdapterError("this model has adapters already", do="merge or reload it first")
-    model.requires_grad_(chosen.trains_encoder)
-    if chosen.adapter is not None:
-        names = target_names(model, targets, blocks)
-        generator = torch.Generator().manual_seed(seed)
-        for name in names:
-            linear = model.get_submodule(name)
-            try:
-                adapter = chosen.adapter(linear, generator=generator, **options)
-            except TypeError:
-                raise AdapterError(
-                    f"options of {method}", expected=_option_names(chosen), got=sorted(options)
-                ) from None
-            replace_module(model, name, adapter)
-    elif options:
-        raise AdapterError(f"method {method}", expected="no options", got=sorted(options))
-    attachment = Attachment(method, tuple(targets), blocks, dict(options))
-    model.attachment = attachment  # type: ignore[assignment]  # nn.Module types attributes narrowly
-    return model
-
-
-def _option_names(method: Method) -> list[str]:
-    import inspect
-
-    assert method.adapter is not None
-    parameters = inspect.signature(method.adapter).parameters
-    return [name for name in parameters if name not in ("linear", "generator")]
-
-
-def target_names(model: nn.Module, targets: tuple[str, ...], blocks: str | int) -> list[str]:
-    """Names of the linear layers to adapt, in the model's order."""
-    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    missing = [target for target in targets if not any(n.split(".")[-1] == target for n in linear)]
-    if missing or not targets:
+    on = [k for k, v in config.items() if v and k not in _HARMLESS and k not in read]
+    if on:
+        found = ", ".join(f"{key} = {str(config[key])[:60]}" for key in sorted(on))
         raise AdapterError(
-            "targets",
-            expected=f"any of {', '.join(dict.fromkeys(n.split('.')[-1] for n in linear))}",
-            got=", ".join(missing) or "none",
+            f"this {config.get('peft_type')} adapter of PEFT uses what hyperpeft does not have",
+            expected="the plain method",
+            got=found,
         )
-    names = [name for name in linear if name.split(".")[-1] in targets]
-    if blocks == "all":
-        return names
-    depth = 1 + max(block_number(name) for name in names)
-    if not isinstance(blocks, int) or not 1 <= blocks <= depth:
-        raise AdapterError("blocks", expected=f'"all" or 1 to {depth}', got=blocks)
-    return [name for name in names if block_number(name) >= depth - blocks]
-
-
-def block_number(name: str) -> int:
-    """The first number in a dotted name; 0 where it has none."""
-    found = re.search(r"(?:^|\.)(\d+)(?:\.|$)", name)
-    return int(found.group(1)) if found else 0
-
-
-def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Put a module under a dotted name."""
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, module)
-
-
-def adapters_of(model: nn.Module) -> dict[str, Adapter]:
-    """The attached adapters by layer name."""
-    return {name: m for name, m in model.named_modules() if isinstance(m, Adapter)}
-
-
-def merge(model: nn.Module) -> nn.Module:
-    """Add every delta to its weight and put plain linear layers back, in place.
-
-    The result has the official parameter names, no adapters and nothing trainable.
-    """
-    for name, adapter in adapters_of(model).items():
-        replace_module(model, name, adapter.merged())
-    return model.requires_grad_(False)

@@ -1,0 +1,8 @@
+"""Which pixels train, validate and test: drawn, official or spatially disjoint."""
+
+from hyperpeft.splits.drawing import fraction, from_masks, per_class
+from hyperpeft.splits.leaking import leakage
+from hyperpeft.splits.separating import disjoint
+from hyperpeft.splits.storing import load, save
+
+__all__ = ["disjoint", "fraction", "from_masks", "leakage", "load", "per_class", "save"]

@@ -1,0 +1,101 @@
+"""`split.npz`: written, read and checked."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hyperpeft.errors import SplitError
+from hyperpeft.files import replacing
+from hyperpeft.records import UNLABELLED, Labels, Split
+from hyperpeft.splits.drawing import PARTS
+
+
+def save(split: Split, path: Path) -> None:
+    """Write `split.npz`: `train`, `validation`, `test` (n, 2), their `*_ids`, `kind`, `notes`."""
+    members: dict[str, Any] = {"kind": split.kind, "notes": np.array(split.notes, dtype=str)}
+    members |= {name: getattr(split, name) for part in PARTS for name in (part, f"{part}_ids")}
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **members)
+
+
+def load(path: Path, labels: Labels | None = None) -> Split:
+    """Read and check a split file, of `save` or of anyone else.
+
+    Parameters
+    ----------
+    path : Path
+        An .npz with `train` and `test`, optionally `validation`: (n, 2) integers, row and column.
+        Without `*_ids` the class ids are those of the labels.
+    labels : Labels, optional
+        Gives the grid that all pixels must be on.
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    SplitError
+        When the file is missing or damaged, pixels lie outside the grid, repeat or are in two
+        parts, or ids are missing, do not match the pixels or are 0.
+    """
+    path = Path(path)
+    arrays = _read_npz(path)
+    missing = {"train", "test"} - arrays.keys()
+    if missing:
+        raise SplitError(f"split file {path}", expected="train and test", got=sorted(arrays))
+    parts: dict[str, np.ndarray] = {}
+    for part in PARTS:
+        pixels = arrays.get(part, np.empty((0, 2), np.int64))
+        _check_pixels(f"{part} of split file {path}", pixels, labels)
+        parts[part] = pixels.astype(np.int64)
+        ids = arrays.get(f"{part}_ids")
+        if ids is None and labels is None and len(pixels):
+            raise SplitError(f"split file {path} has no {part}_ids", do="give the labels too")
+        if ids is None:
+            ids = labels.ids[tuple(parts[part].T)] if labels else np.empty(0, np.int32)
+        if ids.shape != (len(pixels),) or ids.dtype.kind not in "iu" or (ids == UNLABELLED).any():
+            raise SplitError(
+                f"{part}_ids of split file {path}",
+                expected=f"{len(pixels)} class ids, none of them {UNLABELLED} (unlabelled)",
+                got=f"{ids.dtype} {ids.shape}, {np.count_nonzero(ids == UNLABELLED)} of them 0",
+            )
+        parts[f"{part}_ids"] = ids.astype(np.int32)
+    if not len(parts["train"]):
+        raise SplitError(f"split file {path} has no training pixel")
+    everything = np.concatenate([parts[part] for part in PARTS])
+    repeated = len(everything) - len(np.unique(everything, axis=0))
+    if repeated:
+        raise SplitError(f"{repeated} pixels repeat or are in two parts of split file {path}")
+    notes = tuple(np.atleast_1d(arrays.get("notes", np.empty(0, str))).astype(str).tolist())
+    return Split(kind=str(arrays.get("kind", f"file {path.name}")), notes=notes, **parts)
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with zipfile.ZipFile(path) as archive:  # np.load alone would take a lone .npy as well
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+            damaged = archive.testzip()
+        if damaged:
+            raise zipfile.BadZipFile(f"{damaged} is damaged")
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in names}
+    except FileNotFoundError:
+        raise SplitError(f"there is no split file {path}") from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise SplitError(f"{path} is not a split file ({error})", expected=".npz") from None
+
+
+def _check_pixels(what: str, pixels: np.ndarray, labels: Labels | None) -> None:
+    if pixels.ndim != 2 or pixels.shape[1] != 2 or pixels.dtype.kind not in "iu":
+        got = f"{pixels.dtype} {pixels.shape}"
+        raise SplitError(what, expected="integers (n, 2): row, column", got=got)
+    upper = labels.ids.shape if labels else (np.inf, np.inf)
+    outside = ((pixels < 0) | (pixels >= np.array(upper))).any(axis=1)
+    if outside.any():
+        raise SplitError(what, expected=f"pixels within {upper}", got=pixels[outside][0].tolist())

@@ -1,0 +1,251 @@
+"""The house: floors, import directions, lazy imports, one room that prints."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import hyperpeft
+
+ROOT = Path(hyperpeft.__file__).parent
+GROUND, DATA, MODEL, WORK, RUNS, TOP = "0", "1", "1'", "2", "3", "4"
+FLOORS = {
+    GROUND: "errors files downloads records metrics",
+    DATA: "scenes splits spectral patches figures geotiff",
+    MODEL: "backbone weights adapters",
+    WORK: "classifier optim train pretrain mapping",
+    RUNS: "bundle bank exports config recording experiment benchmark report",
+    TOP: "console cli",
+}
+FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}
+BELOW = {  # what a floor may import besides itself
+    GROUND: set(),
+    DATA: {GROUND},
+    MODEL: {GROUND},
+    WORK: {GROUND, DATA, MODEL},
+    RUNS: {GROUND, DATA, MODEL, WORK},
+    TOP: {GROUND, DATA, MODEL, WORK, RUNS},
+}
+MAY_PRINT = {"hyperpeft.cli", "hyperpeft.console"}
+
+
+def module_name(path: Path, root: Path = ROOT) -> str:
+    parts = ["hyperpeft", *path.relative_to(root).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def room_of(module: str) -> str:
+    """hyperpeft.scenes.cards -> scenes; "" for the package itself."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def imports_of(source: str, module: str, known: set[str], is_package: bool) -> set[str]:
+    """Modules of hyperpeft imported anywhere in a file, but for type checkers."""
+    tree = ast.parse(source)
+    skipped: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            skipped |= {id(inner) for part in node.body for inner in ast.walk(part)}
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = module.split(".")
+                parts = parts[: len(parts) - node.level + is_package]
+                base = ".".join([*parts, base] if base else parts)
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                found.add(inner if inner in known else base)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            first = node.args[0]
+            if isinstance(first, ast.Constant):
+                found.add(str(first.value))
+    return {name for name in found if name == "hyperpeft" or name.startswith("hyperpeft.")}
+
+
+def all_imports() -> dict[str, set[str]]:
+    return {
+        name: imports_of(path.read_text(), name, set(MODULES), path.name == "__init__.py")
+        for name, path in MODULES.items()
+    }
+
+
+def violations(imports: dict[str, set[str]]) -> list[str]:
+    """Imports that point down to a higher floor, or between the two first floors."""
+    wrong = []
+    for module, targets in imports.items():
+        room = room_of(module)
+        for target in targets:
+            other = room_of(target)
+            if other in ("", room):  # the package holds the version only, and imports nothing
+                continue
+            mine, theirs = FLOOR_OF.get(room), FLOOR_OF.get(other)
+            if room and (mine is None or theirs not in BELOW[mine] | {mine}):
+                wrong.append(f"{module} (floor {mine}) imports {target} (floor {theirs})")
+    return sorted(wrong)
+
+
+def circle(imports: dict[str, set[str]]) -> list[str]:
+    """One circle of modules, or an empty list."""
+    state: dict[str, int] = {}
+    path: list[str] = []
+
+    def visit(name: str) -> list[str]:
+        state[name] = 1
+        path.append(name)
+        for target in sorted(imports.get(name, ())):
+            if state.get(target) == 1:
+                return [*path[path.index(target) :], target]
+            if target not in state and (found := visit(target)):
+                return found
+        path.pop()
+        state[name] = 2
+        return []
+
+    for name in imports:
+        if name not in state and (found := visit(name)):
+            return found
+    return []
+
+
+def test_every_module_has_a_floor():
+    rooms = {room_of(name) for name in MODULES} - {""}
+    assert rooms <= set(FLOOR_OF), "give a new module its floor in FLOORS, as DESIGN.md has it"
+    assert len(rooms) > 20  # the walk found the package
+
+
+def test_imports_point_upward():
+    assert violations(all_imports()) == []
+
+
+def test_no_circle():
+    assert circle(all_imports()) == []
+
+
+def test_package_imports_nothing_when_loaded():
+    assert all_imports()["hyperpeft"] == set()
+
+
+def test_adapter_methods_know_the_contract_only():
+    """A method's file is one in which a subclass of Adapter is registered."""
+    imports, methods = all_imports(), []
+    for name, path in MODULES.items():
+        if room_of(name) == "adapters" and "@register(" in path.read_text():
+            methods.append(name)
+            allowed = {"hyperpeft.adapters.base", "hyperpeft.errors"}
+            assert imports[name] <= allowed, name
+    assert "hyperpeft.adapters.kronecker" in methods
+
+
+@pytest.mark.parametrize("room", ["splits", "spectral", "patches"])
+def test_data_rooms_know_the_ground_floor_only(room):
+    for name, targets in all_imports().items():
+        if room_of(name) == room:
+            beyond = {t for t in targets if room_of(t) != room}
+            assert {FLOOR_OF[room_of(t)] for t in beyond} <= {GROUND}, name
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "says"),
+    [
+        ("hyperpeft.metrics", "from hyperpeft.scenes import open_scene", "(floor 1)"),
+        ("hyperpeft.patches", "from hyperpeft.backbone import PATCH", "(floor 1')"),
+        ("hyperpeft.weights", "def f():\n    import hyperpeft.splits", "(floor 1)"),
+        ("hyperpeft.train", "from hyperpeft import bundle", "(floor 3)"),
+        ("hyperpeft.bundle", "from .console import Console", "(floor 4)"),
+        ("hyperpeft.adapters.base", "from ..optim import cosine", "(floor 2)"),
+        ("hyperpeft.scenes.cards", "from hyperpeft import newcomer", "(floor None)"),
+    ],
+)
+def test_the_check_sees_what_it_must(module, source, says):
+    known = {*MODULES, "hyperpeft.newcomer"}
+    found = violations({module: imports_of(source, module, known, is_package=False)})
+    assert len(found) == 1
+    assert says in found[0]
+
+
+def test_the_check_sees_a_circle():
+    imports = {"a": {"b"}, "b": {"c"}, "c": {"b"}}
+    assert circle(imports) == ["b", "c", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_every_module_imports(name):
+    importlib.import_module(name)
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) - MAY_PRINT))
+def test_only_the_command_line_prints(name):
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in {"print", "sys.stdout.write", "sys.stderr.write"}, node.lineno
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+            assert not any(n.split(".")[0] in ("rich", "typer", "click") for n in names), (
+                node.lineno
+            )
+
+
+def loaded_after(code: str) -> tuple[set[str], float]:
+    """Top-level modules loaded by code in a fresh interpreter, and the seconds it took there."""
+    script = (
+        "import sys, time; before = set(sys.modules); start = time.perf_counter()\n"
+        f"{code}\n"
+        "spent = time.perf_counter() - start\n"
+        "import json; print(json.dumps([sorted(set(sys.modules) - before), spent]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    modules, seconds = json.loads(done.stdout.splitlines()[-1])
+    return {name.split(".")[0] for name in modules}, seconds
+
+
+def test_import_costs_nothing():
+    runs = [loaded_after("import hyperpeft") for _ in range(3)]
+    assert not runs[0][0] & {"torch", "numpy", "xarray", "rasterio", "typer", "rich"}
+    assert min(seconds for _, seconds in runs) < 0.1
+
+
+def test_help_loads_nothing_heavy_and_answers_at_once():
+    code = (
+        "import io, contextlib; sys.argv = ['hyperpeft', '--help']\n"
+        "from hyperpeft.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as text: main()\n"
+        "assert 'Usage' in text.getvalue()"
+    )
+    modules, _ = loaded_after(code)
+    assert "typer" in modules
+    assert not modules & {"torch", "numpy", "xarray", "rasterio", "scipy", "pydantic", "matplotlib"}
+    script = [sys.executable, "-c", "from hyperpeft.cli import main; main()", "--help"]
+    seconds = []
+    for _ in range(5):  # the best of five: a noisy machine only ever adds time
+        start = time.perf_counter()
+        subprocess.run(script, capture_output=True, check=True)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.5
+
+
+def test_public_names():
+    assert set(hyperpeft.__all__) <= set(dir(hyperpeft))
+    for name in hyperpeft.__all__:
+        assert getattr(hyperpeft, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'trane'"):
+        _ = hyperpeft.trane
