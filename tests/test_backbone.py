@@ -114,11 +114,14 @@ def test_patch_embedding_is_the_convolution_of_its_parameters():
 
 
 def test_positions_are_interpolated_bicubically():
+    """12 to 4 falls on stored positions, whatever the interpolation; 12 to 7 and 16 do not."""
     positions = torch.randn(1, 144, 5)
     grid = positions.reshape(1, 12, 12, 5).permute(0, 3, 1, 2)
-    small = F.interpolate(grid, (4, 4), mode="bicubic", align_corners=False)
-    expected = small.permute(0, 2, 3, 1).reshape(1, 16, 5)
-    torch.testing.assert_close(interpolate_positions(positions, 4), expected, rtol=0, atol=1e-6)
+    for side in (4, 7, 16):
+        other = F.interpolate(grid, (side, side), mode="bicubic", align_corners=False)
+        expected = other.permute(0, 2, 3, 1).reshape(1, side * side, 5)
+        got = interpolate_positions(positions, side)
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
     assert interpolate_positions(positions, 12) is positions
 
 

@@ -119,6 +119,6 @@ def test_every_option_of_train_is_an_option_of_the_configuration():
 
     from hyperpeft.cli import train
 
-    alone = {"config", "resume", "overwrite", "quiet", "as_json"}
+    alone = {"config", "option", "resume", "overwrite", "quiet", "as_json"}
     named = {"map" if n == "map_scene" else n for n in inspect.signature(train).parameters} - alone
     assert named <= set(RunConfig.model_fields)

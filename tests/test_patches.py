@@ -34,10 +34,10 @@ def test_memory_does_not_grow_with_the_windows():
     """All windows would be 12 x 60 x 50 x 63 x 63 numbers; the view has the padded cube's only."""
     windows = Windows(random_cube(60, 50), 63)
     assert windows._view.shape == (12, 60, 50, 63, 63)
-    assert (
-        windows._view.untyped_storage().data_ptr() == windows._padded.untyped_storage().data_ptr()
-    )
-    assert windows._view.untyped_storage().nbytes() == 4 * 12 * (60 + 62) * (50 + 62)
+    view, padded = (x.untyped_storage() for x in (windows._view, windows._padded))
+    shared, held = view.data_ptr() == padded.data_ptr(), view.nbytes()
+    assert shared
+    assert held == 4 * 12 * (60 + 62) * (50 + 62)
     batch = windows.at(torch.tensor([[0, 0], [59, 49]]))
     assert batch.untyped_storage().nbytes() == 4 * 2 * 12 * 63 * 63
 

@@ -7,6 +7,7 @@ at once.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -40,6 +41,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 
 def main() -> None:
     """Entry point: turns exceptions into messages and exit statuses."""
+    # Threads that spin while they wait slow a run down more than tenfold when anything else uses
+    # the processor, because a step of a small model is thousands of short parallel loops.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app(standalone_mode=False)
     except typer.Exit as stop:
@@ -132,6 +136,16 @@ def train(
             help="tiny, small, base, large, huge, spectralgpt, spectralgpt+ or a checkpoint."
         ),
     ] = None,
+    targets: Annotated[
+        str | None, typer.Option(help="Layers to adapt, of q, k, v, proj, fc1, fc2 [default: q,v].")
+    ] = None,
+    blocks: Annotated[
+        str | None, typer.Option(help='Blocks to adapt: all, or "last 4" [default: all].')
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="Option of the method, NAME=VALUE, such as rank=4; repeatable."),
+    ] = None,
     per_class: Annotated[
         int | None, typer.Option(help="Training pixels per class [default: 10].")
     ] = None,
@@ -182,11 +196,13 @@ def train(
 
     Example: `hyperpeft train salinas-a --method krona+ --per-class 10 --out runs/sa`
     """
-    from hyperpeft.config import make_config, read_config
+    from hyperpeft.config import make_config, read_config, read_options
 
     given: dict[str, Any] = {
         "scene": scene, "labels": labels, "layout": layout, "method": method,
-        "backbone": backbone, "per_class": per_class, "fraction": fraction, "split": split,
+        "backbone": backbone, "targets": targets, "blocks": blocks,
+        "options": read_options(option) if option else None,
+        "per_class": per_class, "fraction": fraction, "split": split,
         "validation": validation, "patch_size": patch_size, "normalise": normalise,
         "fit_on": fit_on, "epochs": epochs, "batch_size": batch_size, "lr": lr, "lam": lam,
         "patience": patience, "augment": augment, "precision": precision, "map": map_scene,
@@ -401,6 +417,8 @@ def backbones_convert(
     target = out or file.with_suffix(".safetensors")
     if target.resolve() == file.resolve():
         raise ConfigError(f"{file} is the file to write as well", do="give another --out")
+    if target.suffix != ".safetensors":
+        raise ConfigError(f"--out {target}", expected="a name that ends in .safetensors")
     with replacing(target) as temporary:  # takes its name when every key is accounted for
         convert(file, temporary)
         state = read_checkpoint(temporary)

@@ -21,10 +21,11 @@ class RunConfig(BaseModel):
     """One run, from scene to map.
 
     One of `per_class`, `fraction` and `split` says which pixels train; without any it is ten per
-    class. Only the split "disjoint" goes with one of the other two, which then gives its size. `lr` is the peak rate of the adapters' A, or of the encoder under `full`.
+    class. Only the split "disjoint" goes with one of the other two, which then gives its size.
+    `lr` is the peak rate of the adapters' A, or of the encoder under `full`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     scene: str
     labels: str | None = None
@@ -104,7 +105,8 @@ def read_config(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ConfigError(f"configuration {path} does not exist") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"configuration {path} is not YAML ({str(error)[:200]})") from None
+        why = " ".join(str(error).split())[:200]
+        raise ConfigError(f"configuration {path} is not YAML ({why})") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(
             f"configuration {path}", expected="options as `name: value`", got=type(values).__name__
@@ -119,6 +121,25 @@ def _spelled(values: dict[str, Any], path: Path) -> dict[str, Any]:
         name = "lam" if key == "lambda" else key.replace("-", "_")
         if name in options:
             raise ConfigError(f"configuration {path}: {name} is given twice")
+        options[name] = value
+    return options
+
+
+def read_options(pairs: list[str]) -> dict[str, Any]:
+    """Options of a method written NAME=VALUE, the value as YAML.
+
+    >>> read_options(["rank=4", "factors=[16, 48]"])
+    {'rank': 4, 'factors': [16, 48]}
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = None
+        if not name or not equals or value is None:
+            raise ConfigError("--option", expected="NAME=VALUE, such as rank=4", got=pair)
         options[name] = value
     return options
 

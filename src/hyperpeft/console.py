@@ -84,7 +84,9 @@ def print_table(heads: list[str], rows: list[list[str]]) -> None:
         table.add_row(*row)
     # Names are data, not markup; a pipe is no screen whose edge could cut them.
     console = RichConsole(highlight=False, markup=False, emoji=False)
-    console.print(table, width=None if console.is_terminal else 1000)
+    if not console.is_terminal:
+        console.width = 1000
+    console.print(table)
 
 
 def print_scores(scores: dict[str, Any], classes: dict[int, str]) -> None:

@@ -110,6 +110,7 @@ def run(
 def _run(config: RunConfig, resume: bool, overwrite: bool, progress: Progress) -> RunRecord:
     check_patch_size(config.patch_size)
     method = adapters.get_method(config.method)
+    method.check_options(config.options)
     _check_folder(config, resume, overwrite)
 
     progress.stage("Reading the scene")
