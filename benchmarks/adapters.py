@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import hyperpeft
-from hyperpeft.classifier import Classifier, autocast
+from hyperpeft.classifier import Classifier, autocast, held_in
 from hyperpeft.optim import optimiser, parameter_groups
 from hyperpeft.recording import source_state
 from hyperpeft.weights import SIZES, load_backbone
@@ -104,6 +104,7 @@ def trainer_of(
 ) -> Callable[[], None]:
     """A function that takes one training step and waits for it to be done."""
     model = build(contestant, size, device).train()
+    held_in(model, contestant.precision).__enter__()  # for as long as the process lives
     groups = parameter_groups(model, lr=1e-3, lam=16, head_lr=1e-3, weight_decay=0.05)
     if contestant.method.startswith("peft "):
         groups = [{"params": [p for p in model.parameters() if p.requires_grad], "lr": 1e-3}]

@@ -20,7 +20,7 @@ FLOORS = {
     GROUND: "errors files downloads records metrics",
     DATA: "scenes splits spectral patches figures geotiff",
     MODEL: "backbone weights adapters",
-    WORK: "classifier optim train pretrain mapping",
+    WORK: "classifier optim tokens train pretrain mapping",
     RUNS: "bundle bank exports config recording experiment benchmark report",
     TOP: "console cli",
 }

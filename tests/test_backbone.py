@@ -10,7 +10,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from small import DIM, encoder
 
-from hyperpeft.backbone import SpectralGPT, initialise, interpolate_positions, token_grid
+from hyperpeft.backbone import (
+    SpectralGPT,
+    attend,
+    initialise,
+    interpolate_positions,
+    token_grid,
+)
 from hyperpeft.errors import ConfigError, InputError
 from hyperpeft.weights import SIZES, load_backbone
 
@@ -174,3 +180,12 @@ def test_built_in_sizes_are_the_same_every_time():
     torch.manual_seed(2)
     two = load_backbone("tiny").state_dict()
     assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_attention_in_bf16_is_that_of_the_formula(training):
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 3, 64, 32, generator=generator) for _ in range(3))
+    expected = ((q @ k.mT) * 32**-0.5).softmax(-1) @ v
+    found = attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), training=training).float()
+    assert ((found - expected).norm() / expected.norm()).item() < 1e-2  # bf16 has 8 bits

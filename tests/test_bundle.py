@@ -372,8 +372,10 @@ class TestFolders:
                 if self.steps:
                     raise KeyboardInterrupt
 
-        with pytest.raises(Interrupted, match=r"the state is saved in .* with --resume continues"):
+        with pytest.raises((Interrupted, KeyboardInterrupt)) as stopped:
             run(config(folder, out), progress=Impatient())
+        assert stopped.type is Interrupted
+        assert stopped.match(r"the state is saved in .* with --resume continues")
         again = Impatient()
         record = run(config(folder, out), resume=True, progress=again)
         assert again.steps == 0

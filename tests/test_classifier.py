@@ -9,7 +9,7 @@ import torch
 from small import DIM, encoder
 
 from hyperpeft import adapters, bundle
-from hyperpeft.classifier import Classifier, choose_precision, predict
+from hyperpeft.classifier import Classifier, autocast, choose_precision, held_in, predict
 from hyperpeft.patches import Windows, resize
 from hyperpeft.weights import load_backbone
 
@@ -99,3 +99,29 @@ def test_the_papers_sizes(tmp_path):
     assert size == sum(p.stat().st_size for p in tmp_path.rglob("*") if p.is_file())
     assert size < 230_000  # leaves 20 kB for run.json; test_bundle checks its size
     assert DIM < 768
+
+
+@pytest.mark.parametrize("method", ["krona", "full", "probe"])
+def test_weights_held_in_bf16_change_no_bit(method):
+    model = Classifier(adapters.attach(encoder(), method), 3)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x = torch.randn(4, 12, 9, 9, generator=torch.Generator().manual_seed(0))
+
+    def outputs():
+        with autocast(x.device, "bf16"):
+            loss = model(x).float().square().sum()
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        gradients = torch.autograd.grad(loss, list(trained.values()))
+        return loss, dict(zip(trained, gradients, strict=True))
+
+    loss, gradients = outputs()
+    with held_in(model, "bf16"):
+        held = [n for n, p in model.named_parameters() if p.dtype == torch.bfloat16]
+        loss_held, gradients_held = outputs()
+    assert bool(held) == (method != "full")
+    assert torch.equal(loss, loss_held)
+    for name, gradient in gradients.items():
+        assert torch.equal(gradient, gradients_held[name]), name
+    after = model.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert all(p.dtype == torch.float32 for p in model.parameters())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import signal
 
@@ -178,6 +179,46 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path, world, step, method)
         assert {**mine, "seconds": 0} == {**theirs, "seconds": 0}
 
 
+class Watched(Windows):
+    """Windows that note which pixels were asked for, and can press Ctrl-C."""
+
+    def __init__(self, windows, press_at=None):
+        self.__dict__.update(windows.__dict__)
+        self.asked, self.press_at = [], press_at
+
+    def at(self, positions):
+        self.asked.append([tuple(p) for p in positions.tolist()])
+        if len(self.asked) == self.press_at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().at(positions)
+
+
+def test_every_epoch_sees_every_pixel_once_in_its_own_order(tmp_path, world):
+    watched = Watched(world[0])
+    trainer(tmp_path, (watched, *world[1:]), "full").run()
+    orders = [list(itertools.chain(*watched.asked[3 * i : 3 * i + 3])) for i in range(3)]
+    assert [len(batch) for batch in watched.asked] == [8, 8, 4] * 3
+    assert all(sorted(order) == sorted(map(tuple, world[1].positions.tolist())) for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
+
+
+def test_interrupted_in_the_last_validation(tmp_path, world):
+    """After the last step no step follows that could notice: Ctrl-C must not be lost."""
+    validation = Pixels(world[2].positions[:40], world[2].targets[:40])
+    whole = trainer(tmp_path / "whole", world, "full", validation=validation)
+    whole.run()
+    watched = Watched(world[0], press_at=3 * (3 + 1))  # three steps and a validation an epoch
+    cut = trainer(tmp_path / "cut", (watched, *world[1:]), "full", validation=validation)
+    with pytest.raises(Interrupted, match="interrupted in epoch 3 of 3"):
+        cut.run()
+    steps = []
+    watch = lambda done, *_: steps.append(done)  # noqa: E731
+    resumed = trainer(tmp_path / "cut", world, "full", validation=validation, watch=watch)
+    resumed.run()
+    assert steps == []
+    assert same(weights(resumed), weights(whole))
+
+
 def test_interrupted_twice(tmp_path, world):
     whole = trainer(tmp_path / "whole", world)
     whole.run()
@@ -269,8 +310,8 @@ def test_rates_that_are_too_high_are_refused(tmp_path, world):
 def test_early_stopping_keeps_the_best_weights(tmp_path, world):
     """Validation labels dealt at random: the best epoch comes early, by chance."""
     windows, _, rest = world
-    deal = torch.randint(2, (60,), generator=torch.Generator().manual_seed(3))
-    validation = Pixels(rest.positions[:60], deal)
+    deal = torch.randint(2, (6,), generator=torch.Generator().manual_seed(3))
+    validation = Pixels(rest.positions[:6], deal)  # few, so that epochs tie: the first is kept
     after_step, works = [], []
 
     def watch(done, total, loss, last):
@@ -284,6 +325,7 @@ def test_early_stopping_keeps_the_best_weights(tmp_path, world):
     best = int(np.argmax(measured))
     assert len(measured) == best + 1 + 3  # the best epoch, and three in vain
     assert len(measured) < 40
+    assert measured.count(measured[best]) > 1  # there was a tie
     kept = weights(works[0])
     assert same(kept, after_step[3 * best + 2])
     assert not same(kept, after_step[-1])

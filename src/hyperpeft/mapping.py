@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hyperpeft.classifier import Classifier, predict
+from hyperpeft.classifier import Classifier, held_in, predict
 from hyperpeft.patches import Windows
 from hyperpeft.records import UNLABELLED
 
@@ -71,15 +71,16 @@ def classify(
     ids = np.full(where.shape, UNLABELLED, np.int32)
     chances = np.full((len(class_ids), *where.shape), np.nan, np.float32) if probabilities else None
     start = time.monotonic()
-    batches = predict(
-        model, windows, positions, precision=precision, batch_size=BATCH.get(device.type, 256)
-    )
-    for logits in batches:  # (n, K)
-        rows, columns = positions[done : done + len(logits)].numpy().T
-        ids[rows, columns] = class_ids[logits.argmax(1).numpy()]
-        if chances is not None:
-            chances[:, rows, columns] = logits.softmax(1).T.numpy()
-        done += len(logits)
-        if watch is not None:
-            watch(done, total)
+    with held_in(model, precision):
+        batches = predict(
+            model, windows, positions, precision=precision, batch_size=BATCH.get(device.type, 256)
+        )
+        for logits in batches:  # (n, K)
+            rows, columns = positions[done : done + len(logits)].numpy().T
+            ids[rows, columns] = class_ids[logits.argmax(1).numpy()]
+            if chances is not None:
+                chances[:, rows, columns] = logits.softmax(1).T.numpy()
+            done += len(logits)
+            if watch is not None:
+                watch(done, total)
     return ClassMap(ids, chances, total, time.monotonic() - start)

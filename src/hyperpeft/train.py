@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from hyperpeft.classifier import Classifier, autocast, choose_precision, predict
+from hyperpeft.classifier import Classifier, autocast, choose_precision, held_in, predict
 from hyperpeft.errors import BundleError, Interrupted, TrainingError
 from hyperpeft.files import replacing
 from hyperpeft.optim import cosine, optimiser, parameter_groups
@@ -187,7 +187,8 @@ class Trainer:
         """
         self._restore()
         saved = time.monotonic()
-        with torch.random.fork_rng(), _signals() as interrupted:
+        frozen = held_in(self.plain, self.precision)
+        with torch.random.fork_rng(), frozen, _signals() as interrupted:
             if not self._finished():
                 self._fill_cache()
             while not self._finished():

@@ -49,8 +49,9 @@ def test_every_contract_name_is_registered():
 @DTYPES
 def test_starts_as_the_identity(variant, dtype):
     x = images().to(dtype)
-    expected = encoder().to(dtype)(x)
-    assert torch.equal(attached(variant, dtype).train()(x), expected)
+    for training in (True, False):  # dropout acts, and attention rounds bf16 otherwise, in training
+        expected = encoder().to(dtype).train(training)(x)
+        assert torch.equal(attached(variant, dtype).train(training)(x), expected)
 
 
 def test_only_its_own_parameters_and_the_head_get_gradients(variant):

