@@ -36,7 +36,7 @@ app.add_typer(backbones_app, name="backbones")
 app.add_typer(adapters_app, name="adapters")
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
 
 
 def main() -> None:

@@ -249,7 +249,9 @@ def evaluate(
 def reopen(record: RunRecord) -> Scene:
     """The scene a run was trained on; BundleError when its file has changed since."""
     config = record.config
-    scene = open_scene(config["scene"], config["labels"], config["layout"])
+    if "scene" not in config or "sha256" not in record.scene:
+        raise BundleError("run.json does not name its scene", do="name the scene to use")
+    scene = open_scene(config["scene"], config.get("labels"), config.get("layout"))
     if scene.sha256 != record.scene["sha256"]:
         raise BundleError(
             f"scene {config['scene']} is not the file the run was trained on",

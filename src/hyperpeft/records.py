@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +170,16 @@ class Split:
         }
 
 
+# What using a run again relies on.
+_NEEDED = {
+    "config": ("num_heads", "image_size", "stride", "patch_size", "precision"),
+    "scene": ("name", "class_ids", "classes", "colours"),
+    "backbone": ("name", "weights_sha256"),
+    "adapter": ("method", "class_ids", "bytes", "trainable_parameters"),
+    "metrics": ("oa",),
+}
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """What `run.json` holds: the whole run but the weights. Missing stays missing (None).
@@ -206,8 +216,19 @@ class RunRecord:
             ) from None
         except (OSError, ValueError) as error:
             raise BundleError(f"{path} cannot be read ({error})") from None
-        names = set(cls.__dataclass_fields__)
-        if not isinstance(values, dict) or set(values) != names:
+        fields = cls.__dataclass_fields__
+        required = {name for name, field in fields.items() if field.default_factory is MISSING}
+        if not isinstance(values, dict) or not required <= values.keys():
             got = sorted(values) if isinstance(values, dict) else type(values).__name__
-            raise BundleError(f"{path} is not a run record", expected=sorted(names), got=got)
+            raise BundleError(f"{path} is not a run record", expected=sorted(required), got=got)
+        lacking = [
+            f"{section}.{key}"
+            for section, keys in _NEEDED.items()
+            for key in keys
+            if not isinstance(values[section], dict) or key not in values[section]
+        ]
+        if lacking:
+            raise BundleError(f"{path} is not a run record: it lacks {', '.join(lacking)}")
+        # A later version may have added sections: they say nothing about those known here.
+        values = {name: value for name, value in values.items() if name in fields}
         return cls(**values)
