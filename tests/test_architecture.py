@@ -21,7 +21,7 @@ FLOORS = {
     DATA: "scenes splits spectral patches figures geotiff",
     MODEL: "backbone weights adapters",
     WORK: "classifier optim tokens train pretrain mapping",
-    RUNS: "bundle bank exports config recording experiment benchmark report",
+    RUNS: "bundle bank exports config recording runfolder experiment benchmark report",
     TOP: "console cli",
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}

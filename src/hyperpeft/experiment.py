@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,14 +16,12 @@ from accelerate import PartialState
 from torch import Tensor
 
 import hyperpeft
-from hyperpeft import adapters, bundle, figures, metrics, recording, spectral, splits
-from hyperpeft.bundle import ADAPTER, BACKBONE, HEAD, REDUCER, RUN, SPLIT
+from hyperpeft import adapters, bundle, metrics, recording, runfolder, spectral, splits
+from hyperpeft.bundle import SPLIT
 from hyperpeft.classifier import Classifier
 from hyperpeft.config import RunConfig, read_config
-from hyperpeft.errors import BundleError, ConfigError, Interrupted, LabelsError, SplitError
-from hyperpeft.files import replacing
-from hyperpeft.geotiff import write_class_map
-from hyperpeft.mapping import ClassMap, classify
+from hyperpeft.errors import BundleError, Interrupted, LabelsError, SplitError
+from hyperpeft.mapping import classify
 from hyperpeft.patches import Windows, check_patch_size
 from hyperpeft.records import RunRecord, Scene, Split
 from hyperpeft.scenes import open_scene, read_labels
@@ -32,12 +29,6 @@ from hyperpeft.train import CHECKPOINT, Pixels, Recipe, Trainer
 from hyperpeft.weights import load_backbone, weights_sha256
 
 __all__ = ["Evaluation", "Progress", "RunConfig", "evaluate", "read_config", "run"]
-
-# What a run writes: the only names that --overwrite removes.
-OUTPUTS = (
-    RUN, HEAD, REDUCER, SPLIT, BACKBONE, ADAPTER, "history.csv", "map.tif", "map.tif.aux.xml",
-    "map.png", "confusion.png", "checkpoint",
-)  # fmt: skip
 
 
 class Progress:
@@ -111,7 +102,7 @@ def _run(config: RunConfig, resume: bool, overwrite: bool, progress: Progress) -
     check_patch_size(config.patch_size)
     method = adapters.get_method(config.method)
     method.check_options(config.options)
-    _check_folder(config, resume, overwrite)
+    runfolder.check(config, resume, overwrite)
 
     progress.stage("Reading the scene")
     scene = _labelled_scene(config)
@@ -150,7 +141,7 @@ def _run(config: RunConfig, resume: bool, overwrite: bool, progress: Progress) -
     )
     model = Classifier(encoder, len(ids), config.seed)
     if overwrite:  # only now: a mistake in the options must not cost the earlier run
-        _clear(config.out)
+        runfolder.clear(config.out)
 
     progress.stage("Training")
     outcome = Trainer(
@@ -205,7 +196,7 @@ def _run(config: RunConfig, resume: bool, overwrite: bool, progress: Progress) -
         notes=notes,
     )
     if writes:
-        _write(config, record, reducer, split, scene, mapped)
+        runfolder.write(config, record, reducer, split, scene, mapped)
     return record
 
 
@@ -260,38 +251,6 @@ def reopen(record: RunRecord) -> Scene:
             do="name the scene to use",
         )
     return scene
-
-
-def _check_folder(config: RunConfig, resume: bool, overwrite: bool) -> None:
-    """Make sure that nothing of another run is lost or mixed with this one."""
-    out, checkpoint = config.out, (config.out / CHECKPOINT).is_file()
-    if resume and overwrite:
-        raise ConfigError("--resume and --overwrite exclude each other", do="give one")
-    if resume and not checkpoint:
-        raise ConfigError(f"--resume: {out} holds no checkpoint", do="run without --resume")
-    if (out / RUN).is_file():
-        if not overwrite and not _same_run(config, RunRecord.from_file(out / RUN).config):
-            raise ConfigError(
-                f"{out} holds another run", do="choose another --out, or add --overwrite"
-            )
-    elif not checkpoint and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(
-            f"{out} exists and is not a run folder", do="choose another --out, or empty it"
-        )
-
-
-def _same_run(config: RunConfig, found: dict[str, Any]) -> bool:
-    """Whether a record's configuration is this one, whatever the path that named the folder."""
-    return {**found, "out": None} == {**config.model_dump(mode="json"), "out": None}
-
-
-def _clear(out: Path) -> None:
-    """Remove what an earlier run has written, and nothing else."""
-    if PartialState().is_main_process:
-        for name in OUTPUTS:
-            path = out / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    PartialState().wait_for_everyone()
 
 
 def _labelled_scene(config: RunConfig) -> Scene:
@@ -385,49 +344,3 @@ def _identity(config: RunConfig, scene: Scene, split: Split, backbone: Mapping[s
     for pixels, true in ((split.train, split.train_ids), (split.validation, split.validation_ids)):
         digest.update(np.ascontiguousarray(pixels).tobytes() + true.tobytes())
     return digest.hexdigest()
-
-
-def _write(
-    config: RunConfig,
-    record: RunRecord,
-    reducer: spectral.Reducer,
-    split: Split,
-    scene: Scene,
-    mapped: ClassMap,
-) -> None:
-    """Write all of the run folder but the weights; run.json last, because it says "finished"."""
-    out, labels = config.out, scene.labels
-    assert labels is not None
-    reducer.to_file(out / REDUCER)
-    splits.save(split, out / SPLIT)
-    if config.map:
-        write_class_map(
-            out / "map.tif",
-            mapped.ids,
-            labels.classes,
-            labels.colours,
-            crs=scene.crs,
-            transform=scene.transform,
-        )
-        figures.save_map(
-            out / "map.png",
-            mapped.ids,
-            labels.classes,
-            labels.colours,
-            picture=figures.false_colour(scene),
-            truth=labels.ids,
-            title=_title(scene, record),
-        )
-    names = [labels.classes.get(i, str(i)) for i in record.metrics["class_ids"]]
-    confusion = np.array(record.metrics["confusion"])
-    figures.save_confusion(out / "confusion.png", confusion, names)
-    with replacing(out / RUN) as temporary:
-        temporary.write_text(record.to_json(), encoding="utf-8")
-    shutil.rmtree(out / CHECKPOINT.parent, ignore_errors=True)
-
-
-def _title(scene: Scene, record: RunRecord) -> str:
-    scores = record.metrics
-    if scores["oa"] is None:
-        return scene.name
-    return f"{scene.name}: {record.adapter['method']}, OA {scores['oa']:.1f} %"

@@ -1,0 +1,104 @@
+"""The folder of a run: what may be written into it, and what is."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import PartialState
+
+from hyperpeft import figures, spectral, splits
+from hyperpeft.bundle import ADAPTER, BACKBONE, HEAD, REDUCER, RUN, SPLIT
+from hyperpeft.config import RunConfig
+from hyperpeft.errors import ConfigError
+from hyperpeft.files import replacing
+from hyperpeft.geotiff import write_class_map
+from hyperpeft.mapping import ClassMap
+from hyperpeft.records import RunRecord, Scene, Split
+from hyperpeft.train import CHECKPOINT
+
+# What a run writes: the only names that --overwrite removes.
+OUTPUTS = (
+    RUN, HEAD, REDUCER, SPLIT, BACKBONE, ADAPTER, "history.csv", "map.tif", "map.tif.aux.xml",
+    "map.png", "confusion.png", "checkpoint",
+)  # fmt: skip
+
+
+def check(config: RunConfig, resume: bool, overwrite: bool) -> None:
+    """Make sure that nothing of another run is lost or mixed with this one."""
+    out, checkpoint = config.out, (config.out / CHECKPOINT).is_file()
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other", do="give one")
+    if resume and not checkpoint:
+        raise ConfigError(f"--resume: {out} holds no checkpoint", do="run without --resume")
+    if (out / RUN).is_file():
+        if not overwrite and not _same_run(config, RunRecord.from_file(out / RUN).config):
+            raise ConfigError(
+                f"{out} holds another run", do="choose another --out, or add --overwrite"
+            )
+    elif not checkpoint and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(
+            f"{out} exists and is not a run folder", do="choose another --out, or empty it"
+        )
+
+
+def _same_run(config: RunConfig, found: dict[str, Any]) -> bool:
+    """Whether a record's configuration is this one, whatever the path that named the folder."""
+    return {**found, "out": None} == {**config.model_dump(mode="json"), "out": None}
+
+
+def clear(out: Path) -> None:
+    """Remove what an earlier run has written, and nothing else."""
+    if PartialState().is_main_process:
+        for name in OUTPUTS:
+            path = out / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    PartialState().wait_for_everyone()
+
+
+def write(
+    config: RunConfig,
+    record: RunRecord,
+    reducer: spectral.Reducer,
+    split: Split,
+    scene: Scene,
+    mapped: ClassMap,
+) -> None:
+    """Write all of the run folder but the weights; run.json last, because it says "finished"."""
+    out, labels = config.out, scene.labels
+    assert labels is not None
+    reducer.to_file(out / REDUCER)
+    splits.save(split, out / SPLIT)
+    if config.map:
+        write_class_map(
+            out / "map.tif",
+            mapped.ids,
+            labels.classes,
+            labels.colours,
+            crs=scene.crs,
+            transform=scene.transform,
+        )
+        figures.save_map(
+            out / "map.png",
+            mapped.ids,
+            labels.classes,
+            labels.colours,
+            picture=figures.false_colour(scene),
+            truth=labels.ids,
+            title=_title(scene, record),
+        )
+    names = [labels.classes.get(i, str(i)) for i in record.metrics["class_ids"]]
+    confusion = np.array(record.metrics["confusion"])
+    figures.save_confusion(out / "confusion.png", confusion, names)
+    with replacing(out / RUN) as temporary:
+        temporary.write_text(record.to_json(), encoding="utf-8")
+    shutil.rmtree(out / CHECKPOINT.parent, ignore_errors=True)
+
+
+def _title(scene: Scene, record: RunRecord) -> str:
+    scores = record.metrics
+    if scores["oa"] is None:
+        return scene.name
+    return f"{scene.name}: {record.adapter['method']}, OA {scores['oa']:.1f} %"
