@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")  # as the command line does, before torch
 
 import torch
 import torch.nn.functional as F
@@ -184,7 +186,13 @@ def print_memory(name: str, options: argparse.Namespace) -> None:
     if device.type == "cuda":
         print(torch.cuda.max_memory_allocated() / 2**20)
     else:
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
+        print(_peak_rss())
+
+
+def _peak_rss() -> float:
+    """Peak MB of this process; Linux, whose getrusage would count the parent's peak as well."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in status if line.startswith("VmHWM:"))) / 2**10
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:

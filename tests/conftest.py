@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-# Before torch is loaded, here and in subprocesses: threads that wait for work by spinning make
-# small models about ten times slower on a machine that does anything else at the same time.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# As the command line does, and before torch is loaded: see `hyperpeft.cli.main`.
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 
 def _folder(variable: str, beside: str) -> Path | None:

@@ -41,9 +41,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and 
 
 def main() -> None:
     """Entry point: turns exceptions into messages and exit statuses."""
-    # Threads that spin while they wait slow a run down more than tenfold when anything else uses
-    # the processor, because a step of a small model is thousands of short parallel loops.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # A step of a small model is thousands of short parallel loops. By default GNU OpenMP's threads
+    # spin long at the end of each: with a second process on two cores a step of `tiny` took
+    # 2,400 ms instead of 85. This count gives 200 ms there and 87 alone; sleeping at once
+    # (OMP_WAIT_POLICY=PASSIVE) would give 150 and 129.
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     try:
         app(standalone_mode=False)
     except typer.Exit as stop:
