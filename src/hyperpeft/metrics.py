@@ -57,8 +57,8 @@ def scores(confusion: np.ndarray, ids: np.ndarray) -> dict[str, Any]:
     Examples
     --------
     >>> result = scores(np.array([[8, 2], [1, 9]]), np.array([1, 2]))
-    >>> result["oa"], result["aa"], round(result["kappa"], 6)
-    (85.0, 85.0, 70.0)
+    >>> [round(result[name], 6) for name in ("oa", "aa", "kappa")]
+    [85.0, 85.0, 70.0]
     """
     confusion = np.asarray(confusion, dtype=np.int64)
     total = int(confusion.sum())
