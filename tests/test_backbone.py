@@ -189,3 +189,20 @@ def test_attention_in_bf16_is_that_of_the_formula(training):
     expected = ((q @ k.mT) * 32**-0.5).softmax(-1) @ v
     found = attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), training=training).float()
     assert ((found - expected).norm() / expected.norm()).item() < 1e-2  # bf16 has 8 bits
+
+
+def test_gradient_checkpointing_keeps_less_and_changes_no_gradient():
+    model = initialise(SpectralGPT(48, 3, 3), 0).train()
+    x = torch.randn(2, 12, 32, 32, generator=torch.Generator().manual_seed(0))
+    kept, gradients = [], []
+    for model.gradient_checkpointing in (False, True):
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, sizes=sizes: sizes.append(tensor.numel()) or tensor,
+            lambda tensor: tensor,
+        ):
+            loss = model(x).square().sum()
+        gradients.append(torch.autograd.grad(loss, list(model.parameters())))
+        kept.append(sum(sizes))
+    assert kept[1] < kept[0] / 3
+    assert all(map(torch.equal, *gradients))

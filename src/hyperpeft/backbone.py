@@ -14,6 +14,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from hyperpeft.errors import ConfigError, InputError
 
@@ -123,9 +124,13 @@ class SpectralGPT(nn.Module):
     ----------
     pretrained : bool
         Whether the weights were trained before; set by whoever fills them.
+    gradient_checkpointing : bool
+        In training, keep only what enters each block and compute the rest again for the
+        gradients: a third more work for a fraction of the memory.
     """
 
     pretrained: bool = False
+    gradient_checkpointing: bool = False
 
     def __init__(
         self,
@@ -167,8 +172,9 @@ class SpectralGPT(nn.Module):
 
     def leave(self, tokens: Tensor, block: int) -> Tensor:
         """The output for the tokens (N, L, D) that enter a block."""
+        recompute = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
         for later in self.blocks[block:]:
-            tokens = later(tokens)
+            tokens = checkpoint(later, tokens, use_reentrant=False) if recompute else later(tokens)
         return self.norm(tokens)  # (N, L, D)
 
     def forward(self, x: Tensor) -> Tensor:

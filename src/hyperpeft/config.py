@@ -60,6 +60,7 @@ class RunConfig(BaseModel):
     warmup: float = Field(0.1, ge=0, lt=1)
     augment: bool = True
     patience: int = Field(0, ge=0)
+    gradient_checkpointing: bool = False
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = Field(0, ge=0, lt=2**31)
 

@@ -121,6 +121,7 @@ def _run(config: RunConfig, resume: bool, overwrite: bool, progress: Progress) -
     encoder = load_backbone(
         config.backbone, config.image_size, config.num_heads, stride=config.stride
     )
+    encoder.gradient_checkpointing = config.gradient_checkpointing
     backbone: dict[str, Any] = {
         "name": config.backbone,
         "parameters": _count(encoder.parameters()),
