@@ -106,7 +106,8 @@ def trainer_of(
 ) -> Callable[[], None]:
     """A function that takes one training step and waits for it to be done."""
     model = build(contestant, size, device).train()
-    held_in(model, contestant.precision).__enter__()  # for as long as the process lives
+    frozen = held_in(model, contestant.precision)
+    frozen.__enter__()  # for as long as `step` lives, which keeps it
     groups = parameter_groups(model, lr=1e-3, lam=16, head_lr=1e-3, weight_decay=0.05)
     if contestant.method.startswith("peft "):
         groups = [{"params": [p for p in model.parameters() if p.requires_grad], "lr": 1e-3}]
@@ -129,6 +130,7 @@ def trainer_of(
         optimizer.zero_grad()
         _wait(device)
 
+    step.frozen = frozen  # type: ignore[attr-defined]  # a context that is dropped would end
     return step
 
 

@@ -17,7 +17,6 @@ class Console:
     """A context that shows the progress of a run; nothing of it when quiet."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
         self._rich = RichConsole(stderr=True, quiet=quiet, highlight=False)
         self._bars = Progress(
             TextColumn("{task.description}"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from accelerate import PartialState
-from torch import Tensor
 
 import hyperpeft
 from hyperpeft import adapters, bundle, metrics, recording, runfolder, spectral, splits
@@ -124,7 +123,7 @@ def _run(config: RunConfig, resume: bool, overwrite: bool, progress: Progress) -
     encoder.gradient_checkpointing = config.gradient_checkpointing
     backbone: dict[str, Any] = {
         "name": config.backbone,
-        "parameters": _count(encoder.parameters()),
+        "parameters": recording.count(encoder.parameters()),
         "weights_sha256": weights_sha256(encoder.state_dict()),
         "pretrained": encoder.pretrained,
     }
@@ -158,13 +157,9 @@ def _run(config: RunConfig, resume: bool, overwrite: bool, progress: Progress) -
         watch=progress.trained,
     ).run()
 
-    trainable = _count(p for p in model.parameters() if p.requires_grad)
-    in_adapters = sum(
-        _count(p for _, p in a.role(a.A_NAMES + a.B_NAMES))
-        for a in adapters.adapters_of(encoder).values()
-    )
     writes = PartialState().is_main_process
     size = bundle.save_weights(config.out, model, config.method, config.backbone) if writes else 0
+    adapter = recording.adapter_section(model, config.method, ids, size)
     adapters.merge(encoder)
 
     progress.stage("Mapping" if config.map else "Testing")
@@ -181,16 +176,7 @@ def _run(config: RunConfig, resume: bool, overwrite: bool, progress: Progress) -
         reducer=recording.reducer_section(reducer),
         split=recording.split_section(split, scene, config.patch_size),
         backbone=backbone,
-        adapter={
-            "method": config.method,
-            "adapter_parameters": in_adapters,
-            "trainable_parameters": trainable,
-            "trainable_percent": 100 * trainable / (backbone["parameters"] + trainable)
-            if not method.trains_encoder
-            else 100.0,
-            "bytes": size,
-            "class_ids": ids.tolist(),
-        },
+        adapter=adapter,
         metrics=_score(mapped.ids, split.test, split.test_ids, ids),
         timing=recording.timing_section(outcome, mapped),
         environment=recording.environment_section(outcome, config.seed),
@@ -295,10 +281,6 @@ def _split(config: RunConfig, scene: Scene) -> Split:
         kind = "official" if config.split == "official" else "rasters"
         return splits.from_masks(*scene.masks, kind=kind, **how)
     return splits.load(Path(config.split), labels)
-
-
-def _count(parameters: Iterable[Tensor]) -> int:
-    return sum(p.numel() for p in parameters)
 
 
 def _recipe(config: RunConfig, *, plus: bool) -> Recipe:

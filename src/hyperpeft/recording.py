@@ -5,12 +5,17 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from hyperpeft import splits
+from hyperpeft.adapters import adapters_of
+from hyperpeft.classifier import Classifier
 from hyperpeft.mapping import ClassMap
 from hyperpeft.records import Labels, Scene, Split
 from hyperpeft.spectral import Reducer
@@ -55,6 +60,27 @@ def split_section(split: Split, scene: Scene, patch_size: int) -> dict[str, Any]
             "patch_size": patch_size,
             "test_windows_touching_train": splits.leakage(split, scene.valid.shape, patch_size),
         },
+    }
+
+
+def count(parameters: Iterable[Tensor]) -> int:
+    """Numbers in all these parameters."""
+    return sum(parameter.numel() for parameter in parameters)
+
+
+def adapter_section(
+    model: Classifier, method: str, class_ids: np.ndarray, size: int
+) -> dict[str, Any]:
+    """What was trained; before merging. `size`: bytes of adapter and head on disk."""
+    trainable = count(p for p in model.parameters() if p.requires_grad)
+    attached = adapters_of(model.encoder).values()
+    return {
+        "method": method,
+        "adapter_parameters": sum(count(p for _, p in a.own_parameters()) for a in attached),
+        "trainable_parameters": trainable,
+        "trainable_percent": 100 * trainable / count(model.parameters()),
+        "bytes": size,
+        "class_ids": class_ids.tolist(),
     }
 
 
