@@ -17,11 +17,11 @@ import hyperpeft
 ROOT = Path(hyperpeft.__file__).parent
 GROUND, DATA, MODEL, WORK, RUNS, TOP = "0", "1", "1'", "2", "3", "4"
 FLOORS = {
-    GROUND: "errors files downloads records metrics",
+    GROUND: "errors files downloads interruption records metrics",
     DATA: "scenes splits spectral patches figures geotiff",
     MODEL: "backbone weights adapters",
-    WORK: "classifier optim tokens train pretrain mapping",
-    RUNS: "bundle bank exports config recording runfolder experiment benchmark report",
+    WORK: "ridge classifier optim tokens train pretrain mapping",
+    RUNS: "bundle bank exports config recording runfolder experiment pretraining benchmark report",
     TOP: "console cli",
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}

@@ -11,6 +11,8 @@ loads without renaming. There is no class token; what pools the tokens decides t
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,6 +24,9 @@ BANDS = 12
 BAND_GROUP = 3  # bands per token
 PATCH = 8  # pixels per side of a token
 NORM_EPS = 1e-6
+
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class PatchEmbed(nn.Module):
@@ -203,8 +208,8 @@ def interpolate_positions(positions: Tensor, side: int) -> Tensor:
     return grid.flatten(2).transpose(1, 2)
 
 
-def initialise(model: SpectralGPT, seed: int) -> SpectralGPT:
-    """Give an encoder seeded starting values, the same on every machine.
+def initialise(model: M, seed: int) -> M:
+    """Give an encoder, or a decoder of the same parts, seeded values: the same on every machine.
 
     Linear layers are Xavier-uniform with zero bias and positions normal with deviation 0.02, as
     masked autoencoders start (He et al. 2022).
@@ -212,7 +217,7 @@ def initialise(model: SpectralGPT, seed: int) -> SpectralGPT:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.startswith("pos_embed"):
+            if "pos_embed" in name or name == "mask_token":
                 parameter.normal_(0.0, 0.02, generator=generator)
             elif "norm" in name:
                 parameter.fill_(1.0 if name.endswith("weight") else 0.0)

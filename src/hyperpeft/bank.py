@@ -31,10 +31,10 @@ from hyperpeft import adapters
 from hyperpeft.adapters import Adapter
 from hyperpeft.adapters.attaching import check_bare, replace_module
 from hyperpeft.backbone import SpectralGPT
-from hyperpeft.bundle import ADAPTER, RUN, Bundle, check_base, load_base, with_head
+from hyperpeft.bundle import ADAPTER, RUN, Bundle, check_base, load_base, sees_centre, with_head
 from hyperpeft.classifier import Classifier
 from hyperpeft.errors import BundleError
-from hyperpeft.patches import resize
+from hyperpeft.patches import centres_of, resize
 from hyperpeft.records import RunRecord
 from hyperpeft.weights import SIZES, weights_sha256
 
@@ -79,13 +79,17 @@ class _SharedLinear(nn.Linear):
 class _Member(Classifier):
     """A run's classifier on the shared encoder: it predicts with its own adapters, always."""
 
-    def __init__(self, encoder: SpectralGPT, classes: int, name: str, route: _Route) -> None:
-        super().__init__(encoder, classes)
+    def __init__(
+        self, encoder: SpectralGPT, classes: int, name: str, route: _Route, *, centre: bool
+    ) -> None:
+        super().__init__(encoder, classes, centre=centre)
         self.name, self.route = name, route
 
-    def forward(self, x: Tensor, entering: int | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, entering: int | None = None, centres: Tensor | None = None
+    ) -> Tensor:
         with self.route.take(((self.name, slice(None)),)):
-            return super().forward(x, entering)
+            return super().forward(x, entering, centres)
 
     def enter(self, windows: Tensor, block: int) -> Tensor:
         with self.route.take(((self.name, slice(None)),)):
@@ -195,7 +199,8 @@ class AdapterBank:
                 do="use load_run for it",
             )
         device = self.encoder.pos_embed_spatial.device
-        member = _Member(self.encoder, len(record.adapter["class_ids"]), name, self._route)
+        classes, centre = len(record.adapter["class_ids"]), sees_centre(record)
+        member = _Member(self.encoder, classes, name, self._route, centre=centre)
         bundle = with_head(folder, record, member.to(device))
         if method.adapter is not None:
             _, found = adapters.restore(self.encoder, folder / ADAPTER)
@@ -240,7 +245,9 @@ class AdapterBank:
         return self._member(self._active)[0](windows)
 
     @torch.inference_mode()
-    def predict_mixed(self, windows: Tensor, names: Sequence[str]) -> list[Tensor]:
+    def predict_mixed(
+        self, windows: Tensor, names: Sequence[str], centres: Tensor | None = None
+    ) -> list[Tensor]:
         """Logits of a batch whose rows belong to different runs, in one pass of the encoder.
 
         Parameters
@@ -250,6 +257,8 @@ class AdapterBank:
             `patches.resize`.
         names : sequence of N str
             The run of each row, in any order.
+        centres : Tensor, shape (N, 12), optional
+            The centre pixels, for windows that were resized; by default those of `windows`.
 
         Returns
         -------
@@ -271,10 +280,15 @@ class AdapterBank:
             start = groups[-1][1].stop if groups else 0
             groups.append((name, slice(start, start + sum(n == name for n in names))))
         members = {name: self._member(name)[0] for name, _ in groups}
+        middle = (centres_of(windows) if centres is None else centres)[order]
         with self._route.take(tuple(groups)):
             images = resize(windows[order], self.encoder.image_size)
             tokens = self.encoder(images)  # (N, L, D)
-        rows = [row for n, where in groups for row in members[n].from_tokens(tokens[where])]
+        rows = [
+            row
+            for name, where in groups
+            for row in members[name].from_tokens(tokens[where], middle[where])
+        ]
         back = {row: place for place, row in enumerate(order)}
         return [rows[back[row]] for row in range(len(names))]
 

@@ -195,7 +195,7 @@ def load_run(folder: str | Path, *, backbone: str | Path | None = None) -> Bundl
         adapters.merge(adapters.load(encoder, folder / ADAPTER))
     elif method.trains_encoder:
         _load_tensors(encoder, folder / BACKBONE)
-    model = Classifier(encoder, len(record.adapter["class_ids"]))
+    model = Classifier(encoder, len(record.adapter["class_ids"]), centre=sees_centre(record))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return with_head(folder, record, model.to(device))
 
@@ -209,6 +209,11 @@ def load_base(record: RunRecord, backbone: str | Path | None = None) -> Spectral
         config["num_heads"],
         stride=config["stride"],
     )
+
+
+def sees_centre(record: RunRecord) -> bool:
+    """Whether a run's head sees the centre pixel; records of before there was a choice lack it."""
+    return bool(record.config.get("centre", False))
 
 
 def check_base(

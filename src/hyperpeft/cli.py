@@ -314,6 +314,31 @@ def map_(
         print(f"{result.pixels} pixels classified: {' and '.join(files)}")
 
 
+@app.command()
+def pretrain(
+    config: Annotated[Path, typer.Argument(help="YAML, such as configs/pretrain-tiny.yaml.")],
+    out: Annotated[Path, typer.Option(help="Folder to write, or to continue in.")],
+    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare the data.")] = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Pretrain a backbone; the same command continues an interrupted run.
+
+    Example: `hyperpeft pretrain configs/pretrain-tiny.yaml --out runs/pretrain-tiny`
+    """
+    with _console(quiet or as_json) as progress:
+        from hyperpeft import pretraining
+
+        options = pretraining.read_pretrain_config(config)
+        progress.stage("Pretraining")
+        record = pretraining.pretrain(options, out, workers=workers, watch=progress.pretrained)
+    if as_json:
+        print(json.dumps(record))
+    elif not quiet:
+        rate = record["timing"]["windows_per_second"] or 0
+        print(f"{record['windows']:,} windows, {rate:.0f} a second: {out / 'backbone.safetensors'}")
+
+
 @scenes_app.command("list")
 def scenes_list(as_json: AsJson = False) -> None:
     """List the scenes that can be opened by name.

@@ -48,6 +48,7 @@ class RunConfig(BaseModel):
     patch_size: int = 9
     normalise: str = "zscore"
     fit_on: Literal["scene", "train"] = "scene"
+    centre: bool = False
 
     epochs: int = Field(50, ge=1)
     batch_size: int = Field(16, ge=1)
@@ -96,7 +97,7 @@ def make_config(values: dict[str, Any]) -> RunConfig:
     try:
         return RunConfig(**values)
     except ValidationError as error:
-        raise ConfigError(_readable(error)) from None
+        raise ConfigError(readable(error)) from None
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -145,13 +146,13 @@ def read_options(pairs: list[str]) -> dict[str, Any]:
     return options
 
 
-def _readable(error: ValidationError) -> str:
+def readable(error: ValidationError, model: type[BaseModel] = RunConfig) -> str:
     """Pydantic's findings as one sentence each."""
     lines = []
     for problem in error.errors(include_url=False):
         where = ".".join(map(str, problem["loc"]))
         if problem["type"] == "extra_forbidden":
-            known = ", ".join(RunConfig.model_fields)
+            known = ", ".join(model.model_fields)
             lines.append(f"unknown option {where}: expected one of {known}")
         elif problem["type"] == "missing":
             lines.append(f"option {where} is missing")

@@ -58,6 +58,11 @@ class Console:
             said += f"  validation OA {validation_oa:.1f} %"
         self._move(done, total, said)
 
+    def pretrained(self, done: int, total: int, figures: dict[str, float]) -> None:
+        """Move the bar, with the losses."""
+        said = "  ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
+        self._move(done, total, said)
+
     def mapped(self, done: int, total: int) -> None:
         """Move the bar, with the pixels done."""
         self._move(done, total, f"{done:,} of {total:,} pixels")

@@ -139,7 +139,7 @@ def _run(config: RunConfig, resume: bool, overwrite: bool, progress: Progress) -
         seed=config.seed,
         **config.options,
     )
-    model = Classifier(encoder, len(ids), config.seed)
+    model = Classifier(encoder, len(ids), config.seed, centre=config.centre)
     if overwrite:  # only now: a mistake in the options must not cost the earlier run
         runfolder.clear(config.out)
 

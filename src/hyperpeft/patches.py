@@ -62,6 +62,17 @@ class Windows:
         picked = self._view[:, positions[:, 0], positions[:, 1]]  # (C, N, p, p), a copy
         return picked.transpose(0, 1)
 
+    def centres(self, positions: Tensor) -> Tensor:
+        """The pixels at `positions` (N, 2) themselves: (N, C)."""
+        rows, columns = (positions.to(self._padded.device) + self.patch_size // 2).T
+        return self._padded[:, rows, columns].T
+
+
+def centres_of(windows: Tensor) -> Tensor:
+    """The pixel that each window (N, C, p, p) is centred at: (N, C)."""
+    middle = windows.shape[-1] // 2
+    return windows[:, :, middle, middle]
+
 
 def resize(windows: Tensor, size: int = IMAGE_SIZE) -> Tensor:
     """Bicubic resize of windows (N, C, p, p) to (N, C, size, size)."""

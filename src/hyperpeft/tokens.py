@@ -74,6 +74,7 @@ class TokenCache:
         self._variants = SYMMETRIES if augment else 1
         device = next(model.parameters()).device
         rows = len(positions) * self._variants
+        self.centres = windows.centres(positions)  # (n, 12), the same in every symmetry
         self._tokens: Tensor | None = None
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         was_training = model.training

@@ -9,14 +9,11 @@ from __future__ import annotations
 import csv
 import math
 import pickle
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -28,6 +25,7 @@ from torch import Tensor, nn
 from hyperpeft.classifier import Classifier, autocast, choose_precision, held_in, predict
 from hyperpeft.errors import BundleError, Interrupted, TrainingError
 from hyperpeft.files import replacing
+from hyperpeft.interruption import Event, interruptible
 from hyperpeft.optim import cosine, optimiser, parameter_groups
 from hyperpeft.patches import Windows, draw_symmetries, turn
 from hyperpeft.tokens import TokenCache, pays
@@ -188,7 +186,7 @@ class Trainer:
         self._restore()
         saved = time.monotonic()
         frozen = held_in(self.plain, self.precision)
-        with torch.random.fork_rng(), frozen, _signals() as interrupted:
+        with torch.random.fork_rng(), frozen, interruptible() as interrupted:
             if not self._finished():
                 self._fill_cache()
             while not self._finished():
@@ -207,7 +205,7 @@ class Trainer:
         device = str(self.accelerator.device)
         return Outcome(self.state.history, self.state.seconds, rate, self.precision, device)
 
-    def _epoch(self, interrupted: threading.Event) -> None:
+    def _epoch(self, interrupted: Event) -> None:
         """Take the steps of the current epoch that are still to be taken."""
         self.model.train()
         order = torch.randperm(len(self.train), generator=self._generator(0))
@@ -223,7 +221,7 @@ class Trainer:
                 self._save()
             self._heed(interrupted)
 
-    def _heed(self, interrupted: threading.Event) -> None:
+    def _heed(self, interrupted: Event) -> None:
         """Stop where the user has asked for it; the checkpoint has been written."""
         if interrupted.is_set():
             epoch = min(self.state.epoch + 1, self.recipe.epochs)
@@ -267,14 +265,16 @@ class Trainer:
     def _loss(self, part: Tensor, draw: torch.Generator) -> Tensor:
         device = self.accelerator.device
         symmetries = draw_symmetries(len(part), draw) if self.recipe.augment else None
+        centres = None
         if self.cache is not None:
             x, entering = self.cache.at(part, symmetries), self.cache.block
+            centres = self.cache.centres[part].to(device)
         else:
             x, entering = self.windows.at(self.train.positions[part]), None
             if symmetries is not None:
                 x = turn(x, symmetries)
         with autocast(device, self.precision):
-            logits = self.model(x.to(device), entering)
+            logits = self.model(x.to(device), entering, centres)
         targets = self.train.targets[part].to(device)
         return F.cross_entropy(logits.float(), targets, label_smoothing=self.recipe.label_smoothing)
 
@@ -389,25 +389,3 @@ class Trainer:
             writer = csv.DictWriter(file, list(self.state.history[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.state.history)
-
-
-@contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets; the second ends the process as usual."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event  # only the main thread may handle signals
-        return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        event.set()
-        signal.signal(number, previous[signal.Signals(number)])
-
-    for number in previous:
-        signal.signal(number, handle)
-    try:
-        yield event
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -49,6 +49,11 @@ PUBLISHED = {  # name: file of Zenodo record 8412455
 }
 ZENODO = "https://zenodo.org/records/8412455"
 
+# Weights of our own: those of `tiny` come with the package; others are looked for as
+# hyperpeft-NAME.safetensors in the data folders and the cache.
+SHIPPED = Path(__file__).parent / "shipped"
+IMAGE_SIZE = 32  # what SpectralGPT's windows are resized to, where weights do not say otherwise
+
 # Of the masked autoencoder that was pretrained, only these serve no encoder.
 _SET_ASIDE = ("mask_token", "decoder_")
 
@@ -68,13 +73,15 @@ def load_backbone(
     *,
     stride: int = PATCH,
     seed: int = 0,
+    pretrained: bool = True,
 ) -> SpectralGPT:
     """Build an encoder from a built-in size, a published name or a checkpoint file.
 
     Parameters
     ----------
     source : str or Path
-        "tiny", "small", "base", "large", "huge" (seeded initialisation, not pretrained),
+        "tiny" (pretrained weights that come with the package), "small", "base", "large", "huge"
+        (a seeded initialisation, unless pretrained weights are found, see `own_weights`),
         "spectralgpt", "spectralgpt+" (published weights, downloaded once), or a .pth, .pt or
         .safetensors file.
     image_size : int, default 32
@@ -86,6 +93,8 @@ def load_backbone(
         Pixels between tokens.
     seed : int, default 0
         Of the initialisation, for the built-in sizes.
+    pretrained : bool, default True
+        False starts a built-in size from its initialisation although weights are there.
 
     Returns
     -------
@@ -100,11 +109,22 @@ def load_backbone(
     name = str(source)
     if name in SIZES:
         size = SIZES[name]
+        own = own_weights(name) if pretrained else None
+        if own is not None:
+            heads = num_heads or size.num_heads
+            model, _ = encoder_from(read_checkpoint(own), image_size, heads, stride, str(own))
+            model.pretrained = True
+            return model.eval()
         model = SpectralGPT(
             size.dim, size.depth, num_heads or size.num_heads, image_size=image_size, stride=stride
         )
         model.pretrained = False
         return initialise(model, seed).eval()
+    if not pretrained:
+        raise WeightsError(
+            f"backbone {name!r} is trained weights and cannot start from scratch",
+            expected=f"one of {', '.join(SIZES)}",
+        )
     path = published_file(name) if name in PUBLISHED else Path(source)
     if not path.is_file():
         raise WeightsError(
@@ -115,6 +135,47 @@ def load_backbone(
     model, _ = encoder_from(read_checkpoint(path), image_size, num_heads, stride, str(path))
     model.pretrained = True
     return model.eval()
+
+
+def own_weights(name: str) -> Path | None:
+    """Our pretrained weights of a built-in size: in the package, a data folder or the cache."""
+    shipped = SHIPPED / f"{name}.safetensors"
+    return shipped if shipped.is_file() else find_file([f"hyperpeft-{name}.safetensors"])
+
+
+def image_size_of(source: str | Path, *, pretrained: bool = True) -> int:
+    """The image size that weights were trained at, where their file says so; 32 otherwise."""
+    path = (own_weights(str(source)) if pretrained else None) if source in SIZES else Path(source)
+    if path is None or path.suffix != ".safetensors" or not path.is_file():
+        return IMAGE_SIZE
+    try:
+        with safe_open(path, framework="pt") as file:
+            said = (file.metadata() or {}).get("image_size", "")
+    except SafetensorError:
+        return IMAGE_SIZE  # whoever reads the tensors will say what is wrong
+    return int(said) if said.isdecimal() else IMAGE_SIZE
+
+
+def save_backbone(
+    model: SpectralGPT,
+    path: Path,
+    details: Mapping[str, str],
+    dtype: torch.dtype = torch.float32,
+) -> str:
+    """Write an encoder as safetensors, and give the hash of what will be read back.
+
+    Parameters
+    ----------
+    model : SpectralGPT
+    path : Path
+    details : mapping of str to str
+        Metadata, such as the `image_size` it was trained at.
+    dtype : torch.dtype
+        Of the file. 16 bits are enough for weights, and halve it.
+    """
+    state = {k: v.detach().cpu().to(dtype).contiguous() for k, v in model.state_dict().items()}
+    save_file(state, path, {"format": "pt", **details})
+    return weights_sha256(state)
 
 
 def published_file(name: str) -> Path:
@@ -283,7 +344,11 @@ def weights_sha256(state: Mapping[str, Tensor]) -> str:
 def describe() -> list[dict[str, object]]:
     """One row per backbone that can be named, for the command line."""
     rows: list[dict[str, object]] = [
-        {"name": name, **vars(size), "weights": "seeded initialisation, not pretrained"}
+        {
+            "name": name,
+            **vars(size),
+            "weights": str(own_weights(name) or "seeded initialisation, not pretrained"),
+        }
         for name, size in SIZES.items()
     ]
     for name, file in PUBLISHED.items():

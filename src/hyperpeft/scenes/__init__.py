@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hyperpeft.scenes.download import fetch
     from hyperpeft.scenes.labels import read_labels
     from hyperpeft.scenes.opening import open_scene
+    from hyperpeft.scenes.random_scenes import random_scene
     from hyperpeft.scenes.readers import read_cube
     from hyperpeft.scenes.synthetic import demo_scene, planted_scene
 
@@ -31,6 +32,7 @@ _HOMES = {
     "open_scene": "opening",
     "palette": "colours",
     "planted_scene": "synthetic",
+    "random_scene": "random_scenes",
     "read_cube": "readers",
     "read_labels": "labels",
 }
@@ -47,6 +49,7 @@ __all__ = [
     "open_scene",
     "palette",
     "planted_scene",
+    "random_scene",
     "read_cube",
     "read_labels",
 ]

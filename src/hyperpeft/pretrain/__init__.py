@@ -1,0 +1,1 @@
+"""Pretraining: masked autoencoding and few-label episodes."""
