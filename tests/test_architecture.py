@@ -20,8 +20,8 @@ FLOORS = {
     GROUND: "errors files downloads records metrics",
     DATA: "scenes splits spectral patches figures geotiff",
     MODEL: "backbone weights adapters",
-    WORK: "classifier optim tokens train pretrain mapping",
-    RUNS: "bundle bank exports config recording runfolder experiment benchmark report",
+    WORK: "classifier optim tokens train pretrain mapping baselines",
+    RUNS: "bundle bank exports config recording runfolder learning experiment benchmark report",
     TOP: "console cli",
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}
