@@ -20,8 +20,9 @@ FLOORS = {
     GROUND: "errors files downloads interruption records metrics",
     DATA: "scenes splits spectral patches figures geotiff",
     MODEL: "backbone weights adapters",
-    WORK: "ridge classifier optim tokens train pretrain mapping",
-    RUNS: "bundle bank exports config recording runfolder experiment pretraining benchmark report",
+    WORK: "ridge classifier optim tokens train pretrain mapping baselines",
+    RUNS: "bundle bank exports config recording runfolder learning experiment pretraining "
+    "benchmark report",
     TOP: "console cli",
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}

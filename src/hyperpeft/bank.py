@@ -31,7 +31,16 @@ from hyperpeft import adapters
 from hyperpeft.adapters import Adapter
 from hyperpeft.adapters.attaching import check_bare, replace_module
 from hyperpeft.backbone import SpectralGPT
-from hyperpeft.bundle import ADAPTER, RUN, Bundle, check_base, load_base, sees_centre, with_head
+from hyperpeft.bundle import (
+    ADAPTER,
+    RUN,
+    Bundle,
+    check_base,
+    check_usable,
+    load_base,
+    sees_centre,
+    with_head,
+)
 from hyperpeft.classifier import Classifier
 from hyperpeft.errors import BundleError
 from hyperpeft.patches import centres_of, resize
@@ -190,6 +199,7 @@ class AdapterBank:
         if name in self._members:
             raise BundleError(f"name {name!r} in this bank", expected="a new one", got="one taken")
         record = RunRecord.from_file(folder / RUN)
+        check_usable(folder, record)
         check_base(folder, record, self._sha256, "the one of this bank")
         self._check_setup(folder, record)
         method = adapters.get_method(record.adapter["method"])

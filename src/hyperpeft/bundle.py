@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from hyperpeft import adapters
 from hyperpeft.backbone import SpectralGPT
+from hyperpeft.baselines import BASELINES
 from hyperpeft.classifier import Classifier, choose_precision
 from hyperpeft.errors import BundleError
 from hyperpeft.files import replacing
@@ -188,6 +189,7 @@ def load_run(folder: str | Path, *, backbone: str | Path | None = None) -> Bundl
     """
     folder = Path(folder)
     record = RunRecord.from_file(folder / RUN)
+    check_usable(folder, record)
     encoder = load_base(record, backbone)
     check_base(folder, record, weights_sha256(encoder.state_dict()), backbone)
     method = adapters.get_method(record.adapter["method"])
@@ -198,6 +200,16 @@ def load_run(folder: str | Path, *, backbone: str | Path | None = None) -> Bundl
     model = Classifier(encoder, len(record.adapter["class_ids"]), centre=sees_centre(record))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return with_head(folder, record, model.to(device))
+
+
+def check_usable(folder: Path, record: RunRecord) -> None:
+    """BundleError for the run of a baseline, whose model is not kept."""
+    method = record.adapter["method"]
+    if method in BASELINES:
+        raise BundleError(
+            f"{folder} is a run of the baseline {method}, whose model is not kept",
+            do="use the map.tif and run.json that are in it, or train again",
+        )
 
 
 def load_base(record: RunRecord, backbone: str | Path | None = None) -> SpectralGPT:

@@ -133,7 +133,11 @@ def train(
         typer.Option(help="RUN.yaml with any of the options below; the command line wins."),
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="full, probe, lora, lora+, krona, krona+ or lokr.")
+        str | None,
+        typer.Option(
+            help="full, probe, lora, lora+, krona, krona+ or lokr; "
+            "a baseline: svm, svm-pca, rf or rf-pca."
+        ),
     ] = None,
     backbone: Annotated[
         str | None,
@@ -160,6 +164,10 @@ def train(
     ] = None,
     validation: Annotated[
         float | None, typer.Option(help="Share of the training pixels kept for validation.")
+    ] = None,
+    split_window: Annotated[
+        int | None,
+        typer.Option(help="Window that --split disjoint keeps apart [default: the patch size]."),
     ] = None,
     patch_size: Annotated[
         int | None, typer.Option(help="Window in pixels, odd, 1 to 63 [default: 9].")
@@ -208,8 +216,9 @@ def train(
         "backbone": backbone, "targets": targets, "blocks": blocks,
         "options": read_options(option) if option else None,
         "per_class": per_class, "fraction": fraction, "split": split,
-        "validation": validation, "patch_size": patch_size, "normalise": normalise,
-        "fit_on": fit_on, "epochs": epochs, "batch_size": batch_size, "lr": lr, "lam": lam,
+        "validation": validation, "split_window": split_window, "patch_size": patch_size,
+        "normalise": normalise, "fit_on": fit_on,
+        "epochs": epochs, "batch_size": batch_size, "lr": lr, "lam": lam,
         "patience": patience, "augment": augment, "precision": precision, "map": map_scene,
         "seed": seed, "out": out,
     }  # fmt: skip
@@ -482,7 +491,7 @@ def adapters_list(
             [
                 [
                     row.run, row.method, "" if row.parameters is None else f"{row.parameters:,}",
-                    "" if row.megabytes is None else f"{row.megabytes:.2f}", row.backbone,
+                    "" if row.megabytes is None else f"{row.megabytes:.2f}", row.backbone or "",
                     row.scene, "" if row.oa is None else f"{row.oa:.2f}",
                 ]
                 for row in rows

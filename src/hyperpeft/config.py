@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import ConfigError
 
 # What a method's rate is where the user gives none: fully trained weights bear less.
@@ -44,6 +45,7 @@ class RunConfig(BaseModel):
     fraction: float | None = Field(None, gt=0, lt=1)
     split: str | None = None
     validation: float = Field(0.0, ge=0, lt=1)
+    split_window: int | None = None  # kept apart by "disjoint"; the patch size unless given
 
     patch_size: int = 9
     normalise: str = "zscore"
@@ -90,6 +92,16 @@ class RunConfig(BaseModel):
     def rate(self) -> float:
         """`lr`, or the method's default."""
         return self.lr if self.lr is not None else LR.get(self.method, DEFAULT_LR)
+
+
+def settle(config: RunConfig) -> RunConfig:
+    """The same options, with a baseline's own values where the user gave none."""
+    baseline = BASELINES.get(config.method)
+    if baseline is None:
+        return config
+    given = {name for name in config.model_fields_set if getattr(config, name) is not None}
+    own = {name: value for name, value in baseline.defaults.items() if name not in given}
+    return config.model_copy(update={**own, "options": baseline.complete(config.options)})
 
 
 def make_config(values: dict[str, Any]) -> RunConfig:

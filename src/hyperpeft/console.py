@@ -111,12 +111,15 @@ def print_record(record: RunRecord, out: Path) -> None:
     names = dict(zip(record.scene["class_ids"], record.scene["classes"], strict=True))
     print_scores(record.metrics, names)
     adapter, timing, leak = record.adapter, record.timing, record.split["leakage"]
-    trained = "pretrained" if record.backbone["pretrained"] else "not pretrained"
-    print(
-        f"{adapter['method']} on {record.backbone['name']} ({trained}): "
-        f"{adapter['trainable_parameters']:,} trainable parameters "
-        f"({adapter['trainable_percent']:.3f} %), {adapter['bytes'] / 1e6:.2f} MB"
-    )
+    if record.baseline is not None:
+        print(_baseline_line(adapter, record.baseline))
+    else:
+        trained = "pretrained" if record.backbone["pretrained"] else "not pretrained"
+        print(
+            f"{adapter['method']} on {record.backbone['name']} ({trained}): "
+            f"{adapter['trainable_parameters']:,} trainable parameters "
+            f"({adapter['trainable_percent']:.3f} %), {adapter['bytes'] / 1e6:.2f} MB"
+        )
     touched = leak["test_windows_touching_train"]
     if touched is not None:
         size = leak["patch_size"]
@@ -124,3 +127,13 @@ def print_record(record: RunRecord, out: Path) -> None:
     print(f"training {timing['train_seconds']:.1f} s; everything is in {out}")
     if record.config["map"]:
         print(f"map: {out / 'map.png'} and {out / 'map.tif'}")
+
+
+def _baseline_line(adapter: dict[str, Any], baseline: dict[str, Any]) -> str:
+    """A baseline in a line: what was chosen, and how many numbers were trained."""
+    count = adapter["trainable_parameters"]
+    said = [] if count is None else [f"{count:,} trainable parameters"]
+    for name, value in baseline.items():
+        if name not in ("source", "library") and isinstance(value, int | float | str):
+            said.append(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}")
+    return f"{adapter['method']}: {', '.join(said)}"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,35 +12,18 @@ import torch
 from accelerate import PartialState
 
 import hyperpeft
-from hyperpeft import adapters, bundle, metrics, recording, runfolder, spectral, splits
+from hyperpeft import bundle, learning, metrics, recording, runfolder, splits
+from hyperpeft.baselines import BASELINES
 from hyperpeft.bundle import SPLIT
-from hyperpeft.classifier import Classifier
-from hyperpeft.config import RunConfig, read_config
+from hyperpeft.config import RunConfig, read_config, settle
 from hyperpeft.errors import BundleError, Interrupted, LabelsError, SplitError
-from hyperpeft.mapping import classify
-from hyperpeft.patches import Windows, check_patch_size
+from hyperpeft.learning import Progress
+from hyperpeft.patches import check_patch_size
 from hyperpeft.records import RunRecord, Scene, Split
 from hyperpeft.scenes import open_scene, read_labels
-from hyperpeft.train import CHECKPOINT, Pixels, Recipe, Trainer
-from hyperpeft.weights import load_backbone, weights_sha256
+from hyperpeft.train import CHECKPOINT
 
 __all__ = ["Evaluation", "Progress", "RunConfig", "evaluate", "read_config", "run"]
-
-
-class Progress:
-    """What a run tells whoever watches it; this one keeps silent."""
-
-    def stage(self, text: str) -> None:
-        """A new stage begins."""
-
-    def note(self, text: str) -> None:
-        """Something the user should know."""
-
-    def trained(self, done: int, total: int, loss: float, validation_oa: float | None) -> None:
-        """A step of training was taken."""
-
-    def mapped(self, done: int, total: int) -> None:
-        """Pixels were classified."""
 
 
 class Evaluation(NamedTuple):
@@ -98,92 +78,42 @@ def run(
 
 
 def _run(config: RunConfig, resume: bool, overwrite: bool, progress: Progress) -> RunRecord:
+    config = settle(config)
     check_patch_size(config.patch_size)
-    method = adapters.get_method(config.method)
-    method.check_options(config.options)
+    learning.check(config)
     runfolder.check(config, resume, overwrite)
 
     progress.stage("Reading the scene")
     scene = _labelled_scene(config)
     split = _split(config, scene)
-    notes = [*scene.notes, *split.notes]
     ids = np.unique(split.train_ids)
     if len(ids) < 2:
         raise SplitError("classes to tell apart", expected="at least 2", got=len(ids))
-
-    progress.stage("Reducing to 12 bands")
-    reducer = spectral.fit(
-        scene, normalise=config.normalise, fit_on=config.fit_on, train=split.train
-    )
-    windows = Windows(reducer.reduce(scene), config.patch_size, PartialState().device)
-
-    encoder = load_backbone(
-        config.backbone, config.image_size, config.num_heads, stride=config.stride
-    )
-    encoder.gradient_checkpointing = config.gradient_checkpointing
-    backbone: dict[str, Any] = {
-        "name": config.backbone,
-        "parameters": recording.count(encoder.parameters()),
-        "weights_sha256": weights_sha256(encoder.state_dict()),
-        "pretrained": encoder.pretrained,
-    }
-    if not encoder.pretrained:
-        notes.append(f"backbone {config.backbone} is not pretrained: a seeded initialisation")
+    where = scene.valid if config.map else _mask(split.test, scene.valid.shape)
+    notes = [*scene.notes, *split.notes]
     for note in notes:
         progress.note(note)
-    adapters.attach(
-        encoder,
-        config.method,
-        config.targets,
-        blocks=config.blocks,
-        seed=config.seed,
-        **config.options,
-    )
-    model = Classifier(encoder, len(ids), config.seed, centre=config.centre)
-    if overwrite:  # only now: a mistake in the options must not cost the earlier run
-        runfolder.clear(config.out)
 
-    progress.stage("Training")
-    outcome = Trainer(
-        model,
-        windows,
-        _pixels(split.train, split.train_ids, ids),
-        _pixels(split.validation, split.validation_ids, ids),
-        _recipe(config, plus=method.plus),
-        seed=config.seed,
-        folder=config.out,
-        identity=_identity(config, scene, split, backbone),
-        precision=config.precision,
-        watch=progress.trained,
-    ).run()
-
-    writes = PartialState().is_main_process
-    size = bundle.save_weights(config.out, model, config.method, config.backbone) if writes else 0
-    adapter = recording.adapter_section(model, config.method, ids, size)
-    adapters.merge(encoder)
-
-    progress.stage("Mapping" if config.map else "Testing")
-    where = scene.valid if config.map else _mask(split.test, scene.valid.shape)
-    mapped = classify(
-        model, windows, where, ids, precision=outcome.precision, watch=progress.mapped
-    )
+    learn = learning.fit if config.method in BASELINES else learning.adapt
+    learned = learn(config, scene, split, ids, where, overwrite=overwrite, progress=progress)
     assert scene.labels is not None
     record = RunRecord(
         hyperpeft=hyperpeft.__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         config=config.model_dump(mode="json"),
         scene=recording.scene_section(scene, scene.labels),
-        reducer=recording.reducer_section(reducer),
-        split=recording.split_section(split, scene, config.patch_size),
-        backbone=backbone,
-        adapter=adapter,
-        metrics=_score(mapped.ids, split.test, split.test_ids, ids),
-        timing=recording.timing_section(outcome, mapped),
-        environment=recording.environment_section(outcome, config.seed),
-        notes=notes,
+        reducer=learned.reducer,
+        split=recording.split_section(split, scene, learned.window),
+        backbone=learned.backbone,
+        adapter=learned.adapter,
+        metrics=_score(learned.mapped.ids, split.test, split.test_ids, ids),
+        timing=recording.timing_section(learned.outcome, learned.mapped),
+        environment=recording.environment_section(learned.outcome, config.seed),
+        notes=[*notes, *learned.notes],
+        baseline=learned.baseline,
     )
-    if writes:
-        runfolder.write(config, record, reducer, split, scene, mapped)
+    if PartialState().is_main_process:
+        runfolder.write(config, record, learned.fitted_reducer, split, scene, learned.mapped)
     return record
 
 
@@ -267,7 +197,8 @@ def _split(config: RunConfig, scene: Scene) -> Split:
     }
     if config.split == "disjoint":
         n = None if config.fraction is not None else config.per_class or 10
-        return splits.disjoint(labels, window=config.patch_size, n=n, share=config.fraction, **how)
+        window = config.split_window or config.patch_size
+        return splits.disjoint(labels, window=window, n=n, share=config.fraction, **how)
     if config.fraction is not None:
         return splits.fraction(labels, config.fraction, **how)
     if config.split is None:
@@ -283,27 +214,6 @@ def _split(config: RunConfig, scene: Scene) -> Split:
     return splits.load(Path(config.split), labels)
 
 
-def _recipe(config: RunConfig, *, plus: bool) -> Recipe:
-    return Recipe(
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        lr=config.rate,
-        head_lr=config.head_lr,
-        lam=config.lam if plus else 1.0,
-        weight_decay=config.weight_decay,
-        label_smoothing=config.label_smoothing,
-        warmup=config.warmup,
-        augment=config.augment,
-        patience=config.patience,
-        accumulate=config.accumulate,
-    )
-
-
-def _pixels(positions: np.ndarray, true: np.ndarray, ids: np.ndarray) -> Pixels:
-    targets = np.searchsorted(ids, true).astype(np.int64)
-    return Pixels(torch.from_numpy(positions.astype(np.int64)), torch.from_numpy(targets))
-
-
 def _mask(positions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     mask = np.zeros(shape, bool)
     mask[tuple(positions.T)] = True
@@ -317,13 +227,3 @@ def _score(
     every = np.union1d(ids, true)  # official test rasters may hold classes that never trained
     confusion = metrics.confusion_matrix(true, predicted[tuple(positions.T)], every)
     return {"class_ids": every.tolist(), **metrics.scores(confusion, every)}
-
-
-def _identity(config: RunConfig, scene: Scene, split: Split, backbone: Mapping[str, object]) -> str:
-    """Hash of everything that decides the trained weights: what a checkpoint belongs to."""
-    options = config.model_dump(mode="json", exclude={"out", "map"})
-    words = [json.dumps(options, sort_keys=True), scene.sha256, str(backbone["weights_sha256"])]
-    digest = hashlib.sha256("\n".join(words).encode())
-    for pixels, true in ((split.train, split.train_ids), (split.validation, split.validation_ids)):
-        digest.update(np.ascontiguousarray(pixels).tobytes() + true.tobytes())
-    return digest.hexdigest()

@@ -23,7 +23,7 @@ class Row(NamedTuple):
     method: str
     parameters: int | None
     megabytes: float | None
-    backbone: str
+    backbone: str | None
     scene: str
     oa: float | None
 
@@ -85,9 +85,10 @@ def export(run: Path, to: Path) -> list[Path]:
         When `to` holds something already.
     """
     from hyperpeft.adapters import get_method, store
-    from hyperpeft.bundle import ADAPTER, HEAD
+    from hyperpeft.bundle import ADAPTER, HEAD, check_usable
 
     record = RunRecord.from_file(run / RUN)
+    check_usable(run, record)
     method = get_method(record.adapter["method"])
     if method.adapter is None:
         raise AdapterError(

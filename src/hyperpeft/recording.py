@@ -84,6 +84,20 @@ def adapter_section(
     }
 
 
+def baseline_adapter_section(
+    method: str, parameters: int | None, class_ids: np.ndarray
+) -> dict[str, Any]:
+    """The same keys for a baseline, which has no adapter and keeps no weights."""
+    return {
+        "method": method,
+        "adapter_parameters": None,
+        "trainable_parameters": parameters,
+        "trainable_percent": None if parameters is None else 100.0,
+        "bytes": None,
+        "class_ids": class_ids.tolist(),
+    }
+
+
 def timing_section(outcome: Outcome, mapped: ClassMap) -> dict[str, Any]:
     """Seconds, rates and peak memory."""
     return {

@@ -199,6 +199,7 @@ class RunRecord:
     timing: dict[str, Any]
     environment: dict[str, Any]
     notes: list[str] = field(default_factory=list)
+    baseline: dict[str, Any] | None = None  # of a baseline only: what was chosen and counted
 
     def to_json(self) -> str:
         """Indented JSON; NaN is refused, because missing is null."""
@@ -217,7 +218,11 @@ class RunRecord:
         except (OSError, ValueError) as error:
             raise BundleError(f"{path} cannot be read ({error})") from None
         fields = cls.__dataclass_fields__
-        required = {name for name, field in fields.items() if field.default_factory is MISSING}
+        required = {
+            name
+            for name, field in fields.items()
+            if field.default is MISSING and field.default_factory is MISSING
+        }
         if not isinstance(values, dict) or not required <= values.keys():
             got = sorted(values) if isinstance(values, dict) else type(values).__name__
             raise BundleError(f"{path} is not a run record", expected=sorted(required), got=got)

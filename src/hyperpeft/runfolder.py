@@ -61,7 +61,7 @@ def clear(out: Path) -> None:
 def write(
     config: RunConfig,
     record: RunRecord,
-    reducer: spectral.Reducer,
+    reducer: spectral.Reducer | None,
     split: Split,
     scene: Scene,
     mapped: ClassMap,
@@ -69,7 +69,8 @@ def write(
     """Write all of the run folder but the weights; run.json last, because it says "finished"."""
     out, labels = config.out, scene.labels
     assert labels is not None
-    reducer.to_file(out / REDUCER)
+    if reducer is not None:
+        reducer.to_file(out / REDUCER)
     splits.save(split, out / SPLIT)
     if config.map:
         write_class_map(

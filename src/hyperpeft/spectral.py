@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -182,6 +183,50 @@ def fit(
     """
     if normalise not in NORMALISERS:
         raise ConfigError("normalise", expected=f"one of {', '.join(NORMALISERS)}", got=normalise)
+    found = principal_components(scene, N_BANDS, fit_on=fit_on, train=train)
+    where = _fitted_pixels(scene, fit_on, train)
+    fitted = _Fitted(scene, where, found.mean, found.directions, np.sqrt(found.variance))
+    scale, shift = NORMALISERS[normalise](fitted)
+    return Reducer(
+        kind="pca",
+        normalise=normalise,
+        fit_on=fit_on,
+        pixels=found.pixels,
+        mean=found.mean,
+        components=found.directions,
+        explained=found.variance / found.total,
+        scale=scale,
+        shift=shift,
+        wavelengths=scene.wavelengths,
+    )
+
+
+class Components(NamedTuple):
+    """Principal components of a scene.
+
+    Attributes
+    ----------
+    pixels : int
+        How many they were fitted on.
+    mean : ndarray of float64, shape (B,)
+    directions : ndarray of float64, shape (k, B)
+        Orthonormal rows, by falling variance, largest absolute loading positive.
+    variance : ndarray of float64, shape (k,)
+    total : float
+        Variance of all components.
+    """
+
+    pixels: int
+    mean: np.ndarray
+    directions: np.ndarray
+    variance: np.ndarray
+    total: float
+
+
+def principal_components(
+    scene: Scene, most: int, *, fit_on: str = "scene", train: np.ndarray | None = None
+) -> Components:
+    """At most so many usable principal components; `fit_on` and `train` as for `fit`."""
     where = _fitted_pixels(scene, fit_on, train)
     count, mean, scatter = _moments(scene, where)
     if count < 2:
@@ -189,25 +234,12 @@ def fit(
     values, vectors = np.linalg.eigh(scatter / (count - 1))  # ascending (B,), (B, B)
     if values[-1] <= 0:
         raise SceneError(f"{scene.name}: all {count} fitted pixels are equal; nothing to learn")
-    k = min(N_BANDS, int(np.count_nonzero(values > USABLE * values[-1])))
-    components = vectors[:, ::-1].T[:k]  # (k, B)
-    largest = np.abs(components).argmax(axis=1)
-    components = components * np.sign(components[np.arange(k), largest])[:, None]
-    variance = values[::-1][:k]
-    fitted = _Fitted(scene, where, mean, components, np.sqrt(variance))
-    scale, shift = NORMALISERS[normalise](fitted)
-    return Reducer(
-        kind="pca",
-        normalise=normalise,
-        fit_on=fit_on,
-        pixels=count,
-        mean=mean,
-        components=components,
-        explained=variance / np.trace(scatter / (count - 1)),
-        scale=scale,
-        shift=shift,
-        wavelengths=scene.wavelengths,
-    )
+    k = min(most, int(np.count_nonzero(values > USABLE * values[-1])))
+    directions = vectors[:, ::-1].T[:k]  # (k, B)
+    largest = np.abs(directions).argmax(axis=1)
+    directions = directions * np.sign(directions[np.arange(k), largest])[:, None]
+    total = float(np.trace(scatter / (count - 1)))
+    return Components(count, mean, directions, values[::-1][:k], total)
 
 
 def check_bands(reducer: Reducer, scene: Scene) -> None:

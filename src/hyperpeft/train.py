@@ -383,9 +383,15 @@ class Trainer:
         self.schedule.load_state_dict(schedule)
 
     def _write_history(self) -> None:
-        if not self.accelerator.is_main_process or not self.state.history:
-            return
-        with replacing(self.folder / "history.csv") as temporary, temporary.open("w") as file:
-            writer = csv.DictWriter(file, list(self.state.history[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.state.history)
+        if self.accelerator.is_main_process:
+            write_history(self.folder, self.state.history)
+
+
+def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
+    """Write `history.csv`, a row per epoch; nothing where there was no epoch."""
+    if not history:
+        return
+    with replacing(folder / "history.csv") as temporary, temporary.open("w") as file:
+        writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)

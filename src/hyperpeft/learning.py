@@ -1,0 +1,261 @@
+"""How a method learns: the adapter family on a backbone, or a baseline on its own.
+
+Both give the same thing, so that scene, split, scores, record and run folder are those of every
+method.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+
+from hyperpeft import adapters, bundle, recording, runfolder, spectral
+from hyperpeft.baselines import BASELINES, Task
+from hyperpeft.classifier import Classifier
+from hyperpeft.config import RunConfig
+from hyperpeft.errors import ConfigError
+from hyperpeft.mapping import ClassMap, classify
+from hyperpeft.patches import Windows
+from hyperpeft.records import UNLABELLED, Scene, Split
+from hyperpeft.train import Outcome, Pixels, Recipe, Trainer, write_history
+from hyperpeft.weights import load_backbone, weights_sha256
+
+
+class Progress:
+    """What a run tells whoever watches it; this one keeps silent."""
+
+    def stage(self, text: str) -> None:
+        """A new stage begins."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know."""
+
+    def trained(self, done: int, total: int, loss: float, validation_oa: float | None) -> None:
+        """A step of training was taken."""
+
+    def mapped(self, done: int, total: int) -> None:
+        """Pixels were classified."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a method has learned and what it says of the scene.
+
+    Attributes
+    ----------
+    mapped : ClassMap
+        Of the pixels asked for.
+    window : int
+        How far it looked around a pixel, as the side of a window.
+    reducer, backbone, adapter, baseline : dict
+        Sections of the record.
+    outcome : Outcome
+    notes : list of str
+    fitted_reducer : Reducer or None
+        What a run folder needs in order to be used again.
+    """
+
+    mapped: ClassMap
+    window: int
+    reducer: dict[str, Any]
+    backbone: dict[str, Any]
+    adapter: dict[str, Any]
+    outcome: Outcome
+    notes: list[str]
+    baseline: dict[str, Any] | None = None
+    fitted_reducer: spectral.Reducer | None = None
+
+
+def check(config: RunConfig) -> None:
+    """Refuse an unknown method, or options that it does not have, before anything is read."""
+    if config.method in BASELINES:  # its options were checked when its defaults were filled in
+        return
+    if config.method not in adapters.METHODS:
+        known = ", ".join([*adapters.METHODS, *BASELINES])
+        raise ConfigError("method", expected=f"one of {known}", got=repr(config.method))
+    adapters.get_method(config.method).check_options(config.options)
+
+
+def adapt(
+    config: RunConfig,
+    scene: Scene,
+    split: Split,
+    ids: np.ndarray,
+    where: np.ndarray,
+    *,
+    overwrite: bool,
+    progress: Progress,
+) -> Learned:
+    """Train a method of the adapter family, write its weights, classify.
+
+    Parameters
+    ----------
+    config : RunConfig
+    scene : Scene
+    split : Split
+    ids : ndarray of int, shape (K,)
+        Classes of the training pixels, ascending.
+    where : ndarray of bool, shape (H, W)
+        The pixels to classify.
+    overwrite : bool
+        Clear the run folder once nothing can be wrong with the options any more.
+    progress : Progress
+    """
+    method = adapters.get_method(config.method)
+    progress.stage("Reducing to 12 bands")
+    reducer = spectral.fit(
+        scene, normalise=config.normalise, fit_on=config.fit_on, train=split.train
+    )
+    windows = Windows(reducer.reduce(scene), config.patch_size, PartialState().device)
+
+    encoder = load_backbone(
+        config.backbone, config.image_size, config.num_heads, stride=config.stride
+    )
+    encoder.gradient_checkpointing = config.gradient_checkpointing
+    backbone: dict[str, Any] = {
+        "name": config.backbone,
+        "parameters": recording.count(encoder.parameters()),
+        "weights_sha256": weights_sha256(encoder.state_dict()),
+        "pretrained": encoder.pretrained,
+    }
+    notes = []
+    if not encoder.pretrained:
+        notes.append(f"backbone {config.backbone} is not pretrained: a seeded initialisation")
+    for note in notes:
+        progress.note(note)
+    adapters.attach(
+        encoder,
+        config.method,
+        config.targets,
+        blocks=config.blocks,
+        seed=config.seed,
+        **config.options,
+    )
+    model = Classifier(encoder, len(ids), config.seed, centre=config.centre)
+    if overwrite:  # only now: a mistake in the options must not cost the earlier run
+        runfolder.clear(config.out)
+
+    progress.stage("Training")
+    outcome = Trainer(
+        model,
+        windows,
+        _pixels(split.train, split.train_ids, ids),
+        _pixels(split.validation, split.validation_ids, ids),
+        _recipe(config, plus=method.plus),
+        seed=config.seed,
+        folder=config.out,
+        identity=_identity(config, scene, split, backbone),
+        precision=config.precision,
+        watch=progress.trained,
+    ).run()
+
+    writes = PartialState().is_main_process
+    size = bundle.save_weights(config.out, model, config.method, config.backbone) if writes else 0
+    adapter = recording.adapter_section(model, config.method, ids, size)
+    adapters.merge(encoder)
+
+    progress.stage("Mapping" if config.map else "Testing")
+    mapped = classify(
+        model, windows, where, ids, precision=outcome.precision, watch=progress.mapped
+    )
+    return Learned(
+        mapped,
+        config.patch_size,
+        recording.reducer_section(reducer),
+        backbone,
+        adapter,
+        outcome,
+        notes,
+        fitted_reducer=reducer,
+    )
+
+
+def fit(
+    config: RunConfig,
+    scene: Scene,
+    split: Split,
+    ids: np.ndarray,
+    where: np.ndarray,
+    *,
+    overwrite: bool,
+    progress: Progress,
+) -> Learned:
+    """Fit a baseline and classify; the parameters are those of `adapt`."""
+    baseline = BASELINES[config.method]
+    if overwrite:
+        runfolder.clear(config.out)
+    progress.stage(f"Fitting {baseline.name}")
+    start = time.monotonic()
+    fitted = baseline.fit(
+        Task(
+            scene,
+            split,
+            config.patch_size,
+            config.fit_on,
+            config.epochs,
+            config.batch_size,
+            config.lr,
+            config.seed,
+            config.options,
+            progress.trained,
+        )
+    )
+    seconds = time.monotonic() - start
+
+    progress.stage("Mapping" if config.map else "Testing")
+    start = time.monotonic()
+    mapped = np.full(where.shape, UNLABELLED, np.int32)
+    mapped[where] = fitted.predict(where, progress.mapped)
+    pixels = int(where.sum())
+    rate = fitted.samples / seconds if fitted.samples and seconds > 0 else None
+    if PartialState().is_main_process:
+        write_history(config.out, fitted.history)
+    return Learned(
+        ClassMap(mapped, None, pixels, time.monotonic() - start),
+        baseline.window(config.patch_size),
+        fitted.reducer,
+        dict.fromkeys(("name", "parameters", "weights_sha256", "pretrained")),
+        recording.baseline_adapter_section(config.method, fitted.parameters, ids),
+        Outcome(fitted.history, seconds, rate, fitted.precision, fitted.device),
+        [],
+        baseline={"source": baseline.source, **fitted.about},
+    )
+
+
+def _recipe(config: RunConfig, *, plus: bool) -> Recipe:
+    return Recipe(
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        lr=config.rate,
+        head_lr=config.head_lr,
+        lam=config.lam if plus else 1.0,
+        weight_decay=config.weight_decay,
+        label_smoothing=config.label_smoothing,
+        warmup=config.warmup,
+        augment=config.augment,
+        patience=config.patience,
+        accumulate=config.accumulate,
+    )
+
+
+def _pixels(positions: np.ndarray, true: np.ndarray, ids: np.ndarray) -> Pixels:
+    targets = np.searchsorted(ids, true).astype(np.int64)
+    return Pixels(torch.from_numpy(positions.astype(np.int64)), torch.from_numpy(targets))
+
+
+def _identity(config: RunConfig, scene: Scene, split: Split, backbone: Mapping[str, object]) -> str:
+    """Hash of everything that decides the trained weights: what a checkpoint belongs to."""
+    options = config.model_dump(mode="json", exclude={"out", "map"})
+    words = [json.dumps(options, sort_keys=True), scene.sha256, str(backbone["weights_sha256"])]
+    digest = hashlib.sha256("\n".join(words).encode())
+    for pixels, true in ((split.train, split.train_ids), (split.validation, split.validation_ids)):
+        digest.update(np.ascontiguousarray(pixels).tobytes() + true.tobytes())
+    return digest.hexdigest()
