@@ -36,6 +36,19 @@ app.add_typer(backbones_app, name="backbones")
 app.add_typer(adapters_app, name="adapters")
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+ClassField = Annotated[
+    str | None, typer.Option(help="Field of vector or CSV labels that holds the classes.")
+]
+AllTouched = Annotated[
+    bool | None,
+    typer.Option(
+        "--all-touched/--centre", help="Pixels a polygon touches, or whose centre it covers."
+    ),
+]
+ResampleLabels = Annotated[
+    bool | None,
+    typer.Option("--resample-labels", help="Nearest neighbour for a label raster of another grid."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
 
 
@@ -123,8 +136,14 @@ def train(
     ],
     labels: Annotated[
         str | None,
-        typer.Option(help="FILE[:KEY] of class ids on the scene's grid; 0 is unlabelled."),
+        typer.Option(
+            help="FILE[:KEY] of class ids on the scene's grid, 0 unlabelled, or of points or "
+            "polygons."
+        ),
     ] = None,
+    class_field: ClassField = None,
+    all_touched: AllTouched = None,
+    resample_labels: ResampleLabels = None,
     layout: Annotated[
         str | None, typer.Option(help='Axes of an array file, such as "h w b" or "b (w h)".')
     ] = None,
@@ -204,7 +223,8 @@ def train(
     from hyperpeft.config import make_config, read_config, read_options
 
     given: dict[str, Any] = {
-        "scene": scene, "labels": labels, "layout": layout, "method": method,
+        "scene": scene, "labels": labels, "class_field": class_field, "all_touched": all_touched,
+        "resample_labels": resample_labels, "layout": layout, "method": method,
         "backbone": backbone, "targets": targets, "blocks": blocks,
         "options": read_options(option) if option else None,
         "per_class": per_class, "fraction": fraction, "split": split,
@@ -253,6 +273,9 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     scene: Annotated[str | None, typer.Argument(help="Another scene with the same bands.")] = None,
     labels: Annotated[str | None, typer.Option(help="FILE[:KEY] of that scene's labels.")] = None,
+    class_field: ClassField = None,
+    all_touched: AllTouched = None,
+    resample_labels: ResampleLabels = None,
     layout: Annotated[str | None, typer.Option(help="Axes of that scene's array.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Where the base checkpoint is now.")] = None,
     quiet: Quiet = False,
@@ -266,7 +289,12 @@ def evaluate(
         from hyperpeft.experiment import evaluate as test
         from hyperpeft.scenes import open_scene
 
-        other = open_scene(scene, labels, layout) if scene is not None else None
+        how: dict[str, Any] = {
+            "class_field": class_field,
+            "all_touched": bool(all_touched),
+            "resample_labels": bool(resample_labels),
+        }
+        other = open_scene(scene, labels, layout, **how) if scene is not None else None
         result = test(run, other, backbone=backbone, progress=progress)
     if as_json:
         print(json.dumps({"pixels": result.pixels, **result.scores}))

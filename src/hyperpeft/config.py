@@ -29,6 +29,9 @@ class RunConfig(BaseModel):
 
     scene: str
     labels: str | None = None
+    class_field: str | None = None  # of vectors
+    all_touched: bool = False
+    resample_labels: bool = False
     layout: str | None = None
 
     method: str = "krona+"

@@ -23,7 +23,7 @@ from hyperpeft.errors import BundleError, Interrupted, LabelsError, SplitError
 from hyperpeft.mapping import classify
 from hyperpeft.patches import Windows, check_patch_size
 from hyperpeft.records import RunRecord, Scene, Split
-from hyperpeft.scenes import open_scene, read_labels
+from hyperpeft.scenes import LABEL_OPTIONS, open_scene, read_labels
 from hyperpeft.train import CHECKPOINT, Pixels, Recipe, Trainer
 from hyperpeft.weights import load_backbone, weights_sha256
 
@@ -229,7 +229,7 @@ def reopen(record: RunRecord) -> Scene:
     config = record.config
     if "scene" not in config or "sha256" not in record.scene:
         raise BundleError("run.json does not name its scene", do="name the scene to use")
-    scene = open_scene(config["scene"], config.get("labels"), config.get("layout"))
+    scene = _open(config)
     if scene.sha256 != record.scene["sha256"]:
         raise BundleError(
             f"scene {config['scene']} is not the file the run was trained on",
@@ -240,12 +240,22 @@ def reopen(record: RunRecord) -> Scene:
     return scene
 
 
+def _open(config: Mapping[str, Any]) -> Scene:
+    """The scene of a configuration; a run of an older version lacks the later options."""
+    labels = config.get("labels")
+    of_masks = labels is None and "," in (config.get("split") or "")
+    how = {} if of_masks else {name: config[name] for name in LABEL_OPTIONS if name in config}
+    return open_scene(config["scene"], labels, config.get("layout"), **how)
+
+
 def _labelled_scene(config: RunConfig) -> Scene:
     """The scene with labels, and with the masks of two rasters where --split names them."""
-    scene = open_scene(config.scene, config.labels, config.layout)
+    values = config.model_dump()
+    scene = _open(values)
     if config.split is not None and "," in config.split:
         train, _, test = config.split.partition(",")
-        masks = (read_labels(train, scene=scene), read_labels(test, scene=scene))
+        how = {name: values[name] for name in LABEL_OPTIONS}
+        masks = (read_labels(train, scene=scene, **how), read_labels(test, scene=scene, **how))
         scene = replace(scene, masks=masks)
         if scene.labels is None:
             scene = scene.with_labels(masks[0])
