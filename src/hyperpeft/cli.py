@@ -175,7 +175,8 @@ def train(
     ] = None,
     fraction: Annotated[float | None, typer.Option(help="Share of each class that trains.")] = None,
     split: Annotated[
-        str | None, typer.Option(help="A split.npz, TRAIN,TEST label files, official or disjoint.")
+        str | None,
+        typer.Option(help="A split.npz, TRAIN,TEST label files, official, disjoint or polygons."),
     ] = None,
     validation: Annotated[
         float | None, typer.Option(help="Share of the training pixels kept for validation.")

@@ -15,13 +15,14 @@ from hyperpeft.errors import ConfigError
 LR = {"full": 3e-4}
 DEFAULT_LR = 2e-3
 LAMBDA = 16.0
+SPATIAL = ("disjoint", "polygons")  # splits that `per_class` or `fraction` gives a size
 
 
 class RunConfig(BaseModel):
     """One run, from scene to map.
 
     One of `per_class`, `fraction` and `split` says which pixels train; without any it is ten per
-    class. Only the split "disjoint" goes with one of the other two, which then gives its size.
+    class. The splits "disjoint" and "polygons" go with one of the other two, which is their size.
     `lr` is the peak rate of the adapters' A, or of the encoder under `full`.
     """
 
@@ -84,7 +85,7 @@ class RunConfig(BaseModel):
     @model_validator(mode="after")
     def _one_split(self) -> RunConfig:
         given = [n for n in ("per_class", "fraction", "split") if getattr(self, n) is not None]
-        if len(given) > (2 if self.split == "disjoint" else 1):
+        if len(given) > (2 if self.split in SPATIAL else 1):
             raise ValueError(f"{' and '.join(given)} exclude each other: give one")
         return self
 

@@ -18,7 +18,7 @@ import hyperpeft
 from hyperpeft import adapters, bundle, metrics, recording, runfolder, spectral, splits
 from hyperpeft.bundle import SPLIT
 from hyperpeft.classifier import Classifier
-from hyperpeft.config import RunConfig, read_config
+from hyperpeft.config import SPATIAL, RunConfig, read_config
 from hyperpeft.errors import BundleError, Interrupted, LabelsError, SplitError
 from hyperpeft.mapping import classify
 from hyperpeft.patches import Windows, check_patch_size
@@ -275,9 +275,10 @@ def _split(config: RunConfig, scene: Scene) -> Split:
         "validation": config.validation,
         "valid": scene.valid,
     }
-    if config.split == "disjoint":
+    if config.split in SPATIAL:
+        draw = splits.disjoint if config.split == "disjoint" else splits.polygons
         n = None if config.fraction is not None else config.per_class or 10
-        return splits.disjoint(labels, window=config.patch_size, n=n, share=config.fraction, **how)
+        return draw(labels, window=config.patch_size, n=n, share=config.fraction, **how)
     if config.fraction is not None:
         return splits.fraction(labels, config.fraction, **how)
     if config.split is None:
