@@ -184,8 +184,15 @@ def train(
     patch_size: Annotated[
         int | None, typer.Option(help="Window in pixels, odd, 1 to 63 [default: 9].")
     ] = None,
+    reduce: Annotated[
+        str | None, typer.Option(help="Bands to 12: pca, sentinel2 or mnf [default: pca].")
+    ] = None,
     normalise: Annotated[
         str | None, typer.Option(help="zscore, minmax, sqrt or bigearthnet.")
+    ] = None,
+    reflectance_scale: Annotated[
+        float | None,
+        typer.Option(help="Value of a reflectance of 1, for sentinel2 with bigearthnet."),
     ] = None,
     fit_on: Annotated[
         str | None, typer.Option(help="Pixels that PCA is fitted on: scene or train.")
@@ -229,7 +236,8 @@ def train(
         "backbone": backbone, "targets": targets, "blocks": blocks,
         "options": read_options(option) if option else None,
         "per_class": per_class, "fraction": fraction, "split": split,
-        "validation": validation, "patch_size": patch_size, "normalise": normalise,
+        "validation": validation, "patch_size": patch_size, "reduce": reduce,
+        "normalise": normalise, "reflectance_scale": reflectance_scale,
         "fit_on": fit_on, "epochs": epochs, "batch_size": batch_size, "lr": lr, "lam": lam,
         "patience": patience, "augment": augment, "precision": precision, "map": map_scene,
         "seed": seed, "out": out,

@@ -50,7 +50,9 @@ class RunConfig(BaseModel):
     validation: float = Field(0.0, ge=0, lt=1)
 
     patch_size: int = 9
+    reduce: Literal["pca", "sentinel2", "mnf"] = "pca"
     normalise: str = "zscore"
+    reflectance_scale: float | None = Field(None, gt=0)  # the value of a reflectance of 1
     fit_on: Literal["scene", "train"] = "scene"
 
     epochs: int = Field(50, ge=1)

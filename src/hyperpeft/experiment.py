@@ -113,8 +113,14 @@ def _run(config: RunConfig, resume: bool, overwrite: bool, progress: Progress) -
 
     progress.stage("Reducing to 12 bands")
     reducer = spectral.fit(
-        scene, normalise=config.normalise, fit_on=config.fit_on, train=split.train
+        scene,
+        reduce=config.reduce,
+        normalise=config.normalise,
+        fit_on=config.fit_on,
+        train=split.train,
+        reflectance_scale=config.reflectance_scale,
     )
+    notes += reducer.notes
     windows = Windows(reducer.reduce(scene), config.patch_size, PartialState().device)
 
     encoder = load_backbone(
