@@ -295,6 +295,131 @@ def test_disjoint_salinas_a(data, window):
             assert len(split.test) > 5348 / 3
 
 
+def check_polygons(split, labels, window):
+    """No polygon is on both sides, and no test window contains a training pixel, one by one."""
+    check_parts(split, labels)
+    placed = np.concatenate([split.train, split.validation])
+    regions = splits.connected(labels.ids) if labels.regions is None else labels.regions
+    trained, tested = (set(regions[tuple(part.T)].tolist()) for part in (placed, split.test))
+    assert not trained & tested
+    assert 0 not in trained | tested
+    training = {tuple(pixel) for pixel in placed.tolist()}
+    reach = range(-(window // 2), window // 2 + 1)
+    for row, column in split.test.tolist():
+        assert not any((row + i, column + j) in training for i in reach for j in reach)
+    on_both_sides = set(np.unique(split.train_ids)) & set(np.unique(split.test_ids))
+    assert on_both_sides == set(split.per_class())
+    for c in labels.counts().keys() - on_both_sides:
+        assert any(note.startswith(f"class {c} (c{c}): left out") for note in split.notes)
+
+
+@st.composite
+def rectangles(draw):
+    """Labels of up to 14 rectangles in three classes; later ones lie on top of earlier ones."""
+    ids, regions = np.zeros((2, 18, 22), np.int32)
+    for k in range(1, draw(st.integers(2, 14)) + 1):
+        top, left = draw(st.integers(0, 16)), draw(st.integers(0, 20))
+        box = np.s_[top : top + draw(st.integers(1, 6)), left : left + draw(st.integers(1, 6))]
+        ids[box], regions[box] = draw(st.integers(1, 3)), k
+    return ids, regions
+
+
+@settings(deadline=None)
+@given(rectangles(), st.sampled_from([1, 3, 5]), st.integers(0, 99), st.booleans())
+def test_polygons_property(made, window, seed, known):
+    """With polygons given or told by touching pixels; validation pixels count as training."""
+    ids, regions = made
+    labels = Labels(ids, {c: f"c{c}" for c in (1, 2, 3)}, {}, regions=regions if known else None)
+    how = {"window": window, "seed": seed, "n": 4, "validation": 0.3}
+    try:
+        split = splits.polygons(labels, **how)
+    except SplitError:  # fewer than two polygons of every class, or none that are apart
+        with pytest.raises(SplitError, match="no class can be split"):
+            splits.polygons(labels, **how)
+        return
+    check_polygons(split, labels, window)
+    assert equal(split, splits.polygons(labels, **how))
+    assert splits.leakage(split, ids.shape, window) == 0
+
+
+def fields(side=6, gap=3, across=6, down=4, classes=2):
+    """Labels of squares apart from each other, their classes in turn."""
+    ids, regions = np.zeros((2, down * (side + gap), across * (side + gap)), np.int32)
+    for k in range(across * down):
+        row, column = divmod(k, across)
+        top, left = row * (side + gap), column * (side + gap)
+        box = np.s_[top : top + side, left : left + side]
+        ids[box], regions[box] = k % classes + 1, k + 1
+    return Labels(ids, {c: f"c{c}" for c in range(1, classes + 1)}, {}, regions=regions)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_polygons_that_lie_apart_give_all_they_are_asked_for(seed):
+    labels = fields()
+    split = splits.polygons(labels, window=5, seed=seed, n=12)
+    check_polygons(split, labels, 5)
+    assert split.notes == ()
+    assert split.kind == "polygons per-class 12, gap 3"
+    assert [parts["train"] for parts in split.per_class().values()] == [12, 12]
+    for c in (1, 2):  # spread over half of the 12 polygons of each, and the others whole
+        train, test = split.train[split.train_ids == c], split.test[split.test_ids == c]
+        counts = np.unique(labels.regions[tuple(train.T)], return_counts=True)[1]
+        assert counts.tolist() == [2] * 6
+        assert len(test) == 6 * 36
+    wide = splits.polygons(labels, window=5, seed=seed, n=12, gap=9)
+    assert cdist(wide.train, wide.test, "chebyshev").min() >= 9
+    share = splits.polygons(labels, window=5, seed=seed, share=0.25)
+    assert share.per_class()[1]["train"] == 12 * 36 // 4
+
+
+def test_polygons_small_and_lone_ones():
+    """Small polygons give what they have, large ones more; a class in one polygon is left out."""
+    ids, regions = np.zeros((2, 30, 60), np.int32)
+    for k in range(4):  # three of two pixels and one of 100, far apart
+        box = np.s_[0:10, 0:10] if k == 3 else np.s_[20:21, 15 * k : 15 * k + 2]
+        ids[box], regions[box] = 1, k + 1
+    ids[0:10, 40:50], regions[0:10, 40:50] = 2, 5
+    names = {1: "c1", 2: "c2"}
+    labels = Labels(ids, names, {}, regions=regions)
+    for seed in range(6):
+        split = splits.polygons(labels, window=3, seed=seed, n=5)
+        check_polygons(split, labels, 3)
+        assert split.per_class()[1]["train"] == 4  # the 100 stay for the test: 6 are no quarter
+        assert any("c1): 4 training pixels instead of 5 from its 4" in n for n in split.notes)
+        assert any(n.startswith("class 2 (c2): left out (100 test pixels)") for n in split.notes)
+
+
+def test_polygons_without_regions_are_connected_pixels():
+    ids = np.zeros((5, 9), np.int32)
+    ids[0, 0] = ids[1, 1] = ids[3, 0] = ids[4, 8] = 1  # the first two touch at a corner
+    ids[1, 2] = ids[2, 8] = 2
+    assert splits.connected(ids)[ids > 0].tolist() == [1, 1, 4, 5, 2, 3]
+    split = splits.polygons(make_labels(ids), window=1, seed=0, n=1)
+    assert "labels without polygons: pixels of one class that touch count as one" in split.notes
+    check_polygons(split, make_labels(ids), 1)
+
+
+def test_polygons_refused():
+    with pytest.raises(SplitError, match="either n or share"):
+        splits.polygons(fields(), window=5, seed=0)
+    with pytest.raises(SplitError, match="more than half the window"):
+        splits.polygons(fields(), window=5, seed=0, n=2, gap=2)
+    with pytest.raises(SplitError, match="no class can be split"):
+        splits.polygons(make_labels(np.ones((4, 4))), window=3, seed=0, n=2)
+
+
+def test_polygons_indian_pines(data):
+    """The fields of a real scene: 16 classes in 54 connected parts."""
+    labels = ground_truth(data, "indian-pines-10band/Indian_pines_gt.mat")
+    parts = {c: len(np.unique(splits.connected(labels.ids)[labels.ids == c]))
+             for c in labels.counts()}  # fmt: skip
+    for seed in range(3):
+        split = splits.polygons(labels, window=9, seed=seed, n=10)
+        check_polygons(split, labels, 9)
+        assert set(split.per_class()) <= {c for c, k in parts.items() if k > 1}
+        print(seed, len(split.per_class()), len(split.test), split.notes, parts)
+
+
 def test_leakage_by_hand():
     split = splits.from_masks(
         make_labels([[1, 0, 0, 0, 0, 0]]), make_labels([[0, 1, 1, 1, 1, 1]]), seed=0

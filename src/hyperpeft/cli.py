@@ -36,6 +36,19 @@ app.add_typer(backbones_app, name="backbones")
 app.add_typer(adapters_app, name="adapters")
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+ClassField = Annotated[
+    str | None, typer.Option(help="Field of vector or CSV labels that holds the classes.")
+]
+AllTouched = Annotated[
+    bool | None,
+    typer.Option(
+        "--all-touched/--centre", help="Pixels a polygon touches, or whose centre it covers."
+    ),
+]
+ResampleLabels = Annotated[
+    bool | None,
+    typer.Option("--resample-labels", help="Nearest neighbour for a label raster of another grid."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
 
 
@@ -123,8 +136,14 @@ def train(
     ],
     labels: Annotated[
         str | None,
-        typer.Option(help="FILE[:KEY] of class ids on the scene's grid; 0 is unlabelled."),
+        typer.Option(
+            help="FILE[:KEY] of class ids on the scene's grid, 0 unlabelled, or of points or "
+            "polygons."
+        ),
     ] = None,
+    class_field: ClassField = None,
+    all_touched: AllTouched = None,
+    resample_labels: ResampleLabels = None,
     layout: Annotated[
         str | None, typer.Option(help='Axes of an array file, such as "h w b" or "b (w h)".')
     ] = None,
@@ -160,7 +179,8 @@ def train(
     ] = None,
     fraction: Annotated[float | None, typer.Option(help="Share of each class that trains.")] = None,
     split: Annotated[
-        str | None, typer.Option(help="A split.npz, TRAIN,TEST label files, official or disjoint.")
+        str | None,
+        typer.Option(help="A split.npz, TRAIN,TEST label files, official, disjoint or polygons."),
     ] = None,
     validation: Annotated[
         float | None, typer.Option(help="Share of the training pixels kept for validation.")
@@ -172,8 +192,15 @@ def train(
     patch_size: Annotated[
         int | None, typer.Option(help="Window in pixels, odd, 1 to 63 [default: 9].")
     ] = None,
+    reduce: Annotated[
+        str | None, typer.Option(help="Bands to 12: pca, sentinel2 or mnf [default: pca].")
+    ] = None,
     normalise: Annotated[
         str | None, typer.Option(help="zscore, minmax, sqrt or bigearthnet.")
+    ] = None,
+    reflectance_scale: Annotated[
+        float | None,
+        typer.Option(help="Value of a reflectance of 1, for sentinel2 with bigearthnet."),
     ] = None,
     fit_on: Annotated[
         str | None, typer.Option(help="Pixels that PCA is fitted on: scene or train.")
@@ -212,13 +239,14 @@ def train(
     from hyperpeft.config import make_config, read_config, read_options
 
     given: dict[str, Any] = {
-        "scene": scene, "labels": labels, "layout": layout, "method": method,
+        "scene": scene, "labels": labels, "class_field": class_field, "all_touched": all_touched,
+        "resample_labels": resample_labels, "layout": layout, "method": method,
         "backbone": backbone, "targets": targets, "blocks": blocks,
         "options": read_options(option) if option else None,
         "per_class": per_class, "fraction": fraction, "split": split,
         "validation": validation, "split_window": split_window, "patch_size": patch_size,
-        "normalise": normalise, "fit_on": fit_on,
-        "epochs": epochs, "batch_size": batch_size, "lr": lr, "lam": lam,
+        "reduce": reduce, "normalise": normalise, "reflectance_scale": reflectance_scale,
+        "fit_on": fit_on, "epochs": epochs, "batch_size": batch_size, "lr": lr, "lam": lam,
         "patience": patience, "augment": augment, "precision": precision, "map": map_scene,
         "seed": seed, "out": out,
     }  # fmt: skip
@@ -262,6 +290,9 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     scene: Annotated[str | None, typer.Argument(help="Another scene with the same bands.")] = None,
     labels: Annotated[str | None, typer.Option(help="FILE[:KEY] of that scene's labels.")] = None,
+    class_field: ClassField = None,
+    all_touched: AllTouched = None,
+    resample_labels: ResampleLabels = None,
     layout: Annotated[str | None, typer.Option(help="Axes of that scene's array.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Where the base checkpoint is now.")] = None,
     quiet: Quiet = False,
@@ -275,7 +306,12 @@ def evaluate(
         from hyperpeft.experiment import evaluate as test
         from hyperpeft.scenes import open_scene
 
-        other = open_scene(scene, labels, layout) if scene is not None else None
+        how: dict[str, Any] = {
+            "class_field": class_field,
+            "all_touched": bool(all_touched),
+            "resample_labels": bool(resample_labels),
+        }
+        other = open_scene(scene, labels, layout, **how) if scene is not None else None
         result = test(run, other, backbone=backbone, progress=progress)
     if as_json:
         print(json.dumps({"pixels": result.pixels, **result.scores}))

@@ -16,13 +16,14 @@ from hyperpeft.errors import ConfigError
 LR = {"full": 3e-4}
 DEFAULT_LR = 2e-3
 LAMBDA = 16.0
+SPATIAL = ("disjoint", "polygons")  # splits that `per_class` or `fraction` gives a size
 
 
 class RunConfig(BaseModel):
     """One run, from scene to map.
 
     One of `per_class`, `fraction` and `split` says which pixels train; without any it is ten per
-    class. Only the split "disjoint" goes with one of the other two, which then gives its size.
+    class. The splits "disjoint" and "polygons" go with one of the other two, which is their size.
     `lr` is the peak rate of the adapters' A, or of the encoder under `full`.
     """
 
@@ -30,6 +31,9 @@ class RunConfig(BaseModel):
 
     scene: str
     labels: str | None = None
+    class_field: str | None = None  # of vectors
+    all_touched: bool = False
+    resample_labels: bool = False
     layout: str | None = None
 
     method: str = "krona+"
@@ -48,7 +52,9 @@ class RunConfig(BaseModel):
     split_window: int | None = None  # kept apart by "disjoint"; the patch size unless given
 
     patch_size: int = 9
+    reduce: Literal["pca", "sentinel2", "mnf"] = "pca"
     normalise: str = "zscore"
+    reflectance_scale: float | None = Field(None, gt=0)  # the value of a reflectance of 1
     fit_on: Literal["scene", "train"] = "scene"
     centre: bool = False
 
@@ -84,7 +90,7 @@ class RunConfig(BaseModel):
     @model_validator(mode="after")
     def _one_split(self) -> RunConfig:
         given = [n for n in ("per_class", "fraction", "split") if getattr(self, n) is not None]
-        if len(given) > (2 if self.split == "disjoint" else 1):
+        if len(given) > (2 if self.split in SPATIAL else 1):
             raise ValueError(f"{' and '.join(given)} exclude each other: give one")
         return self
 

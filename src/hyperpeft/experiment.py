@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +16,12 @@ import hyperpeft
 from hyperpeft import bundle, learning, metrics, recording, runfolder, splits
 from hyperpeft.baselines import BASELINES
 from hyperpeft.bundle import SPLIT
-from hyperpeft.config import RunConfig, read_config, settle
+from hyperpeft.config import SPATIAL, RunConfig, read_config, settle
 from hyperpeft.errors import BundleError, Interrupted, LabelsError, SplitError
 from hyperpeft.learning import Progress
 from hyperpeft.patches import check_patch_size
 from hyperpeft.records import RunRecord, Scene, Split
-from hyperpeft.scenes import open_scene, read_labels
+from hyperpeft.scenes import LABEL_OPTIONS, open_scene, read_labels
 from hyperpeft.train import CHECKPOINT
 
 __all__ = ["Evaluation", "Progress", "RunConfig", "evaluate", "read_config", "run"]
@@ -159,7 +160,7 @@ def reopen(record: RunRecord) -> Scene:
     config = record.config
     if "scene" not in config or "sha256" not in record.scene:
         raise BundleError("run.json does not name its scene", do="name the scene to use")
-    scene = open_scene(config["scene"], config.get("labels"), config.get("layout"))
+    scene = _open(config)
     if scene.sha256 != record.scene["sha256"]:
         raise BundleError(
             f"scene {config['scene']} is not the file the run was trained on",
@@ -170,12 +171,22 @@ def reopen(record: RunRecord) -> Scene:
     return scene
 
 
+def _open(config: Mapping[str, Any]) -> Scene:
+    """The scene of a configuration; a run of an older version lacks the later options."""
+    labels = config.get("labels")
+    of_masks = labels is None and "," in (config.get("split") or "")
+    how = {} if of_masks else {name: config[name] for name in LABEL_OPTIONS if name in config}
+    return open_scene(config["scene"], labels, config.get("layout"), **how)
+
+
 def _labelled_scene(config: RunConfig) -> Scene:
     """The scene with labels, and with the masks of two rasters where --split names them."""
-    scene = open_scene(config.scene, config.labels, config.layout)
+    values = config.model_dump()
+    scene = _open(values)
     if config.split is not None and "," in config.split:
         train, _, test = config.split.partition(",")
-        masks = (read_labels(train, scene=scene), read_labels(test, scene=scene))
+        how = {name: values[name] for name in LABEL_OPTIONS}
+        masks = (read_labels(train, scene=scene, **how), read_labels(test, scene=scene, **how))
         scene = replace(scene, masks=masks)
         if scene.labels is None:
             scene = scene.with_labels(masks[0])
@@ -195,10 +206,11 @@ def _split(config: RunConfig, scene: Scene) -> Split:
         "validation": config.validation,
         "valid": scene.valid,
     }
-    if config.split == "disjoint":
+    if config.split in SPATIAL:
+        draw = splits.disjoint if config.split == "disjoint" else splits.polygons
         n = None if config.fraction is not None else config.per_class or 10
         window = config.split_window or config.patch_size
-        return splits.disjoint(labels, window=window, n=n, share=config.fraction, **how)
+        return draw(labels, window=window, n=n, share=config.fraction, **how)
     if config.fraction is not None:
         return splits.fraction(labels, config.fraction, **how)
     if config.split is None:

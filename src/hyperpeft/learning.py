@@ -112,7 +112,12 @@ def adapt(
     method = adapters.get_method(config.method)
     progress.stage("Reducing to 12 bands")
     reducer = spectral.fit(
-        scene, normalise=config.normalise, fit_on=config.fit_on, train=split.train
+        scene,
+        reduce=config.reduce,
+        normalise=config.normalise,
+        fit_on=config.fit_on,
+        train=split.train,
+        reflectance_scale=config.reflectance_scale,
     )
     windows = Windows(reducer.reduce(scene), config.patch_size, PartialState().device)
 
@@ -126,7 +131,7 @@ def adapt(
         "weights_sha256": weights_sha256(encoder.state_dict()),
         "pretrained": encoder.pretrained,
     }
-    notes = []
+    notes = [*reducer.notes]
     if not encoder.pretrained:
         notes.append(f"backbone {config.backbone} is not pretrained: a seeded initialisation")
     for note in notes:

@@ -45,6 +45,7 @@ def reducer_section(reducer: Reducer) -> dict[str, Any]:
         "pixels": reducer.pixels,
         "components": len(reducer.components),
         "explained_variance": float(reducer.explained.sum()),
+        "bands": None if reducer.bands is None else list(reducer.bands),
     }
 
 

@@ -30,12 +30,19 @@ class Labels:
         RGB of each class, 0 to 255.
     source : str
         Where the labels came from, for the record.
+    regions : ndarray of int32, shape (H, W), or None
+        Which polygon or point each labelled pixel came from, counted from 1; 0 where unlabelled.
+        None for labels that were given as a raster.
+    notes : tuple of str
+        What was guessed, reprojected or left out on the way; `Scene.with_labels` passes it on.
     """
 
     ids: np.ndarray
     classes: Mapping[int, str]
     colours: Mapping[int, tuple[int, int, int]]
     source: str = ""
+    regions: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.ids.ndim != 2:
@@ -43,6 +50,12 @@ class Labels:
         unnamed = sorted(set(np.unique(self.ids).tolist()) - set(self.classes) - {UNLABELLED})
         if unnamed:
             raise LabelsError(f"labels {self.source}", expected="a name per id", got=unnamed)
+        if self.regions is not None and not np.array_equal(
+            self.regions > 0, self.ids != UNLABELLED
+        ):
+            raise LabelsError(
+                f"labels {self.source}", expected="a region for every labelled pixel, 0 elsewhere"
+            )
 
     def counts(self, where: np.ndarray | None = None) -> dict[int, int]:
         """Pixels per class id, in ascending order; `where` (H, W) bool restricts the count."""
@@ -119,7 +132,7 @@ class Scene:
             yield start, stop, self.rows(start, stop)
 
     def with_labels(self, labels: Labels) -> Scene:
-        """The same scene with these labels, whose grid must be the scene's."""
+        """The same scene with these labels and their notes; their grid must be the scene's."""
         if labels.ids.shape != self.valid.shape:
             raise LabelsError(
                 f"labels {labels.source} do not fit scene {self.name}",
@@ -127,7 +140,8 @@ class Scene:
                 got=labels.ids.shape,
                 do="give labels on the same grid as the cube",
             )
-        return replace(self, labels=labels)
+        new = [note for note in labels.notes if note not in self.notes]
+        return replace(self, labels=labels, notes=(*self.notes, *new))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hyperpeft.scenes.cards import CARDS, get_card
     from hyperpeft.scenes.colours import palette
     from hyperpeft.scenes.download import fetch
-    from hyperpeft.scenes.labels import read_labels
+    from hyperpeft.scenes.labels import LABEL_OPTIONS, read_labels
     from hyperpeft.scenes.opening import open_scene
     from hyperpeft.scenes.random_scenes import random_scene
     from hyperpeft.scenes.readers import read_cube
@@ -24,6 +24,7 @@ _HOMES = {
     "CARDS": "cards",
     "Card": "card",
     "File": "card",
+    "LABEL_OPTIONS": "labels",
     "demo_scene": "synthetic",
     "fetch": "download",
     "find": "cache",
@@ -39,6 +40,7 @@ _HOMES = {
 
 __all__ = [
     "CARDS",
+    "LABEL_OPTIONS",
     "Card",
     "File",
     "demo_scene",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,12 +12,16 @@ import numpy as np
 from hyperpeft.errors import LabelsError
 from hyperpeft.records import Labels, Scene
 from hyperpeft.scenes.arrays import read_array
+from hyperpeft.scenes.burning import burn
 from hyperpeft.scenes.card import ABUNDANCE_THRESHOLD
 from hyperpeft.scenes.colours import Colour, palette
 from hyperpeft.scenes.readers import check_file, format_of
 from hyperpeft.scenes.rois import is_rois, read_rois
+from hyperpeft.scenes.tables import is_table, read_table
 from hyperpeft.scenes.variables import split_spec
+from hyperpeft.scenes.vectors import is_vector, read_vectors
 
+LABEL_OPTIONS = ("class_field", "all_touched", "resample_labels")  # of `read_labels`
 _MAX_ID = 65535
 _GEO_TOLERANCE = 0.01  # of a pixel
 
@@ -28,14 +33,18 @@ def read_labels(
     classes: Mapping[int, str] | None = None,
     rule: Literal["ids", "abundances"] = "ids",
     scene: Scene | None = None,
+    class_field: str | None = None,
+    all_touched: bool = False,
+    resample_labels: bool = False,
 ) -> Labels:
-    """Read a map of class ids.
+    """Read a map of class ids, or points and polygons that have a class.
 
     Parameters
     ----------
     spec : str or Path
         FILE or FILE:KEY; MATLAB, HDF5, .npy, .npz, GeoTIFF or another raster, or ENVI's regions
-        of interest as text. Nodata of a raster is unlabelled (0).
+        of interest as text. Nodata of a raster is unlabelled (0). Or vectors, which need a scene:
+        GeoPackage, GeoJSON, shapefile (FILE:LAYER where there are several), and CSV of points.
     key : str, sequence of str or None
         The variable, as in FILE:KEY; a sequence holds accepted names.
     classes : mapping of int to str, optional
@@ -45,7 +54,13 @@ def read_labels(
         largest abundance exceeds 0.7, else to none.
     scene : Scene, optional
         The labels have to lie on its grid: the same rows and columns and, where both are
-        georeferenced, the same CRS and transform.
+        georeferenced, the same CRS and transform. Vectors are reprojected to it.
+    class_field : str, optional
+        The field of vectors that holds the classes, see `hyperpeft.scenes.features`.
+    all_touched : bool
+        Vectors also label pixels that they touch and whose centre nothing covers.
+    resample_labels : bool
+        Bring a raster of another grid onto the scene's by nearest neighbour.
 
     Returns
     -------
@@ -60,6 +75,21 @@ def read_labels(
     key = chosen if chosen is not None else key
     check_file(path, LabelsError)
     source = f"{path.name}:{chosen}" if chosen else path.name
+    if is_table(path) or is_vector(path):
+        if scene is None:
+            raise LabelsError(f"labels {path} are vectors", expected="a scene to put them on")
+        features = (
+            read_table(path, class_field)
+            if is_table(path)
+            else read_vectors(path, key if isinstance(key, str) else None, class_field)
+        )
+        return burn(features, scene, all_touched=all_touched)
+    if class_field is not None:
+        raise LabelsError(
+            f"labels {path} are no vectors and have no field {class_field!r}",
+            do="leave out --class-field; FILE:KEY chooses a variable",
+        )
+    notes: tuple[str, ...] = ()
     names: dict[int, str] = {}
     colours: dict[int, Colour] = {}
     if is_rois(path):
@@ -67,11 +97,12 @@ def read_labels(
     elif format_of(path) == "arrays":
         array = read_array(path, key, LabelsError)
     else:
-        array, names, colours = _read_raster_labels(
-            path, key if isinstance(key, str) else None, scene
+        array, names, colours, notes = _read_raster_labels(
+            path, key if isinstance(key, str) else None, scene, resample_labels
         )
     array = from_abundances(array, str(path)) if rule == "abundances" else array
-    return make_labels(array, {**names, **(classes or {})}, colours, source, scene)
+    labels = make_labels(array, {**names, **(classes or {})}, colours, source, scene)
+    return replace(labels, notes=notes)
 
 
 def make_labels(
@@ -126,16 +157,17 @@ def _to_ids(array: np.ndarray, source: str) -> np.ndarray:
 
 
 def _read_raster_labels(
-    path: Path, key: str | None, scene: Scene | None
-) -> tuple[np.ndarray, dict[int, str], dict[int, Colour]]:
+    path: Path, key: str | None, scene: Scene | None, resample: bool
+) -> tuple[np.ndarray, dict[int, str], dict[int, Colour], tuple[str, ...]]:
     from hyperpeft.scenes.rasters import crs_of, envi_data_file, open_raster, transform_of
 
     path = envi_data_file(path)
     with open_raster(path, key, LabelsError) as dataset:
         if dataset.count != 1:
             raise LabelsError(f"label raster {path}", expected="1 band", got=dataset.count)
-        if scene is not None:
-            _same_place(path, scene, crs_of(dataset), transform_of(dataset), dataset.shape)
+        moves = scene is not None and not _same_place(
+            path, scene, crs_of(dataset), transform_of(dataset), dataset.shape, resample
+        )
         try:
             array = dataset.read(1)
         except Exception as problem:  # rasterio's errors of damaged files have no common root
@@ -143,26 +175,73 @@ def _read_raster_labels(
         nodata = dataset.nodata
         if nodata is not None:
             array = np.where(np.isnan(array) if nodata != nodata else array == nodata, 0, array)
+        notes: tuple[str, ...] = ()
+        if moves and scene is not None:
+            array = _nearest(array, dataset, scene)
+            notes = (
+                f"labels {path.name}: resampled by nearest neighbour from {dataset.shape} pixels "
+                f"onto the scene's {scene.valid.shape}; {np.count_nonzero(array)} are labelled",
+            )
         names = _class_names(dataset)
-        return array, names, _colour_table(dataset, np.unique(array))
+        return array, names, _colour_table(dataset, np.unique(array)), notes
+
+
+def _nearest(array: np.ndarray, dataset: Any, scene: Scene) -> np.ndarray:
+    """Class ids on the scene's grid: those of the label pixel that holds each pixel's centre."""
+    from affine import Affine
+    from rasterio.warp import Resampling, reproject
+
+    kind = np.float64 if array.dtype.kind == "f" else np.int32
+    out = np.zeros(scene.valid.shape, kind)
+    assert scene.transform is not None
+    reproject(
+        array.astype(kind),
+        out,
+        src_transform=dataset.transform,
+        src_crs=dataset.crs or scene.crs,
+        dst_transform=Affine(*scene.transform),
+        dst_crs=scene.crs or dataset.crs,
+        resampling=Resampling.nearest,
+    )
+    return out
+
+
+_RESAMPLE = "give --resample-labels to bring them onto the scene's grid by nearest neighbour"
 
 
 def _same_place(
-    path: Path, scene: Scene, crs: str | None, transform: Any, shape: tuple[int, int]
-) -> None:
-    """Labels elsewhere on Earth than the scene are refused."""
+    path: Path,
+    scene: Scene,
+    crs: str | None,
+    transform: Any,
+    shape: tuple[int, int],
+    resample: bool = False,
+) -> bool:
+    """Whether labels lie on the scene's grid; refused elsewhere, unless they may be resampled."""
+    referenced = transform is not None and scene.transform is not None
     if shape != scene.valid.shape:
-        return  # said by `Scene.with_labels`
+        if resample and referenced:
+            return False
+        if resample or referenced:
+            raise LabelsError(
+                f"labels {path} are on another grid than scene {scene.name}",
+                expected=f"{scene.valid.shape} pixels (rows, columns)",
+                got=shape,
+                do=_RESAMPLE if referenced else "both need a georeference to be resampled",
+            )
+        return True  # said by `Scene.with_labels`
     if crs and scene.crs and crs != scene.crs:
         from rasterio.crs import CRS
 
         ours, theirs = CRS.from_wkt(scene.crs), CRS.from_wkt(crs)
         if ours != theirs:
+            if resample and referenced:
+                return False
             raise LabelsError(
                 f"labels {path} have another CRS than scene {scene.name}",
                 expected=ours.to_string(),
                 got=theirs.to_string(),
-                do="reproject them onto the scene's grid",
+                do=_RESAMPLE,
             )
     if transform and scene.transform:
         pixel = max(abs(v) for v in (*scene.transform[:2], *scene.transform[3:5]))
@@ -171,12 +250,15 @@ def _same_place(
             ax, ay = _apply(transform, x, y)
             bx, by = _apply(scene.transform, x, y)
             if max(abs(ax - bx), abs(ay - by)) > _GEO_TOLERANCE * pixel:
+                if resample:
+                    return False
                 raise LabelsError(
                     f"labels {path} have another transform than scene {scene.name}",
                     expected=scene.transform,
                     got=transform,
-                    do="resample them onto the scene's grid",
+                    do=_RESAMPLE,
                 )
+    return True
 
 
 def _apply(transform: Any, x: float, y: float) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,13 @@ from hyperpeft.scenes.verify import verify_counts, verify_shape
 
 
 def open_scene(
-    name_or_path: str | Path, labels: str | Path | None = None, layout: str | None = None
+    name_or_path: str | Path,
+    labels: str | Path | None = None,
+    layout: str | None = None,
+    *,
+    class_field: str | None = None,
+    all_touched: bool = False,
+    resample_labels: bool = False,
 ) -> Scene:
     """Open a benchmark scene, the generated one, or a file.
 
@@ -28,9 +35,12 @@ def open_scene(
     name_or_path : str or Path
         A card's name such as "salinas-a", "demo", or FILE[:KEY].
     labels : str or Path, optional
-        FILE[:KEY] of class ids on the scene's grid; replaces a card's labels.
+        FILE[:KEY] of class ids on the scene's grid, or of points or polygons that have a class;
+        replaces a card's labels.
     layout : str, optional
         Axes of the cube in an array file, see `hyperpeft.scenes.layouts`.
+    class_field, all_touched, resample_labels
+        How labels are put onto the grid, see `hyperpeft.scenes.read_labels`.
 
     Returns
     -------
@@ -45,11 +55,21 @@ def open_scene(
         The labels cannot be read, or do not fit.
     """
     text = str(name_or_path)
+    if labels is None and (class_field is not None or all_touched or resample_labels):
+        raise ConfigError(
+            "class_field, all_touched and resample_labels say how labels are read",
+            do="give the labels too, with --labels FILE",
+        )
+    how: dict[str, Any] = {
+        "class_field": class_field,
+        "all_touched": all_touched,
+        "resample_labels": resample_labels,
+    }
     known = text.lower().replace("_", "-")
     if known in CARDS and not Path(text).is_file():
         if layout is not None:
             raise ConfigError(f"layout {layout!r}: {known} is a card and knows its own layout")
-        return _open_card(CARDS[known], labels)
+        return _open_card(CARDS[known], labels, how)
     if known == "demo" and not Path(text).is_file():
         from hyperpeft.scenes.synthetic import demo_scene
 
@@ -62,10 +82,12 @@ def open_scene(
                 do=f"give a path, or one of {', '.join(CARDS)}, demo",
             )
         scene = read_cube(text, layout=layout)
-    return scene if labels is None else scene.with_labels(read_labels(labels, scene=scene))
+    if labels is None:
+        return scene
+    return scene.with_labels(read_labels(labels, scene=scene, **how))
 
 
-def _open_card(card: Card, labels: str | Path | None) -> Scene:
+def _open_card(card: Card, labels: str | Path | None, how: dict[str, Any]) -> Scene:
     file = card.file("cube")
     if file is None:
         raise SceneError(f"card {card.name} names no cube")
@@ -74,7 +96,7 @@ def _open_card(card: Card, labels: str | Path | None) -> Scene:
     if card.note:
         scene = replace(scene, notes=(*scene.notes, card.note))
     if labels is not None:
-        return scene.with_labels(read_labels(labels, scene=scene))
+        return scene.with_labels(read_labels(labels, scene=scene, **how))
     masks = _card_masks(card, scene)
     if masks is not None:
         scene = replace(scene, masks=masks)

@@ -2,7 +2,18 @@
 
 from hyperpeft.splits.drawing import fraction, from_masks, per_class
 from hyperpeft.splits.leaking import leakage
+from hyperpeft.splits.parcelling import connected, polygons
 from hyperpeft.splits.separating import disjoint
 from hyperpeft.splits.storing import load, save
 
-__all__ = ["disjoint", "fraction", "from_masks", "leakage", "load", "per_class", "save"]
+__all__ = [
+    "connected",
+    "disjoint",
+    "fraction",
+    "from_masks",
+    "leakage",
+    "load",
+    "per_class",
+    "polygons",
+    "save",
+]

@@ -98,7 +98,7 @@ def disjoint(
         raise SplitError("disjoint split", expected="either n or share", got=(n, share))
     ids, notes = usable(labels, valid)
     pixels = by_class(ids)
-    board = _Board(ids, gap)
+    board = Board(ids, gap)
     corner = class_rng(seed, UNLABELLED).integers(window, size=2)
     drawn: Pixels = {}
     for c in sorted(pixels, key=lambda c: len(pixels[c])):
@@ -115,7 +115,7 @@ def disjoint(
     return assemble(kind, labels.classes, ids.shape, drawn, tested, validation, notes, why)
 
 
-class _Board:
+class Board:
     """Pixels that can still be tested, while training pixels are placed.
 
     Attributes: `free` (H, W) bool; `left` and `keep`, per class the test pixels that are left and
@@ -133,19 +133,29 @@ class _Board:
             if not self.fits(np.flatnonzero(ids == c)):
                 self.keep[code] = 0  # a class that is left out must not stand in the way of others
 
+    def spare(self, c: int) -> None:
+        """Demand no test pixels of a class that is left out."""
+        self.keep[np.searchsorted(self.classes, c)] = 0
+
     def fits(self, where: np.ndarray) -> bool:
         """Whether two of these pixels are far enough apart for training and test."""
         return any(np.ptp(axis) >= self.gap for axis in np.divmod(where, self.free.shape[1]))
 
-    def place(self, where: np.ndarray, keep: np.ndarray) -> bool:
-        """Train on these pixels, unless that left some class fewer than `keep` test pixels."""
+    def place(self, where: np.ndarray, keep: np.ndarray, gone: np.ndarray | None = None) -> bool:
+        """Train on these pixels, unless that left some class fewer than `keep` test pixels.
+
+        `gone`: pixels that cannot be tested either, such as the rest of a polygon.
+        """
         rows, columns = np.divmod(where, self.free.shape[1])
         reach = self.gap - 1
-        top, left = max(rows.min() - reach, 0), max(columns.min() - reach, 0)
-        box = np.s_[top : rows.max() + reach + 1, left : columns.max() + reach + 1]
+        out = where if gone is None else np.concatenate([where, gone])
+        out_rows, out_columns = np.divmod(out, self.free.shape[1])
+        top, left = max(out_rows.min() - reach, 0), max(out_columns.min() - reach, 0)
+        box = np.s_[top : out_rows.max() + reach + 1, left : out_columns.max() + reach + 1]
         near = np.zeros(self.free[box].shape, bool)
         near[rows - top, columns - left] = True
         near = ndimage.maximum_filter(near, 2 * reach + 1, mode="constant")
+        near[out_rows - top, out_columns - left] = True
         lost = np.bincount(self.codes[box][near & self.free[box]], minlength=len(self.left))
         if (self.left - lost < keep).any():
             return False
@@ -171,7 +181,7 @@ class _Board:
             if not len(placed):
                 placed = self._end(code, where, wanted, rng)
         if not len(placed):
-            self.keep[code] = 0
+            self.spare(c)
         return placed
 
     def _clumps(

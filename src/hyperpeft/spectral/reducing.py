@@ -1,9 +1,9 @@
-"""From any number of bands to the 12 that the backbone reads.
+"""A linear map from any number of bands to the 12 that the backbone reads, fitted and applied.
 
-Exact principal component analysis of the covariance between bands. Mean and scatter are
+By default the exact principal components of the covariance between bands. Mean and scatter are
 accumulated in float64 over blocks of rows and merged as in Chan, Golub and LeVeque (1983), so the
-scene is streamed and a large offset costs no digits. The components are then normalised by a rule
-of `NORMALISERS`; a new rule is one function and one entry.
+scene is streamed and a large offset costs no digits. Other ways to 12 are in `REDUCTIONS`. The
+components are then normalised by a rule of `NORMALISERS`; a new rule is one function and one entry.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ import numpy as np
 from hyperpeft.errors import BundleError, ConfigError, SceneError
 from hyperpeft.files import replacing
 from hyperpeft.records import Scene
+from hyperpeft.spectral import sentinel2
+from hyperpeft.spectral.noise import NoiseEstimate, minimum_noise_fraction
 
 N_BANDS = 12  # what SpectralGPT was pretrained on: Sentinel-2 L2A
 FORMAT = "hyperpeft reducer 1"
 USABLE = 1e-12  # smallest eigenvalue of a usable component, relative to the largest
 SAME_WAVELENGTH = 2.0  # nm
+S2_SCALE = 10_000  # value of a reflectance of 1 in Sentinel-2 L2A
 BLOCK = 2**22  # values per block, 32 MiB in float64
 
 # Sentinel-2 L2A statistics of BigEarthNet, bands B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12.
@@ -53,16 +56,16 @@ class Reducer:
     Attributes
     ----------
     kind : str
-        "pca".
+        A name of `REDUCTIONS`.
     normalise, fit_on : str
         The rule of `NORMALISERS`, and "scene" or "train": the pixels it was fitted on.
     pixels : int
         How many pixels it was fitted on.
     mean : ndarray of float64, shape (B,)
     components : ndarray of float64, shape (k, B)
-        k <= 12 orthonormal rows, by falling variance, largest absolute loading positive.
+        k <= 12 rows; of "pca" orthonormal, by falling variance, largest absolute loading positive.
     explained : ndarray of float64, shape (k,)
-        Share of the total variance.
+        Share of the total variance that each adds to those before it.
     scale, shift : ndarray of float64, shape (12,)
         Output = scale * projection + shift.
     wavelengths : ndarray of float64, shape (B,), or None
@@ -79,6 +82,20 @@ class Reducer:
     scale: np.ndarray
     shift: np.ndarray
     wavelengths: np.ndarray | None = None
+
+    @property
+    def bands(self) -> tuple[str, ...] | None:
+        """Names of the 12 outputs under "sentinel2"; one that is not seen has another's name."""
+        if self.kind != "sentinel2" or self.wavelengths is None:
+            return None
+        return tuple(sentinel2.NAMES[i] for i in sentinel2.sources(self.wavelengths))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about the reduction."""
+        if self.kind != "sentinel2" or self.wavelengths is None:
+            return ()
+        return sentinel2.notes(self.wavelengths)
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Reduce pixels: values (B, ...) of any number type to float32 (12, ...)."""
@@ -149,26 +166,34 @@ _TEXTS = ("kind", "normalise", "fit_on", "pixels")
 def fit(
     scene: Scene,
     *,
+    reduce: str = "pca",
     normalise: str = "zscore",
     fit_on: str = "scene",
     train: np.ndarray | None = None,
+    reflectance_scale: float | None = None,
 ) -> Reducer:
-    """Fit the principal components of a scene's valid pixels and their normalisation.
+    """Fit the reduction of a scene's bands to 12 on its valid pixels, and its normalisation.
 
     With fewer than 12 usable components (fewer bands, fewer pixels or dependent bands) these are
     repeated in turn from the first, so that no input of the backbone is empty and every one has
-    the variance that the normaliser gives it. A component is usable if its eigenvalue is more
-    than 1e-12 of the largest.
+    the variance that the normaliser gives it. A principal component is usable if its eigenvalue
+    is more than 1e-12 of the largest.
 
     Parameters
     ----------
     scene : Scene
+    reduce : str
+        A name of `REDUCTIONS`: "pca", "sentinel2" (the 12 bands of Sentinel-2 L2A, from the
+        scene's wavelengths) or "mnf" (minimum noise fraction).
     normalise : str
-        A name of `NORMALISERS`.
+        A name of `NORMALISERS`. Under "sentinel2", "bigearthnet" has the meaning it was made for:
+        the statistics of each of the bands that are simulated.
     fit_on : {"scene", "train"}
         All valid pixels, which sees test pixels (but not their labels), or training pixels only.
     train : ndarray of int, shape (n, 2), optional
         Row and column of the training pixels, for `fit_on="train"`.
+    reflectance_scale : float, optional
+        The value in the scene of a reflectance of 1; "sentinel2" with "bigearthnet" needs it.
 
     Returns
     -------
@@ -179,22 +204,34 @@ def fit(
     ConfigError
         When an option is unknown, or `train` is missing or outside the scene.
     SceneError
-        When fewer than two valid pixels are there to fit, or all of them are equal.
+        When fewer than two valid pixels are there to fit, or all of them are equal; when the
+        scene lacks the wavelengths or the neighbours that a reduction needs.
     """
     if normalise not in NORMALISERS:
         raise ConfigError("normalise", expected=f"one of {', '.join(NORMALISERS)}", got=normalise)
-    found = principal_components(scene, N_BANDS, fit_on=fit_on, train=train)
+    if reduce not in REDUCTIONS:
+        raise ConfigError("reduce", expected=f"one of {', '.join(REDUCTIONS)}", got=reduce)
+    absolute = (reduce, normalise) == ("sentinel2", "bigearthnet")
+    if absolute and not reflectance_scale:
+        raise ConfigError(
+            "Sentinel-2 bands with the statistics of BigEarthNet need the scale of the reflectance",
+            do="give --reflectance-scale, such as 10000 or 1, or use --normalise zscore",
+        )
     where = _fitted_pixels(scene, fit_on, train)
-    fitted = _Fitted(scene, where, found.mean, found.directions, np.sqrt(found.variance))
+    count, mean, covariance = _covariance(scene, where)
+    components = REDUCTIONS[reduce](scene, where, covariance)  # (k, B)
+    variance = np.einsum("kb,bc,kc->k", components, covariance, components)
+    std = np.sqrt(np.where(variance > 0, variance, 1))  # a simulated band may be constant
+    fitted = _Fitted(scene, where, mean, components, std, reflectance_scale if absolute else None)
     scale, shift = NORMALISERS[normalise](fitted)
     return Reducer(
-        kind="pca",
+        kind=reduce,
         normalise=normalise,
         fit_on=fit_on,
-        pixels=found.pixels,
-        mean=found.mean,
-        components=found.directions,
-        explained=found.variance / found.total,
+        pixels=count,
+        mean=mean,
+        components=components,
+        explained=_explained(components, covariance),
         scale=scale,
         shift=shift,
         wavelengths=scene.wavelengths,
@@ -227,19 +264,86 @@ def principal_components(
     scene: Scene, most: int, *, fit_on: str = "scene", train: np.ndarray | None = None
 ) -> Components:
     """At most so many usable principal components; `fit_on` and `train` as for `fit`."""
-    where = _fitted_pixels(scene, fit_on, train)
+    count, mean, covariance = _covariance(scene, _fitted_pixels(scene, fit_on, train))
+    directions, variance = _principal(covariance, most)
+    return Components(count, mean, directions, variance, float(np.trace(covariance)))
+
+
+def _covariance(scene: Scene, where: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
+    """Number of pixels, mean (B,) and covariance (B, B) of pixels that are not all equal."""
     count, mean, scatter = _moments(scene, where)
     if count < 2:
         raise SceneError(f"{scene.name}: valid pixels to fit", expected="at least 2", got=count)
-    values, vectors = np.linalg.eigh(scatter / (count - 1))  # ascending (B,), (B, B)
-    if values[-1] <= 0:
+    if not scatter.any():
         raise SceneError(f"{scene.name}: all {count} fitted pixels are equal; nothing to learn")
+    return count, mean, scatter / (count - 1)
+
+
+def _principal(covariance: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Directions (k, B) and variances (k,) of the usable principal components."""
+    values, vectors = np.linalg.eigh(covariance)  # ascending (B,), (B, B)
     k = min(most, int(np.count_nonzero(values > USABLE * values[-1])))
-    directions = vectors[:, ::-1].T[:k]  # (k, B)
+    return _signed(vectors[:, ::-1].T[:k]), values[::-1][:k]
+
+
+def _signed(directions: np.ndarray) -> np.ndarray:
+    """The largest absolute loading of each row made positive."""
     largest = np.abs(directions).argmax(axis=1)
-    directions = directions * np.sign(directions[np.arange(k), largest])[:, None]
-    total = float(np.trace(scatter / (count - 1)))
-    return Components(count, mean, directions, values[::-1][:k], total)
+    signs = np.sign(directions[np.arange(len(directions)), largest])
+    signed: np.ndarray = directions * signs[:, None]
+    return signed
+
+
+def _pca(scene: Scene, where: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    return _principal(covariance, N_BANDS)[0]
+
+
+def _sentinel2(scene: Scene, where: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    if scene.wavelengths is None:
+        raise SceneError(
+            f"{scene.name} does not say its wavelengths, and Sentinel-2 bands need them",
+            do="use --reduce pca or mnf, or a file that has them",
+        )
+    return sentinel2.weights(scene.wavelengths)
+
+
+def _mnf(scene: Scene, where: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    bands = len(covariance)
+    blocks = ((rows, where[start:stop]) for start, stop, rows in scene.blocks(BLOCK))
+    noise = NoiseEstimate.of(bands, blocks)
+    if noise.pairs <= bands:
+        raise SceneError(
+            f"{scene.name}: neighbours to tell noise from signal",
+            expected=f"more than {bands} pairs of fitted pixels side by side, as many as bands",
+            got=noise.pairs,
+            do="fit on the whole scene (--fit-on scene), or use --reduce pca",
+        )
+    directions = minimum_noise_fraction(covariance, noise.covariance, N_BANDS)
+    if not len(directions):
+        raise SceneError(f"{scene.name}: neighbours are all equal; use --reduce pca")
+    return _signed(directions)
+
+
+# Each from (scene, mask of fitted pixels, their covariance (B, B)) to directions (k, B).
+REDUCTIONS: dict[str, Callable[[Scene, np.ndarray, np.ndarray], np.ndarray]] = {
+    "pca": _pca,
+    "sentinel2": _sentinel2,
+    "mnf": _mnf,
+}
+
+
+def _explained(components: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Share of the variance of all bands that each component adds, as a linear predictor, (k,)."""
+    shares, before = [], np.empty((0, len(covariance)))
+    for row in components:
+        own = row - before.T @ (before @ covariance @ row)  # what those before do not know
+        variance = own @ covariance @ own
+        if variance <= USABLE * (row @ covariance @ row):
+            shares.append(0.0)
+            continue
+        shares.append(float(((covariance @ own) ** 2).sum() / variance))
+        before = np.vstack([before, own / np.sqrt(variance)])
+    return np.array(shares) / np.trace(covariance)
 
 
 def check_bands(reducer: Reducer, scene: Scene) -> None:
@@ -320,6 +424,7 @@ class _Fitted:
     mean: np.ndarray  # (B,)
     components: np.ndarray  # (k, B)
     component_std: np.ndarray  # (k,)
+    reflectance_scale: float | None = None  # where the components are bands of Sentinel-2
 
     @property
     def std(self) -> np.ndarray:
@@ -351,8 +456,17 @@ def _minmax(fitted: _Fitted) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _bigearthnet(fitted: _Fitted) -> tuple[np.ndarray, np.ndarray]:
-    """(component - mean) / std of the Sentinel-2 bands, as arXiv 2505.15334 normalises."""
-    return 1 / BIGEARTHNET_STD, -BIGEARTHNET_MEAN / BIGEARTHNET_STD
+    """(component - mean) / std of the Sentinel-2 bands, as arXiv 2505.15334 normalises.
+
+    Where the components are these bands, their own values are meant: reflectance x 10,000, not
+    the distance from the scene's mean.
+    """
+    if fitted.reflectance_scale is None or fitted.scene.wavelengths is None:
+        return 1 / BIGEARTHNET_STD, -BIGEARTHNET_MEAN / BIGEARTHNET_STD
+    bands = list(sentinel2.sources(fitted.scene.wavelengths))
+    mean, std = BIGEARTHNET_MEAN[bands], BIGEARTHNET_STD[bands]
+    factor = S2_SCALE / fitted.reflectance_scale
+    return factor / std, (factor * (fitted.components @ fitted.mean) - mean) / std
 
 
 def _sqrt(fitted: _Fitted) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,416 @@
+"""Points and polygons onto a scene's grid, against the point-in-polygon test of shapely."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyogrio.raw
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+from make_files import ORIGIN, UTM, cube, geotiff, mat5
+from rasterio.warp import transform
+
+from hyperpeft.errors import ConfigError, LabelsError
+from hyperpeft.scenes import open_scene, read_labels
+
+H, W = 20, 30
+
+
+def write(path: Path, shapes, crs: str | None = UTM, **columns) -> Path:
+    """Vectors in any format, by pyogrio; coordinates are columns and rows of the scene's grid."""
+    geometries = np.array([None if s is None else to_wkb(s) for s in shapes], dtype=object)
+    values = [np.array(c, dtype=object if isinstance(c[0], str) else None)
+              for c in columns.values()]  # fmt: skip
+    kinds = {s.geom_type for s in shapes if s is not None}
+    pyogrio.raw.write(
+        path, geometries, values, list(columns), crs=crs,
+        geometry_type=kinds.pop() if len(kinds) == 1 else "Unknown", append=path.exists(),
+        **({"layer": path.stem} if path.suffix == ".gpkg" else {}),
+    )  # fmt: skip
+    return path
+
+
+def at(origin: Affine, x, y):
+    """Columns and rows to coordinates of a map."""
+    a, b, c, d, e, f = tuple(origin)[:6]
+    return a * x + b * y + c, d * x + e * y + f
+
+
+def to_map(shape, origin: Affine = ORIGIN):
+    return shapely.transform(shape, lambda xy: np.stack(at(origin, *xy.T), axis=1))
+
+
+def to_wkb(shape) -> bytes:
+    return shapely.to_wkb(to_map(shape))
+
+
+def polygons(n: int = 12, seed: int = 0):
+    """Blobs of several pixels, some of them overlapping, some out of the grid."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for _ in range(n):
+        angles = np.arange(7) * 0.9 + rng.uniform(0, 0.5, 7)
+        radii = rng.uniform(1, 5, 7)
+        centre = rng.uniform([-2, -2], [W + 2, H + 2])
+        made.append(
+            shapely.Polygon(centre + np.stack([radii * np.cos(angles), radii * np.sin(angles)], 1))
+        )
+    return made
+
+
+def by_centres(shapes, ids):
+    """Class ids, region numbers and doubly covered pixels, pixel by pixel."""
+    x, y = np.meshgrid(np.arange(W) + 0.5, np.arange(H) + 0.5)
+    out, regions, doubled = np.zeros((H, W), int), np.zeros((H, W), int), np.zeros((H, W), int)
+    conflict = np.zeros((H, W), bool)
+    for number, (shape, i) in enumerate(zip(shapes, ids, strict=True), start=1):
+        inside = shapely.contains_xy(shape, x, y)
+        conflict |= inside & (out != 0) & (out != i)
+        doubled += inside
+        regions[inside & (regions == 0)] = number
+        out[inside & (out == 0)] = i
+    out[conflict] = regions[conflict] = 0
+    return out, regions, conflict, (doubled > 1) & ~conflict
+
+
+@pytest.fixture
+def scene(tmp_path):
+    return open_scene(geotiff(tmp_path / "scene.tif", cube(H, W)))
+
+
+@pytest.mark.parametrize("suffix", ["gpkg", "geojson", "shp", "fgb"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_polygons_of_every_format(tmp_path, scene, suffix, seed):
+    shapes = polygons(seed=seed)
+    ids = np.random.default_rng(seed).choice([3, 7, 20], len(shapes))
+    path = write(tmp_path / f"roi.{suffix}", shapes, klass=ids.astype(np.int32))
+    if suffix == "fgb":  # it sorts its features in space: take the file's own order
+        _, _, wkb, (ids,) = pyogrio.raw.read(path)
+        shapes = [to_map(shape, ~ORIGIN) for shape in shapely.from_wkb(wkb)]
+    labels = read_labels(path, scene=scene, class_field="klass")
+    expected, regions, conflict, doubled = by_centres(shapes, ids)
+    np.testing.assert_array_equal(labels.ids, expected)
+    np.testing.assert_array_equal(labels.regions, regions)
+    assert labels.classes == {i: f"class {i}" for i in sorted(set(ids.tolist()))}
+    text = "\n".join(labels.notes)
+    assert (f"{conflict.sum()} pixels lie in polygons of several classes" in text) == conflict.any()
+    assert (f"{doubled.sum()} pixels lie in several polygons of their" in text) == doubled.any()
+    assert conflict.any() or doubled.any()
+
+
+def test_reprojected_from_degrees(tmp_path, scene):
+    """GeoJSON as others write it by hand: WGS 84, longitude first."""
+    shapes, names = polygons(6, seed=3), ["road", "Tree", "road", "Tree", "water", "road"]
+    features = []
+    for shape, name in zip(shapes, names, strict=True):
+        x, y = np.array(to_map(shape).exterior.coords).T
+        ring = np.stack(transform(UTM, "EPSG:4326", x, y), axis=1).tolist()
+        geometry = {"type": "Polygon", "coordinates": [ring]}
+        features.append({"type": "Feature", "properties": {"class": name}, "geometry": geometry})
+    path = tmp_path / "roi.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    labels = read_labels(path, scene=scene)
+    assert labels.classes == {1: "Tree", 2: "road", 3: "water"}  # sorted, not as they come
+    ids = [{"Tree": 1, "road": 2, "water": 3}[name] for name in names]
+    np.testing.assert_array_equal(labels.ids, by_centres(shapes, ids)[0])
+    assert any("reprojected from EPSG:4326 to EPSG:32633" in note for note in labels.notes)
+
+
+def test_rotated_grid(tmp_path):
+    origin = Affine(2.7, 1.3, 364_000, 1.3, -2.7, 5_810_000)
+    scene = open_scene(geotiff(tmp_path / "s.tif", cube(H, W), transform=origin))
+    shapes = polygons(5, seed=4)
+    wkb = np.array([shapely.to_wkb(to_map(s, origin)) for s in shapes], dtype=object)
+    path = tmp_path / "roi.gpkg"
+    pyogrio.raw.write(
+        path, wkb, [np.array([1, 2, 1, 2, 3])], ["label"], geometry_type="Polygon", crs=UTM
+    )
+    labels = read_labels(path, scene=scene)
+    np.testing.assert_array_equal(labels.ids, by_centres(shapes, [1, 2, 1, 2, 3])[0])
+
+
+def test_slivers_multiparts_and_all_touched(tmp_path, scene):
+    """Two parts of one feature, a sliver between the centres of two columns, one hidden polygon."""
+    twice = shapely.MultiPolygon([shapely.box(0, 0, 3, 2), shapely.box(0, 10, 1, 12)])
+    sliver = shapely.box(5.6, 0.2, 6.4, 2.8)  # centres are at 5.5 and 6.5
+    hidden = shapely.box(1, 0, 2, 1)
+    away = shapely.box(100, 100, 110, 110)
+    shapes = [twice, sliver, hidden, away, None]
+    path = write(tmp_path / "roi.gpkg", shapes, name=["a", "b", "a", "b", "b"])
+    centre = read_labels(path, scene=scene)
+    expected = np.zeros((H, W), int)
+    expected[:2, :3] = expected[10:12, 0] = 1
+    np.testing.assert_array_equal(centre.ids, expected)
+    assert set(np.unique(centre.regions)) == {0, 1, 2}
+    assert (centre.regions[10:12, 0] == 2).all()
+    text = "\n".join(centre.notes)
+    for words in (
+        "field name was taken for the classes",
+        "1 features have no geometry",
+        "1 of 5 polygons lie outside the scene",
+        "8 pixels labelled from 3 polygons by the centre rule",
+        "1 pixels lie in several polygons of their class",
+        "1 of 4 polygons cover no pixel centre; --all-touched",
+        "no pixel of class 2 (b)",
+    ):
+        assert words in text
+    touched = read_labels(path, scene=scene, all_touched=True)
+    expected[:3, 5:7] = 2
+    np.testing.assert_array_equal(touched.ids, expected)
+    assert not any("cover no pixel" in note for note in touched.notes)
+
+
+def test_all_touched_keeps_what_the_centres_say(tmp_path, scene):
+    shapes, ids = polygons(20, seed=5), [1, 2] * 10
+    path = write(tmp_path / "roi.gpkg", shapes, id_class=ids)
+    centre, touched = (
+        read_labels(path, scene=scene, class_field="id_class", all_touched=a) for a in (0, 1)
+    )
+    labelled = by_centres(shapes, ids)
+    known = (labelled[0] > 0) | labelled[2]
+    np.testing.assert_array_equal(touched.ids[known], centre.ids[known])
+    assert (touched.ids > 0).sum() > (centre.ids > 0).sum()
+    x, y = np.meshgrid(np.arange(W), np.arange(H))
+    cells = shapely.box(x, y, x + 1, y + 1)
+    union = {i: shapely.union_all([s for s, j in zip(shapes, ids, strict=True) if j == i])
+             for i in (1, 2)}  # fmt: skip
+    reached = {i: shapely.intersects(shape, cells) for i, shape in union.items()}
+    added = (touched.ids > 0) & ~known
+    for i in (1, 2):
+        assert reached[i][added & (touched.ids == i)].all()
+        alone = reached[i] & ~reached[3 - i] & ~known
+        assert (touched.ids[alone] == i).all()
+
+
+def test_points_in_one_pixel(tmp_path, scene):
+    where = [(3.2, 4.9), (3.8, 4.1), (10.0, 0.0), (29.99, 19.99), (7.5, 7.5), (7.9, 7.2), (-1, 3)]
+    path = write(
+        tmp_path / "gcp.gpkg",
+        [shapely.Point(p) for p in where],
+        species=["oak", "oak", "ash", "elm", "oak", "elm", "elm"],
+    )
+    labels = read_labels(path, scene=scene, class_field="SPECIES")
+    found = {(int(r), int(c)): int(labels.ids[r, c]) for r, c in np.argwhere(labels.ids)}
+    assert found == {(4, 3): 3, (0, 10): 1, (19, 29): 2}
+    assert labels.classes == {1: "ash", 2: "elm", 3: "oak"}
+    text = "\n".join(labels.notes)
+    assert "1 pixels lie in points of several classes" in text
+    assert "1 of 7 points lie outside" in text
+
+
+CSV = [
+    ("x,y,class", ",", lambda c, r: at(ORIGIN, c + 0.5, r + 0.5)),
+    ("class;Easting;Northing", ";", lambda c, r: at(ORIGIN, c + 0.5, r + 0.5)),
+    ("lon\tlat\tclass", "\t", None),
+    ("row,column,class", ",", lambda c, r: (c, r)),
+]
+
+
+@pytest.mark.parametrize(("header", "separator", "place"), CSV)
+def test_tables_of_points(tmp_path, scene, header, separator, place):
+    pixels = {(0, 0): "b", (5, 7): "a", (19, 29): "c"}
+    lines = [header]
+    for (r, c), name in pixels.items():
+        if place is None:
+            x, y = at(ORIGIN, c + 0.5, r + 0.5)
+            (x,), (y,) = transform(UTM, "EPSG:4326", [x], [y])
+        else:
+            x, y = place(c, r)
+        named = {"x": x, "y": y, "easting": x, "northing": y, "lon": x, "lat": y,
+                 "row": r, "column": c, "class": name}  # fmt: skip
+        lines.append(separator.join(str(named[h.lower()]) for h in header.split(separator)))
+    path = tmp_path / "points.csv"
+    path.write_text("\ufeff" + "\n".join(lines) + "\n", encoding="utf-8")
+    labels = read_labels(path, scene=scene)
+    found = {(int(r), int(c)): labels.classes[int(labels.ids[r, c])]
+             for r, c in np.argwhere(labels.ids)}  # fmt: skip
+    assert found == pixels
+    if "row" in header:  # also where there is no georeference
+        plain = open_scene(mat5(tmp_path / "s.mat", cube=cube(H, W)), labels=path)
+        np.testing.assert_array_equal(plain.labels.ids, labels.ids)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x,y,class\n", "a line for each point"),
+        ("1,2,a\n3,4,b\n", r"expected a header such as x,y,class .*got 1, 2, a"),
+        ("x,y,class\n1,2\n", r"point 1: expected 3 values, got \['1', '2'\]"),
+        ("x,y,class\n1,two,a\n", "point 1: y: expected a number, .* got 'two'"),
+        ("x,y\n1,2\n", "not clear which field holds the classes: got no field at all"),
+        ("x,y,lon,lat,class\n1,2,3,4,a\n", "give every point twice"),
+        ("x,y,class\n1,2,a\n", "lie outside scene scene: expected coordinates within x 364000"),
+        ("row,column,class\n0,0,0\n", "expected class numbers from 1 .*got 0; renumber"),
+        ("row,column,class\n0,0,-3\n", "got -3"),
+        ("row,column,class\n0,0,70000\n", "ids up to 65535"),
+        ("row,column,class\n0,0,\n", "field class is empty in every feature"),
+    ],
+)
+def test_tables_that_are_refused(tmp_path, scene, text, message):
+    path = tmp_path / "points.csv"
+    path.write_text(text)
+    with pytest.raises(LabelsError, match=message):
+        read_labels(path, scene=scene)
+
+
+def three(tmp_path, **columns):
+    boxes = [shapely.box(3 * i, 0, 3 * i + 3, 3) for i in range(4)]
+    path = tmp_path / "roi.gpkg"
+    path.unlink(missing_ok=True)
+    return write(path, boxes, **columns)
+
+
+def test_class_field_is_guessed_only_when_one_can_be_meant(tmp_path, scene):
+    site, area = ["s", "t", "u", "u"], [1.5, 2.5, 9.0, 4.0]
+    for columns, field in (
+        ({"id": [1, 2, 3, 4], "crop": ["a", "b", "a", "b"]}, "crop"),
+        ({"site": site, "Class": [2, 2, 1, 1], "area": area}, "Class"),
+        ({"area": area, "kind": [4, 4, 5, 5]}, "kind"),
+    ):
+        labels = read_labels(three(tmp_path, **columns), scene=scene)
+        assert labels.source == f"roi.gpkg field {field}"
+        assert any(f"field {field} was taken for the classes" in note for note in labels.notes)
+    unclear = three(tmp_path, site=site, crop=["a", "b", "a", "b"])
+    with pytest.raises(LabelsError, match=r"site \(s, t, u\); crop \(a, b\); name it with --class"):
+        read_labels(unclear, scene=scene)
+    with pytest.raises(LabelsError, match=r"no field 'corp': expected one of site .*crop"):
+        read_labels(unclear, scene=scene, class_field="corp")
+    with pytest.raises(LabelsError, match="not clear which field"):
+        read_labels(three(tmp_path, area=area), scene=scene)
+    with pytest.raises(LabelsError, match=r"expected whole numbers or text as classes, got 1.5"):
+        read_labels(three(tmp_path, area=area), scene=scene, class_field="area")
+
+
+def test_numbers_keep_their_ids_and_find_their_names(tmp_path, scene):
+    codes, names = [30, 10, 10, 2], ["corn", "oat", "oat", "rye"]
+    labels = read_labels(
+        three(tmp_path, code=codes, name=names, note=list("abcd")), scene=scene, class_field="code"
+    )
+    assert labels.classes == {2: "rye", 10: "oat", 30: "corn"}
+    assert labels.counts() == {2: 9, 10: 18, 30: 9}
+    mixed = ["corn", "oat", "oats", "rye"]  # two names for 10: none is taken
+    labels = read_labels(three(tmp_path, code=codes, name=mixed), scene=scene, class_field="code")
+    assert labels.classes == {2: "class 2", 10: "class 10", 30: "class 30"}
+    text = read_labels(three(tmp_path, code=["30", "10", "10", "2"]), scene=scene)
+    assert text.counts() == {2: 9, 10: 18, 30: 9}  # numbers as text are numbers
+    sparse = read_labels(three(tmp_path, crop=["b", "", " b ", "a"]), scene=scene)
+    assert sparse.classes == {1: "a", 2: "b"}
+    assert any("1 features have no class" in note for note in sparse.notes)
+
+
+def test_layers_lines_and_missing_crs(tmp_path, scene):
+    two = three(tmp_path, crop=["a", "b", "a", "b"])
+    line = np.array([shapely.to_wkb(to_map(shapely.LineString([(0, 0), (9, 9)])))], dtype=object)
+    pyogrio.raw.write(
+        two, line, [np.array(["a"], object)], ["crop"], layer="roads", crs=UTM,
+        geometry_type="LineString", append=True,
+    )  # fmt: skip
+    with pytest.raises(LabelsError, match=r"expected one layer, got .*roi.gpkg:roi.*gpkg:roads"):
+        read_labels(two, scene=scene)
+    with pytest.raises(LabelsError, match="no layer 'rods'"):
+        read_labels(f"{two}:rods", scene=scene)
+    assert read_labels(f"{two}:roi", scene=scene).counts() == {1: 18, 2: 18}
+    with pytest.raises(
+        LabelsError, match=r"expected points or polygons with a class, got.*1 lines"
+    ):
+        read_labels(f"{two}:roads", scene=scene, class_field="crop")
+    plain = write(tmp_path / "plain.shp", [shapely.box(0, 0, 2, 2)], crs=None, crop=["a"])
+    labels = read_labels(plain, scene=scene, class_field="crop")
+    assert labels.counts() == {1: 4}
+    assert any("name no CRS; taken to be the scene's" in note for note in labels.notes)
+
+
+def test_files_that_are_refused(tmp_path, scene):
+    path = three(tmp_path, crop=["a", "b", "a", "b"])
+    with pytest.raises(LabelsError, match="are vectors: expected a scene"):
+        read_labels(path)
+    plain = open_scene(mat5(tmp_path / "s.mat", cube=cube(H, W)))
+    with pytest.raises(LabelsError, match=r"has no georeference; .*row, column and class"):
+        read_labels(path, scene=plain)
+    (tmp_path / "bad.geojson").write_text('{"type": "Feature')
+    with pytest.raises(LabelsError, match=r"bad.geojson cannot be read as vectors"):
+        read_labels(tmp_path / "bad.geojson", scene=scene)
+    write(tmp_path / "a.shp", [shapely.box(0, 0, 2, 2)], crop=["a"])
+    with pytest.raises(LabelsError, match=r"a part of a shapefile; give .*a.shp"):
+        read_labels(tmp_path / "a.dbf", scene=scene)
+    ids = geotiff(tmp_path / "ids.tif", np.ones((H, W), np.uint8))
+    with pytest.raises(LabelsError, match="are no vectors and have no field 'crop'"):
+        read_labels(ids, scene=scene, class_field="crop")
+    with pytest.raises(ConfigError, match="give the labels too"):
+        open_scene(tmp_path / "scene.tif", class_field="crop")
+
+
+def test_the_scene_carries_the_notes(tmp_path, scene):
+    path = three(tmp_path, crop=["a", "b", "a", "b"])
+    opened = open_scene(tmp_path / "scene.tif", path, class_field="crop")
+    assert opened.labels.notes
+    assert set(opened.labels.notes) <= set(opened.notes)
+    assert len(opened.with_labels(opened.labels).notes) == len(opened.notes)
+
+
+def test_a_raster_of_another_grid_is_resampled_when_asked(tmp_path):
+    """Labels of a third of the pixel, in another CRS; the reference is a look-up of centres."""
+    scene = open_scene(geotiff(tmp_path / "s.tif", cube(H, W)))
+    rng = np.random.default_rng(0)
+    fine = rng.integers(0, 4, (90, 120)).astype(np.uint8)
+    fine[5:8] = 255
+    x, y = transform(UTM, "EPSG:32632", [ORIGIN.c], [ORIGIN.f])
+    origin = Affine(10, 0, round(x[0]) - 100, 0, -10, round(y[0]) + 150)
+    path = geotiff(tmp_path / "l.tif", fine, crs="EPSG:32632", transform=origin, nodata=255)
+    with pytest.raises(LabelsError, match=r"another grid than scene s: .*give --resample-labels"):
+        read_labels(path, scene=scene)
+    labels = open_scene(tmp_path / "s.tif", path, resample_labels=True).labels
+    columns, rows = np.meshgrid(np.arange(W) + 0.5, np.arange(H) + 0.5)
+    xs, ys = transform(UTM, "EPSG:32632", *at(ORIGIN, columns.ravel(), rows.ravel()))
+    c, r = at(~origin, np.array(xs), np.array(ys))
+    inside = (c >= 0) & (r >= 0) & (c < 120) & (r < 90)
+    expected = np.zeros(H * W, int)
+    expected[inside] = np.where(fine == 255, 0, fine)[r[inside].astype(int), c[inside].astype(int)]
+    edge = np.minimum(np.abs(c - np.round(c)), np.abs(r - np.round(r))) < 0.02
+    same = labels.ids.ravel() == expected
+    assert same[~edge].all()
+    assert 0.1 < (expected > 0).mean() < 1
+    (note,) = labels.notes
+    assert "resampled by nearest neighbour from (90, 120)" in note
+    with pytest.raises(LabelsError, match="both need a georeference"):
+        read_labels(geotiff(tmp_path / "p.tif", fine, crs=None), scene=scene, resample_labels=True)
+    own = geotiff(tmp_path / "own.tif", np.ones((H, W), np.uint8))
+    assert read_labels(own, scene=scene, resample_labels=True).notes == ()
+
+
+def test_berlin(data):
+    """Real ENVI scene, real shapefile: six multipolygons of 3,531 buildings, lawns, roads."""
+    place = data / "berlin-enmap"
+    cube, shapes = (
+        place / "EnMAP_BerlinUrbanGradient.bsq",
+        place / "LandCov_BerlinUrbanGradient.shp",
+    )
+    with pytest.raises(LabelsError, match=r"Level_1 \(Impervious.*Level_2 \(.*Level_2_ID \(1, 2"):
+        open_scene(cube, shapes)
+    scene = open_scene(cube, shapes, class_field="Level_2_ID")
+    labels = scene.labels
+    assert labels.classes == {
+        1: "Roof", 2: "Pavement", 3: "Low vegetation", 4: "Tree", 5: "Soil", 6: "Other"
+    }  # fmt: skip
+    by_name = open_scene(cube, shapes, class_field="Level_2").labels
+    names = np.vectorize(lambda i, of: of.get(i, ""))
+    np.testing.assert_array_equal(
+        names(labels.ids, labels.classes), names(by_name.ids, by_name.classes)
+    )
+    # Pixel by pixel, with shapely: which of the six features holds each centre.
+    _, _, wkb, (ids,) = pyogrio.raw.read(shapes, columns=["Level_2_ID"], force_2d=True)
+    with rasterio.open(cube) as file:
+        height, width = file.shape
+        columns, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+        x, y = at(file.transform, columns, rows)
+    inside = np.stack([shapely.contains_xy(shapely.buffer(s, 0), x, y)
+                       for s in shapely.from_wkb(wkb)])  # fmt: skip
+    expected = np.where(inside.sum(axis=0) == 1, ids[inside.argmax(axis=0)], 0)
+    assert (labels.ids != expected).sum() <= 2  # polygons that cross themselves
+    assert sum(labels.counts().values()) == 832
+    assert len(np.unique(labels.regions)) - 1 == 330
+    assert any("2332 of 2662 polygons cover no pixel centre" in note for note in scene.notes)
