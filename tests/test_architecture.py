@@ -20,7 +20,7 @@ FLOORS = {
     GROUND: "errors files downloads interruption records metrics",
     DATA: "scenes splits spectral patches figures geotiff",
     MODEL: "backbone weights adapters",
-    WORK: "ridge classifier optim tokens train pretrain mapping baselines",
+    WORK: "ridge classifier choosing optim tokens train pretrain mapping baselines",
     RUNS: "bundle bank exports config recording runfolder learning experiment pretraining "
     "benchmark report",
     TOP: "console cli",

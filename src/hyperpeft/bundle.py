@@ -220,6 +220,8 @@ def load_base(record: RunRecord, backbone: str | Path | None = None) -> Spectral
         config["image_size"],
         config["num_heads"],
         stride=config["stride"],
+        # A built-in size that started from scratch does so again, whatever weights there are now.
+        pretrained=backbone is not None or bool(record.backbone.get("pretrained", True)),
     )
 
 

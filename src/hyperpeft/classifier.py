@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hyperpeft.backbone import BANDS, SpectralGPT
 from hyperpeft.patches import Windows, centres_of, resize
-from hyperpeft.ridge import ridge
+from hyperpeft.ridge import logit_scale, ridge
 
 # Of the centre's components beside the pooled tokens, both of unit variance. Twelve numbers
 # against hundreds: under ridge a weight of 4 gives them about an equal say.
@@ -76,23 +76,30 @@ class Classifier(nn.Module):
         assert centres is not None
         return head_features(tokens, centres, self.norm)
 
-    def start_head(self, windows: Windows, positions: Tensor, targets: Tensor) -> None:
-        """Set the head to the ridge solution on the pixels (n, 2) with class indices (n,)."""
-        device = self.head.weight.device
-        batches = [windows.at(batch).to(device) for batch in positions.split(64)]
-        was_training = self.training
+    @torch.no_grad()
+    def features_of(self, windows: Windows, positions: Tensor, batch_size: int = 64) -> Tensor:
+        """What the linear head sees of the pixels at positions (n, 2): (n, D or D + 12)."""
+        device, was_training = self.head.weight.device, self.training
         self.eval()
-        with torch.no_grad():
-            features = torch.cat(
-                [
-                    self.features(self.encoder.leave(self.enter(b, 0), 0), centres_of(b))
-                    for b in batches
-                ]
-            )
-            fitted = ridge(features.double(), targets.to(device), self.head.out_features)
-            self.head.weight.copy_(fitted.weight)
-            self.head.bias.copy_(fitted.bias)
+        batches = [windows.at(batch).to(device) for batch in positions.split(batch_size)]
+        tokens = [self.encoder.leave(self.enter(batch, 0), 0) for batch in batches]
+        pairs = zip(tokens, batches, strict=True)
+        features = torch.cat([self.features(t.float(), centres_of(b)) for t, b in pairs])
         self.train(was_training)
+        return features
+
+    def start_head(self, windows: Windows, positions: Tensor, targets: Tensor) -> None:
+        """Set the head to the ridge solution on the pixels (n, 2) with class indices (n,).
+
+        Its scores are scaled so that they are right as logits for pixels left out.
+        """
+        targets = targets.to(self.head.weight.device)
+        features = self.features_of(windows, positions).double()
+        fitted = ridge(features, targets, self.head.out_features)
+        scale = logit_scale(fitted.left_out, targets)
+        with torch.no_grad():
+            self.head.weight.copy_(fitted.weight * scale)
+            self.head.bias.copy_(fitted.bias * scale)
 
     def head_state(self) -> dict[str, Tensor]:
         """The head's tensors: norm and linear layer."""

@@ -151,6 +151,9 @@ def train(
         Path | None,
         typer.Option(help="RUN.yaml with any of the options below; the command line wins."),
     ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="default, or paper: the plain one of arXiv 2505.15334.")
+    ] = None,
     method: Annotated[
         str | None,
         typer.Option(
@@ -163,6 +166,10 @@ def train(
         typer.Option(
             help="tiny, small, base, large, huge, spectralgpt, spectralgpt+ or a checkpoint."
         ),
+    ] = None,
+    pretrained: Annotated[
+        bool | None,
+        typer.Option(help="Start a built-in size from its pretrained weights, where there are."),
     ] = None,
     targets: Annotated[
         str | None, typer.Option(help="Layers to adapt, of q, k, v, proj, fc1, fc2 [default: q,v].")
@@ -190,13 +197,21 @@ def train(
         typer.Option(help="Window that --split disjoint keeps apart [default: the patch size]."),
     ] = None,
     patch_size: Annotated[
-        int | None, typer.Option(help="Window in pixels, odd, 1 to 63 [default: 9].")
+        str | None,
+        typer.Option(
+            help="Window in pixels, odd, 1 to 63, or auto: chosen by the training pixels "
+            "[default: auto]."
+        ),
     ] = None,
     reduce: Annotated[
         str | None, typer.Option(help="Bands to 12: pca, sentinel2 or mnf [default: pca].")
     ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(help="Pixels that windows are resized to [default: the backbone's own]."),
+    ] = None,
     normalise: Annotated[
-        str | None, typer.Option(help="zscore, minmax, sqrt or bigearthnet.")
+        str | None, typer.Option(help="sqrt, zscore, minmax or bigearthnet [default: sqrt].")
     ] = None,
     reflectance_scale: Annotated[
         float | None,
@@ -205,7 +220,7 @@ def train(
     fit_on: Annotated[
         str | None, typer.Option(help="Pixels that PCA is fitted on: scene or train.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="[default: 50]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="[default: 20]")] = None,
     batch_size: Annotated[int | None, typer.Option(help="[default: 16]")] = None,
     lr: Annotated[
         float | None,
@@ -240,11 +255,13 @@ def train(
 
     given: dict[str, Any] = {
         "scene": scene, "labels": labels, "class_field": class_field, "all_touched": all_touched,
-        "resample_labels": resample_labels, "layout": layout, "method": method,
+        "resample_labels": resample_labels, "layout": layout,
+        "recipe": recipe, "method": method, "pretrained": pretrained,
         "backbone": backbone, "targets": targets, "blocks": blocks,
         "options": read_options(option) if option else None,
         "per_class": per_class, "fraction": fraction, "split": split,
         "validation": validation, "split_window": split_window, "patch_size": patch_size,
+        "image_size": image_size,
         "reduce": reduce, "normalise": normalise, "reflectance_scale": reflectance_scale,
         "fit_on": fit_on, "epochs": epochs, "batch_size": batch_size, "lr": lr, "lam": lam,
         "patience": patience, "augment": augment, "precision": precision, "map": map_scene,

@@ -13,9 +13,23 @@ from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import ConfigError
 
 # What a method's rate is where the user gives none: fully trained weights bear less.
-LR = {"full": 3e-4}
-DEFAULT_LR = 2e-3
+LR = {"full": 1e-4}
+DEFAULT_LR = 5e-4
 LAMBDA = 16.0
+# The plain recipe of arXiv 2505.15334: one window for every scene, whitened components at 32 x 32,
+# a head that starts at random and sees the pooled tokens alone.
+PAPER: dict[str, Any] = {
+    "patch_size": 9,
+    "image_size": 32,
+    "normalise": "zscore",
+    "centre": False,
+    "head": "random",
+    "epochs": 50,
+    "head_lr": 1e-3,
+}
+PAPER_LR = {"full": 3e-4}
+PAPER_DEFAULT_LR = 2e-3
+BASELINE_WINDOW = 9  # of baselines that look around a pixel and say no other
 SPATIAL = ("disjoint", "polygons")  # splits that `per_class` or `fraction` gives a size
 
 
@@ -39,7 +53,8 @@ class RunConfig(BaseModel):
     method: str = "krona+"
     backbone: str = "tiny"
     num_heads: int | None = Field(None, ge=1)
-    image_size: int = Field(32, ge=8, le=128)
+    pretrained: bool = True
+    image_size: Annotated[int, Field(ge=8, le=128)] | None = None  # what the weights are for
     stride: int = Field(8, ge=1, le=8)
     targets: tuple[str, ...] = ("q", "v")
     blocks: Literal["all"] | Annotated[int, Field(ge=1)] = "all"  # or "last 4", which becomes 4
@@ -51,18 +66,20 @@ class RunConfig(BaseModel):
     validation: float = Field(0.0, ge=0, lt=1)
     split_window: int | None = None  # kept apart by "disjoint"; the patch size unless given
 
-    patch_size: int = 9
+    recipe: Literal["default", "paper"] = "default"
+    patch_size: int | Literal["auto"] = "auto"
     reduce: Literal["pca", "sentinel2", "mnf"] = "pca"
-    normalise: str = "zscore"
+    normalise: str = "sqrt"
     reflectance_scale: float | None = Field(None, gt=0)  # the value of a reflectance of 1
     fit_on: Literal["scene", "train"] = "scene"
-    centre: bool = False
+    centre: bool = True
+    head: Literal["ridge", "random"] = "ridge"  # how it starts
 
-    epochs: int = Field(50, ge=1)
+    epochs: int = Field(20, ge=1)
     batch_size: int = Field(16, ge=1)
     accumulate: int = Field(1, ge=1)
     lr: float | None = Field(None, gt=0)
-    head_lr: float = Field(1e-3, gt=0)
+    head_lr: float = Field(3e-4, gt=0)
     lam: float = Field(LAMBDA, gt=0)
     weight_decay: float = Field(0.05, ge=0)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
@@ -94,20 +111,35 @@ class RunConfig(BaseModel):
             raise ValueError(f"{' and '.join(given)} exclude each other: give one")
         return self
 
+    @field_validator("patch_size", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+
     @property
     def rate(self) -> float:
-        """`lr`, or the method's default."""
-        return self.lr if self.lr is not None else LR.get(self.method, DEFAULT_LR)
+        """`lr`, or the recipe's for the method."""
+        if self.lr is not None:
+            return self.lr
+        if self.recipe == "paper":
+            return PAPER_LR.get(self.method, PAPER_DEFAULT_LR)
+        return LR.get(self.method, DEFAULT_LR)
 
 
 def settle(config: RunConfig) -> RunConfig:
-    """The same options, with a baseline's own values where the user gave none."""
+    """The same options, with the recipe's or a baseline's own values where the user gave none."""
+    given = {name for name in config.model_fields_set if getattr(config, name) is not None}
     baseline = BASELINES.get(config.method)
     if baseline is None:
-        return config
-    given = {name for name in config.model_fields_set if getattr(config, name) is not None}
-    own = {name: value for name, value in baseline.defaults.items() if name not in given}
-    return config.model_copy(update={**own, "options": baseline.complete(config.options)})
+        own = PAPER if config.recipe == "paper" else {}
+        options = config.options
+    else:
+        own, options = (
+            {"patch_size": BASELINE_WINDOW, **baseline.defaults},
+            baseline.complete(config.options),
+        )
+    missing = {name: value for name, value in own.items() if name not in given}
+    return config.model_copy(update={**missing, "options": options})
 
 
 def make_config(values: dict[str, Any]) -> RunConfig:

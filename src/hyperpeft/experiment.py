@@ -16,6 +16,7 @@ import hyperpeft
 from hyperpeft import bundle, learning, metrics, recording, runfolder, splits
 from hyperpeft.baselines import BASELINES
 from hyperpeft.bundle import SPLIT
+from hyperpeft.choosing import PATCH_SIZES
 from hyperpeft.config import SPATIAL, RunConfig, read_config, settle
 from hyperpeft.errors import BundleError, Interrupted, LabelsError, SplitError
 from hyperpeft.learning import Progress
@@ -80,7 +81,8 @@ def run(
 
 def _run(config: RunConfig, resume: bool, overwrite: bool, progress: Progress) -> RunRecord:
     config = settle(config)
-    check_patch_size(config.patch_size)
+    if config.patch_size != "auto":
+        check_patch_size(config.patch_size)
     learning.check(config)
     runfolder.check(config, resume, overwrite)
 
@@ -101,7 +103,7 @@ def _run(config: RunConfig, resume: bool, overwrite: bool, progress: Progress) -
     record = RunRecord(
         hyperpeft=hyperpeft.__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        config=config.model_dump(mode="json"),
+        config={**config.model_dump(mode="json"), **learned.settled},
         scene=recording.scene_section(scene, scene.labels),
         reducer=learned.reducer,
         split=recording.split_section(split, scene, learned.window),
@@ -209,7 +211,9 @@ def _split(config: RunConfig, scene: Scene) -> Split:
     if config.split in SPATIAL:
         draw = splits.disjoint if config.split == "disjoint" else splits.polygons
         n = None if config.fraction is not None else config.per_class or 10
-        window = config.split_window or config.patch_size
+        # The split comes before the window is chosen: keep apart what any of them would join.
+        size = max(PATCH_SIZES) if config.patch_size == "auto" else config.patch_size
+        window = config.split_window or size
         return draw(labels, window=window, n=n, share=config.fraction, **how)
     if config.fraction is not None:
         return splits.fraction(labels, config.fraction, **how)

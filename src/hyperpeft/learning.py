@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,15 @@ from accelerate import PartialState
 
 from hyperpeft import adapters, bundle, recording, runfolder, spectral
 from hyperpeft.baselines import BASELINES, Task
-from hyperpeft.classifier import Classifier
+from hyperpeft.choosing import Candidate, best, compare_windows
+from hyperpeft.classifier import Classifier, choose_precision
 from hyperpeft.config import RunConfig
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping import ClassMap, classify
 from hyperpeft.patches import Windows
 from hyperpeft.records import UNLABELLED, Scene, Split
 from hyperpeft.train import Outcome, Pixels, Recipe, Trainer, write_history
-from hyperpeft.weights import load_backbone, weights_sha256
+from hyperpeft.weights import image_size_of, load_backbone, weights_sha256
 
 
 class Progress:
@@ -61,6 +62,8 @@ class Learned:
     notes : list of str
     fitted_reducer : Reducer or None
         What a run folder needs in order to be used again.
+    settled : dict
+        Options that were left open, as they were chosen.
     """
 
     mapped: ClassMap
@@ -72,6 +75,7 @@ class Learned:
     notes: list[str]
     baseline: dict[str, Any] | None = None
     fitted_reducer: spectral.Reducer | None = None
+    settled: dict[str, Any] = field(default_factory=dict)
 
 
 def check(config: RunConfig) -> None:
@@ -119,10 +123,14 @@ def adapt(
         train=split.train,
         reflectance_scale=config.reflectance_scale,
     )
-    windows = Windows(reducer.reduce(scene), config.patch_size, PartialState().device)
-
+    cube = reducer.reduce(scene)
+    size = config.image_size or image_size_of(config.backbone, pretrained=config.pretrained)
     encoder = load_backbone(
-        config.backbone, config.image_size, config.num_heads, stride=config.stride
+        config.backbone,
+        size,
+        config.num_heads,
+        stride=config.stride,
+        pretrained=config.pretrained,
     )
     encoder.gradient_checkpointing = config.gradient_checkpointing
     backbone: dict[str, Any] = {
@@ -145,6 +153,19 @@ def adapt(
         **config.options,
     )
     model = Classifier(encoder, len(ids), config.seed, centre=config.centre)
+    model.to(PartialState().device)
+    train = _pixels(split.train, split.train_ids, ids)
+    tried: list[Candidate] = []
+    patch_size = config.patch_size
+    if patch_size == "auto":
+        progress.stage("Choosing the window")
+        precision = choose_precision(config.precision, PartialState().device)
+        tried = compare_windows(model, cube, train, precision)
+        patch_size = best(tried)
+        progress.note(f"window {patch_size} x {patch_size}, chosen by the training pixels")
+    windows = Windows(cube, patch_size, PartialState().device)
+    if config.head == "ridge":
+        model.start_head(windows, train.positions, train.targets)
     if overwrite:  # only now: a mistake in the options must not cost the earlier run
         runfolder.clear(config.out)
 
@@ -152,7 +173,7 @@ def adapt(
     outcome = Trainer(
         model,
         windows,
-        _pixels(split.train, split.train_ids, ids),
+        train,
         _pixels(split.validation, split.validation_ids, ids),
         _recipe(config, plus=method.plus),
         seed=config.seed,
@@ -163,8 +184,9 @@ def adapt(
     ).run()
 
     writes = PartialState().is_main_process
-    size = bundle.save_weights(config.out, model, config.method, config.backbone) if writes else 0
-    adapter = recording.adapter_section(model, config.method, ids, size)
+    bytes_ = bundle.save_weights(config.out, model, config.method, config.backbone) if writes else 0
+    adapter = recording.adapter_section(model, config.method, ids, bytes_)
+    adapter["windows_tried"] = [candidate._asdict() for candidate in tried]
     adapters.merge(encoder)
 
     progress.stage("Mapping" if config.map else "Testing")
@@ -173,13 +195,14 @@ def adapt(
     )
     return Learned(
         mapped,
-        config.patch_size,
+        patch_size,
         recording.reducer_section(reducer),
         backbone,
         adapter,
         outcome,
         notes,
         fitted_reducer=reducer,
+        settled={"patch_size": patch_size, "image_size": size},
     )
 
 
@@ -195,6 +218,7 @@ def fit(
 ) -> Learned:
     """Fit a baseline and classify; the parameters are those of `adapt`."""
     baseline = BASELINES[config.method]
+    assert config.patch_size != "auto"  # `settle` gave it a number
     if overwrite:
         runfolder.clear(config.out)
     progress.stage(f"Fitting {baseline.name}")

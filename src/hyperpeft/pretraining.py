@@ -26,7 +26,7 @@ from hyperpeft.pretrain.pictures import save_losses, save_reconstructions
 from hyperpeft.pretrain.sources import Source, find_sources
 from hyperpeft.pretrain.steps import MaskedRules, Steps
 from hyperpeft.spectral import NORMALISERS
-from hyperpeft.weights import load_backbone, save_backbone, weights_sha256
+from hyperpeft.weights import SIZES, load_backbone, save_backbone, weights_sha256
 
 RECORD, WEIGHTS, FULL = "pretrain.json", "backbone.safetensors", "autoencoder.safetensors"
 DEFAULT_SIZES = {1: 0.06, 3: 0.2, 5: 0.24, 7: 0.22, 9: 0.18, 11: 0.1}
@@ -86,6 +86,7 @@ class PretrainConfig(_Options):
     """Everything that decides the weights."""
 
     backbone: str = "tiny"
+    num_heads: int | None = Field(None, ge=1)
     pretrained: bool = False
     stages: tuple[Stage, ...] = Field(min_length=1)
     episodes: EpisodeOptions = Field(default_factory=lambda: EpisodeOptions.model_validate({}))
@@ -177,7 +178,12 @@ def pretrain(
     code = recording.source_state()  # now: the tree may change while this runs
     sources = {name: find_sources(name, config.normalise[0]) for name in _sources_of(config)}
     size = max(stage.image_size for stage in config.stages)
-    encoder = load_backbone(config.backbone, size, pretrained=config.pretrained)
+    encoder = load_backbone(
+        config.backbone,
+        size,
+        config.num_heads,
+        pretrained=config.pretrained or config.backbone not in SIZES,
+    )
     autoencoder = MaskedAutoencoder(
         encoder,
         decoder_dim=config.masked.decoder_dim,

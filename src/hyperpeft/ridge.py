@@ -57,3 +57,10 @@ def ridge(
     free = (mu * inverse.diagonal() - 1 / n).clamp_min(1e-6)
     left_out = indicators - (mu * dual) / free.unsqueeze(1)
     return Ridge(weight, share - weight @ centre, left_out)
+
+
+def logit_scale(scores: Tensor, targets: Tensor) -> float:
+    """The factor, 1/3 to 100, with which scores (n, K) have the least cross-entropy as logits."""
+    factors = torch.logspace(-0.5, 2, 51, dtype=scores.dtype, device=scores.device)
+    losses = torch.stack([F.cross_entropy(scores * factor, targets) for factor in factors])
+    return float(factors[losses.argmin()])

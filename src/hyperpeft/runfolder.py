@@ -19,6 +19,9 @@ from hyperpeft.mapping import ClassMap
 from hyperpeft.records import RunRecord, Scene, Split
 from hyperpeft.train import CHECKPOINT
 
+# Options that a run may choose itself; its record holds what it chose.
+OPEN = ("patch_size", "image_size")
+
 # What a run writes: the only names that --overwrite removes.
 OUTPUTS = (
     RUN, HEAD, REDUCER, SPLIT, BACKBONE, ADAPTER, "history.csv", "map.tif", "map.tif.aux.xml",
@@ -45,8 +48,13 @@ def check(config: RunConfig, resume: bool, overwrite: bool) -> None:
 
 
 def _same_run(config: RunConfig, found: dict[str, Any]) -> bool:
-    """Whether a record's configuration is this one, whatever the path that named the folder."""
-    return {**found, "out": None} == {**config.model_dump(mode="json"), "out": None}
+    """Whether a record's configuration is this one.
+
+    Whatever the path that named the folder, and whatever was chosen where this one leaves it open.
+    """
+    wanted = config.model_dump(mode="json")
+    either = {"out": None, **{n: wanted[n] for n in OPEN if wanted[n] in (None, "auto")}}
+    return {**found, **either} == {**wanted, **either}
 
 
 def clear(out: Path) -> None:

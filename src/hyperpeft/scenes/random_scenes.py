@@ -153,7 +153,7 @@ def _variation(
     rng: Random, classes: np.ndarray, parcels: np.ndarray, count: int, bands: int, apart: float
 ) -> np.ndarray:
     """What differs within a class (bands, size, size): by parcel, over the ground, by pixel."""
-    size, strength = len(classes), apart * _log_uniform(rng, 0.3, 3.0)
+    size, strength = len(classes), apart * _log_uniform(rng, 0.2, 2.5)
     number = int(parcels.max()) + 1
     own = _curves(rng, number, bands, rng.uniform(0.5, 1.5))
     own *= np.abs(rng.standard_normal((number, 1))) * strength * rng.uniform(0.1, 0.8)
@@ -181,7 +181,7 @@ def _illuminate(rng: Random, cube: np.ndarray) -> np.ndarray:
 def _noise(rng: Random, shape: tuple[int, ...], apart: float) -> np.ndarray:
     """Sensor noise that differs smoothly between bands, sometimes with stripes down the track."""
     bands, _, width = shape
-    level = apart * _log_uniform(rng, 0.02, 1.2) * np.exp(0.5 * _curves(rng, 1, bands, 1.0)[0])
+    level = apart * _log_uniform(rng, 0.015, 1.0) * np.exp(0.5 * _curves(rng, 1, bands, 1.0)[0])
     noise = rng.standard_normal(shape)
     if rng.random() < 0.2:
         noise = noise + rng.standard_normal((bands, 1, width)) * rng.uniform(0.2, 1)

@@ -1,0 +1,48 @@
+"""The window that training pixels choose: small where pixels differ, large where they are noisy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from small import encoder
+
+from hyperpeft.choosing import best, compare_windows
+from hyperpeft.classifier import Classifier
+from hyperpeft.train import Pixels
+
+
+def task(block: int, noise: float, seed: int) -> tuple[np.ndarray, Pixels]:
+    """Two classes in square blocks of a 12-band cube, ten training pixels of each."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.indices((40, 40)) // block
+    ids = (rows + columns) % 2
+    means = np.outer(np.ones(12), [-0.5, 0.5])  # (12, 2)
+    cube = means[:, ids] + noise * rng.standard_normal((12, 40, 40))
+    inner = np.argwhere(ids >= 0)
+    drawn = [rng.permutation(inner[ids[tuple(inner.T)] == k])[:10] for k in (0, 1)]
+    positions = torch.from_numpy(np.concatenate(drawn))
+    targets = torch.tensor([0] * 10 + [1] * 10)
+    return cube.astype(np.float32), Pixels(positions, targets)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_single_pixels_where_every_pixel_is_another(seed):
+    """On a chessboard every window but the pixel alone mixes both classes."""
+    cube, train = task(block=1, noise=0.3, seed=seed)
+    found = compare_windows(Classifier(encoder(), 2), cube, train)
+    assert best(found) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_large_windows_where_pixels_are_noisy(seed):
+    cube, train = task(block=20, noise=3.0, seed=seed)
+    found = compare_windows(Classifier(encoder(), 2), cube, train)
+    assert best(found) >= 5
+
+
+def test_a_window_larger_than_the_scene_is_not_tried():
+    cube, train = task(block=2, noise=0.3, seed=0)
+    small = Pixels(train.positions % 4, train.targets)
+    found = compare_windows(Classifier(encoder(), 2), cube[:, :4, :4], small)
+    assert [candidate.patch_size for candidate in found] == [1, 3, 5, 7]
