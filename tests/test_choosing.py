@@ -13,10 +13,11 @@ from hyperpeft.train import Pixels
 
 
 def task(block: int, noise: float, seed: int) -> tuple[np.ndarray, Pixels]:
-    """Two classes in square blocks of a 12-band cube, ten training pixels of each."""
+    """Two classes in square blocks drawn at random, ten training pixels of each; 12 bands."""
     rng = np.random.default_rng(seed)
-    rows, columns = np.indices((40, 40)) // block
-    ids = (rows + columns) % 2
+    side = 40 // block
+    ids = rng.permutation(np.arange(side * side) % 2).reshape(side, side)
+    ids = ids.repeat(block, axis=0).repeat(block, axis=1)
     means = np.outer(np.ones(12), [-0.5, 0.5])  # (12, 2)
     cube = means[:, ids] + noise * rng.standard_normal((12, 40, 40))
     inner = np.argwhere(ids >= 0)
@@ -28,10 +29,11 @@ def task(block: int, noise: float, seed: int) -> tuple[np.ndarray, Pixels]:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_single_pixels_where_every_pixel_is_another(seed):
-    """On a chessboard every window but the pixel alone mixes both classes."""
-    cube, train = task(block=1, noise=0.3, seed=seed)
+    """Where neighbours say nothing of each other, more of them is more noise."""
+    cube, train = task(block=1, noise=0.7, seed=seed)
     found = compare_windows(Classifier(encoder(), 2), cube, train)
-    assert best(found) == 1
+    assert best(found) <= 3
+    assert found[0].error < 0.5 * found[-1].error  # the pixel alone against 11 x 11
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -22,7 +22,7 @@ def test_a_seed_gives_the_same_scene_and_another_a_different_one():
 
 
 def test_scenes_span_easy_and_hard():
-    """Nearest class means on raw spectra: some scenes are all but solved, some all but hopeless."""
+    """Nearest class means on raw spectra: some scenes are easy, some all but hopeless."""
     rng, accuracies = np.random.default_rng(0), []
     for _ in range(40):
         scene = random_scene(rng, 40)
@@ -33,8 +33,8 @@ def test_scenes_span_easy_and_hard():
         nearest = known[((spectra[:, None] - means) ** 2).sum(2).argmin(1)]
         accuracies.append((nearest == ids).mean())
     low, high = np.percentile(accuracies, [10, 90])
-    assert low < 0.6
-    assert high > 0.9
+    assert low < 0.4
+    assert high > 0.7
 
 
 def test_an_episode_holds_what_the_rules_say():
