@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -26,6 +25,15 @@ from hyperpeft.scenes.gridmapping import georeference
 from hyperpeft.scenes.layouts import Layout
 from hyperpeft.scenes.lazy import DIMS, LazyCube, StoredCube
 from hyperpeft.scenes.rasters import scale_note
+from hyperpeft.scenes.stores import (
+    is_zarr,
+    joined,
+    need,
+    netcdf_groups,
+    open_group,
+    unnamed,
+    zarr_groups,
+)
 from hyperpeft.scenes.variables import Variable, choose_cube
 
 _CUBES = ("reflectance", "radiance", "rfl", "surface_reflectance")
@@ -48,12 +56,6 @@ _AXES = {
 _CENTRES = ("wavelength", "wavelengths", "wl", "center_wavelength", "band", "bands")
 _WIDTHS = ("fwhm", "fwhms", "bandwidth")
 _FLAGS = ("good_wavelengths", "bbl", "good_bands", "good")
-_ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
-
-
-def is_zarr(path: Path) -> bool:
-    """Whether a folder is a Zarr store, of version 2 or 3."""
-    return path.is_dir() and any((path / name).is_file() for name in _ZARR_MARKS)
 
 
 def read_labelled(path: Path, key: str | None, layout: Layout, given: bool) -> Cube:
@@ -75,11 +77,11 @@ def read_labelled(path: Path, key: str | None, layout: Layout, given: bool) -> C
         The package that reads this format is not installed.
     """
     zarr = is_zarr(path)
-    _need(path, zarr)
+    need(path, zarr)
     try:
-        groups = _zarr_groups(path) if zarr else _netcdf_groups(path)
-        arrays = _unnamed(path, groups) if zarr else {}
-        named = {g: _open(path, g, zarr) for g in groups if g not in arrays}
+        groups = zarr_groups(path) if zarr else netcdf_groups(path)
+        arrays = unnamed(path, groups) if zarr else {}
+        named = {g: open_group(path, g, zarr) for g in groups if g not in arrays}
     except (SceneError, ConfigError):
         raise
     except Exception as problem:  # neither zarr's nor h5netcdf's errors have a common root
@@ -89,7 +91,7 @@ def read_labelled(path: Path, key: str | None, layout: Layout, given: bool) -> C
             do="it is damaged or incomplete: get it again",
         ) from None
     variables = [
-        Variable(_join(group, str(name)), values.shape, values.dtype.kind in "biuf")
+        Variable(joined(group, str(name)), values.shape, values.dtype.kind in "biuf")
         for group, dataset in named.items()
         for name, values in dataset.variables.items()
     ]
@@ -100,80 +102,9 @@ def read_labelled(path: Path, key: str | None, layout: Layout, given: bool) -> C
             raise ConfigError(f"layout: {path} names its own dimensions")
         stored = StoredCube("zarr", path, chosen, layout.axes.replace(" ", ""))
         return Cube(path, stored.to_xarray(stored.block), block=stored.block, key=chosen)
-    group = next(g for g in named if any(_join(g, str(n)) == chosen for n in named[g].variables))
+    group = next(g for g in named if any(joined(g, str(n)) == chosen for n in named[g].variables))
     dataset = _with_parents(named, group)
     return _to_cube(path, chosen, dataset, dataset[chosen.rsplit("/", 1)[-1]])
-
-
-def _need(path: Path, zarr: bool) -> None:
-    name = "zarr" if zarr else "h5netcdf"
-    try:
-        __import__(name)
-    except ImportError:
-        raise ConfigError(
-            f"{path} is read through {name}, which is not installed here",
-            do=f"pip install {name}, or install hyperpeft[formats]",
-        ) from None
-
-
-def _join(group: str, name: str) -> str:
-    return f"{group}/{name}" if group else name
-
-
-def _zarr_groups(path: Path) -> list[str]:
-    import zarr
-
-    root = zarr.open(str(path), mode="r")
-    if isinstance(root, zarr.Array):
-        return [""]
-    return ["", *(n for n, item in root.members(max_depth=None) if isinstance(item, zarr.Group))]
-
-
-def _netcdf_groups(path: Path) -> list[str]:
-    import h5py
-
-    groups = [""]
-    with h5py.File(path, "r") as file:
-        file.visititems(lambda n, item: groups.append(n) if isinstance(item, h5py.Group) else None)
-    return groups
-
-
-def _unnamed(path: Path, groups: list[str]) -> dict[str, list[Variable]]:
-    """Groups of a Zarr store with arrays whose dimensions have no names: xarray refuses them."""
-    import zarr
-
-    found: dict[str, list[Variable]] = {}
-    root = zarr.open(str(path), mode="r")
-    if isinstance(root, zarr.Array):
-        return {"": [Variable("", root.shape, root.dtype.kind in "biuf")]}
-    for group in groups:
-        node: Any = root[group] if group else root
-        arrays = dict(node.arrays())
-        if any(not _dimensions(array) for array in arrays.values() if array.ndim):
-            found[group] = [
-                Variable(_join(group, n), a.shape, a.dtype.kind in "biuf")
-                for n, a in arrays.items()
-            ]
-    return found
-
-
-def _dimensions(array: Any) -> Any:
-    names = array.attrs.get("_ARRAY_DIMENSIONS") or getattr(array.metadata, "dimension_names", None)
-    return names if names and all(names) else None
-
-
-def _open(path: Path, group: str, zarr: bool) -> xr.Dataset:
-    """One group, lazily, its values as stored."""
-    options: dict[str, Any] = {
-        "group": group or None,
-        "mask_and_scale": False,
-        "decode_times": False,
-        "chunks": None,
-        "cache": False,
-    }
-    if zarr:
-        return xr.open_dataset(path, engine="zarr", consolidated=False, **options)
-    return xr.open_dataset(path, engine="h5netcdf", phony_dims="sort", **options)
 
 
 def _choose(path: Path, variables: list[Variable], key: str | None, layout: Layout) -> str:

@@ -144,9 +144,9 @@ def check_file(path: Path, error: type[HyperpeftError]) -> None:
 
 def kind_of(path: Path) -> str:
     """Tell the reader by the content: enmap, prisma, emit, zarr, netcdf or as `format_of`."""
-    from hyperpeft.scenes import emit, enmap, labelled, prisma
+    from hyperpeft.scenes import emit, enmap, prisma, stores
 
-    if labelled.is_zarr(path):
+    if stores.is_zarr(path):
         return "zarr"
     if enmap.metadata_of(path) is not None:
         return "enmap"
