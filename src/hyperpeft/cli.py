@@ -132,7 +132,11 @@ def demo(
 @app.command()
 def train(
     scene: Annotated[
-        str, typer.Argument(help="A card's name (see `hyperpeft scenes`) or FILE[:KEY].")
+        str,
+        typer.Argument(
+            help="A card's name (see `hyperpeft scenes`), FILE[:KEY], a product's folder, or tiles "
+            "as a.tif,b.tif."
+        ),
     ],
     labels: Annotated[
         str | None,

@@ -73,7 +73,9 @@ class Scene:
     name : str
         Card name or file stem.
     cube : xarray.DataArray, dims ("band", "y", "x")
-        Good bands only, possibly not loaded yet: read it by `rows`.
+        Good bands only, scaled as the file says, possibly not loaded yet: read it by `rows` or
+        by a window, `cube.isel(y=slice, x=slice).values`, which reads nothing else.
+        `cube.encoding["preferred_chunks"]`, where present, is what the file stores together.
     valid : ndarray of bool, shape (H, W)
         False where any band is NaN, infinite or nodata.
     wavelengths : ndarray of float64, shape (B,), or None
@@ -91,6 +93,8 @@ class Scene:
         What was masked, dropped or assumed while reading, for the user and the record.
     masks : tuple of two Labels, or None
         Official train and test labels, where the benchmark has them.
+    fwhm : ndarray of float64, shape (B,), or None
+        Full widths at half maximum of the bands in nm.
     """
 
     name: str
@@ -104,6 +108,7 @@ class Scene:
     sha256: str = ""
     notes: tuple[str, ...] = ()
     masks: tuple[Labels, Labels] | None = None
+    fwhm: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.cube.dims != ("band", "y", "x"):
@@ -131,6 +136,28 @@ class Scene:
             stop = min(start + step, height)
             yield start, stop, self.rows(start, stop)
 
+    def pieces(
+        self, max_values: int = 2**22, where: np.ndarray | None = None
+    ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+        """Yield ((rows, columns), values) that cover the scene, as the file stores it.
+
+        A file of tiles is read tile by tile, each once, where `blocks` would decode a row of
+        tiles for each of its strips. Values are float32 (B, rows, columns), `max_values` at most.
+        What holds no pixel of `where` (H, W) bool is not read.
+        """
+        height, width, bands = self.shape
+        chunks = self.cube.encoding.get("preferred_chunks", {})
+        stored = int(chunks.get("y", 1)), int(chunks.get("x", width))
+        for rows, columns in cover((bands, height, width), stored, max_values):
+            if where is not None and not where[rows, columns].any():
+                continue
+            block = self.cube.isel(y=rows, x=columns).values
+            step = max(1, max_values // (bands * block.shape[2]))
+            for start in range(0, block.shape[1], step):
+                part = block[:, start : start + step]
+                inner = slice(rows.start + start, rows.start + start + part.shape[1])
+                yield (inner, columns), part.astype(np.float32, copy=False)
+
     def with_labels(self, labels: Labels) -> Scene:
         """The same scene with these labels and their notes; their grid must be the scene's."""
         if labels.ids.shape != self.valid.shape:
@@ -142,6 +169,35 @@ class Scene:
             )
         new = [note for note in labels.notes if note not in self.notes]
         return replace(self, labels=labels, notes=(*self.notes, *new))
+
+
+def cover(
+    shape: tuple[int, int, int],
+    block: tuple[int, int],
+    max_values: int,
+    max_block: int = 2**26,
+) -> Iterator[tuple[slice, slice]]:
+    """Windows (rows, columns) that cover a cube (B, H, W) once, wide before they are high.
+
+    Each is a multiple of the (rows, columns) that the file stores together, and holds at most
+    `max_values` values, or one such block where that is more; blocks of more than `max_block`
+    values, such as a file in one piece, are cut.
+
+    Examples
+    --------
+    >>> [(r.start, c.start, c.stop) for r, c in cover((2, 4, 6), (2, 4), 30)]
+    [(0, 0, 4), (0, 4, 6), (2, 0, 4), (2, 4, 6)]
+    """
+    bands, height, width = shape
+    limit = max(1, max_values // bands)  # pixels
+    rows, columns = min(block[0], height), min(block[1], width)
+    while rows * columns > max(limit, max_block // bands):
+        rows, columns = (-(-rows // 2), columns) if rows > 1 else (rows, -(-columns // 2))
+    step_x = min(width, max(1, limit // (rows * columns)) * columns)
+    step_y = min(height, max(1, limit // (rows * step_x)) * rows)
+    for top in range(0, height, step_y):
+        for left in range(0, width, step_x):
+            yield slice(top, min(top + step_y, height)), slice(left, min(left + step_x, width))
 
 
 @dataclass(frozen=True)

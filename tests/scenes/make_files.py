@@ -13,7 +13,10 @@ from scipy.io import savemat
 
 UTM = "EPSG:32633"
 ORIGIN = from_origin(364_000, 5_810_000, 30, 30)
-ENVI_TYPES = {"uint8": 1, "int16": 2, "int32": 3, "float32": 4, "float64": 5, "uint16": 12}
+ENVI_TYPES = {
+    **{"uint8": 1, "int16": 2, "int32": 3, "float32": 4, "float64": 5},
+    **{"uint16": 12, "uint32": 13, "int64": 14, "uint64": 15},
+}
 
 
 def cube(height: int = 7, width: int = 5, bands: int = 6, dtype: str = "int16") -> np.ndarray:
@@ -85,19 +88,21 @@ def envi(
     interleave: str = "bsq",
     big_endian: bool = False,
     header: Path | None = None,
+    offset: int = 0,
     **fields: str,
 ) -> Path:
     """An (H, W, B) array as raw bytes and a header written by hand."""
     axes = {"bsq": (2, 0, 1), "bil": (0, 2, 1), "bip": (0, 1, 2)}[interleave]
     order = array.dtype.newbyteorder(">" if big_endian else "<")
-    path.write_bytes(np.ascontiguousarray(array.transpose(axes)).astype(order).tobytes())
+    values = np.ascontiguousarray(array.transpose(axes)).astype(order).tobytes()
+    path.write_bytes(b"\x07" * offset + values)
     height, width, bands = array.shape
     lines = [
         "ENVI",
         f"samples = {width}",
         f"lines = {height}",
         f"bands = {bands}",
-        "header offset = 0",
+        f"header offset = {offset}",
         "file type = ENVI Standard",
         f"data type = {ENVI_TYPES[array.dtype.name]}",
         f"interleave = {interleave}",
@@ -106,3 +111,172 @@ def envi(
     ]
     (header or path.with_suffix(".hdr")).write_text("\n".join(lines) + "\n")
     return path
+
+
+def scaled(values: np.ndarray, scale: float, offset: float = 0.0) -> np.ndarray:
+    """What a reader that scales in float32 has to return."""
+    out = values.astype(np.float32)
+    out *= np.float32(scale)
+    out += np.float32(offset)
+    return out
+
+
+def enmap(
+    folder: Path,
+    array: np.ndarray,
+    *,
+    centres: np.ndarray,
+    level: str = "L2A",
+    background: int = -32768,
+    gain: float = 1e-4,
+    clouds: np.ndarray | None = None,
+    scene: str = "ENMAP01-____L2A-DT0000001867_20220724T104526Z_008_V010302_20230628T165614Z",
+) -> Path:
+    """An EnMAP product: the image, the cloud mask and METADATA.XML, as the specification has them.
+
+    Bands that are background everywhere have the mean -1000000 in the statistics.
+    """
+    folder.mkdir()
+    geotiff(folder / f"{scene}-SPECTRAL_IMAGE.TIF", array, nodata=background)
+    if clouds is not None:
+        geotiff(folder / f"{scene}-QL_QUALITY_CLOUD.TIF", clouds.astype(np.uint8))
+    table, statistics = [], []
+    for i, centre in enumerate(centres):
+        there = array[..., i] != background
+        mean = array[..., i][there].mean() * gain if there.any() else -1000000
+        table.append(
+            f'<bandID number="{i + 1}"><wavelengthCenterOfBand>{centre}</wavelengthCenterOfBand>'
+            f"<FWHMOfBand>{7.5 + i}</FWHMOfBand><GainOfBand>{gain}</GainOfBand>"
+            "<OffsetOfBand>0</OffsetOfBand></bandID>"
+        )
+        statistics.append(f'<bandID number="{i + 1}"><mean>{mean}</mean></bandID>')
+    channels = ",".join(str(i + 1) for i in range(len(centres)))
+    path = folder / f"{scene}-METADATA.XML"
+    path.write_text(
+        '<?xml version="1.0" encoding="UTF-8"?>\n<level_X>'
+        f"<base><format>GeoTIFF+Metadata</format><level>{level}</level></base><specific>"
+        f"<backgroundValue>{background}</backgroundValue>"
+        f"<vnirProductQuality><expectedChannelsList>{channels}</expectedChannelsList>"
+        f"</vnirProductQuality><bandCharacterisation>{''.join(table)}</bandCharacterisation>"
+        f"</specific><product><bandStatistics>{''.join(statistics)}</bandStatistics></product>"
+        "</level_X>\n"
+    )
+    return path
+
+
+def prisma(
+    path: Path,
+    vnir: np.ndarray,
+    swir: np.ndarray,
+    *,
+    vnir_nm: np.ndarray,
+    swir_nm: np.ndarray,
+    scale: tuple[float, float, float, float] = (0.0, 1.0, -0.1, 0.9),
+    corner: str = "centre",
+    epsg: int = 32633,
+    level: str = "L2D",
+) -> Path:
+    """A PRISMA product of two (H, W, B) cubes whose bands are as in the file: falling, 0 = absent.
+
+    Corners are the centres of the corner pixels, or their outer edges ("edge").
+    """
+    height, width, _ = vnir.shape
+    left, top = ORIGIN.c, ORIGIN.f
+    half = 15.0 if corner == "centre" else 0.0
+    with h5py.File(path, "w") as file:
+        fields = file.create_group(f"HDFEOS/SWATHS/PRS_{level}_HCO/Data Fields")
+        for name, cube_ in (("VNIR", vnir), ("SWIR", swir)):
+            fields.create_dataset(
+                f"{name}_Cube", data=cube_.transpose(0, 2, 1), chunks=True, compression="gzip"
+            )
+            fields[f"{name}_PIXEL_L2_ERR_MATRIX"] = np.zeros(
+                cube_.transpose(0, 2, 1).shape, np.uint8
+            )
+        for name, nm in (("Vnir", vnir_nm), ("Swir", swir_nm)):
+            file.attrs[f"List_Cw_{name}"] = nm.astype(np.float32)
+            file.attrs[f"List_Cw_{name}_Flags"] = (nm > 0).astype(np.uint8)
+            file.attrs[f"List_Fwhm_{name}"] = np.where(nm > 0, 10 + nm / 1000, 0).astype("f4")
+        for name, value in zip(("VnirMin", "VnirMax", "SwirMin", "SwirMax"), scale, strict=True):
+            file.attrs[f"L2Scale{name}"] = np.float32(value)
+        file.attrs["Epsg_Code"] = np.uint32(epsg)
+        file.attrs["Processing_Level"] = np.bytes_(level[1:])
+        right, bottom = left + 30 * width, top - 30 * height
+        for name, x, y in (
+            ("UL", left + half, top - half),
+            ("UR", right - half, top - half),
+            ("LL", left + half, bottom + half),
+            ("LR", right - half, bottom + half),
+        ):
+            file.attrs[f"Product_{name}corner_easting"] = np.float64(x)
+            file.attrs[f"Product_{name}corner_northing"] = np.float64(y)
+    return path
+
+
+def emit(
+    path: Path,
+    array: np.ndarray,
+    glt_x: np.ndarray,
+    glt_y: np.ndarray,
+    *,
+    centres: np.ndarray,
+    good: np.ndarray | None = None,
+    origin: tuple[float, float] = (-115.9, 33.4),
+    pixel: float = 0.000542232520256367,
+) -> Path:
+    """An EMIT L2A product: (downtrack, crosstrack, bands) and the table to the map grid."""
+    from rasterio.crs import CRS
+
+    with h5py.File(path, "w") as file:
+        values = file.create_dataset("reflectance", data=array.astype(np.float32))
+        values.attrs["_FillValue"] = np.array([-9999.0], np.float32)
+        for name, table in (("glt_x", glt_x), ("glt_y", glt_y)):
+            item = file.create_dataset(f"location/{name}", data=table.astype(np.int32))
+            item.attrs["_FillValue"] = np.array([0], np.int32)
+        for name in ("lon", "lat", "elev"):
+            file[f"location/{name}"] = np.zeros(array.shape[:2])
+        parameters = file.create_group("sensor_band_parameters")
+        parameters["wavelengths"] = centres.astype(np.float32)
+        parameters["fwhm"] = np.full(len(centres), 8.5, np.float32)
+        if good is not None:
+            parameters["good_wavelengths"] = good.astype(np.uint8)
+        file.attrs["geotransform"] = np.array([origin[0], pixel, -0.0, origin[1], -0.0, -pixel])
+        file.attrs["spatial_ref"] = CRS.from_epsg(4326).to_wkt()
+    return path
+
+
+def labelled_dataset(
+    array: np.ndarray,
+    centres: np.ndarray,
+    *,
+    order: tuple[str, str, str] = ("band", "y", "x"),
+    fill: float | None = None,
+    scale: float | None = None,
+    units: str = "nm",
+    southwards: bool = True,
+) -> Any:
+    """An (H, W, B) array as xarray and CF write it; north is up in `array`, whatever the file."""
+    import rioxarray  # noqa: F401
+    import xarray as xr
+
+    height, width, bands = array.shape
+    x = ORIGIN.c + 30 * (np.arange(width) + 0.5)
+    y = ORIGIN.f - 30 * (np.arange(height) + 0.5)
+    stack = array.transpose(2, 0, 1)
+    if not southwards:
+        y, stack = y[::-1], stack[:, ::-1]
+    data = xr.DataArray(
+        stack,
+        dims=("band", "y", "x"),
+        coords={
+            "y": y,
+            "x": x,
+            "wavelength": ("band", centres, {"units": units}),
+            "fwhm": ("band", np.full(bands, 9.0 if units == "nm" else 0.009), {"units": units}),
+        },
+        name="reflectance",
+    )
+    for name, value in (("_FillValue", fill), ("scale_factor", scale)):
+        if value is not None:
+            data.attrs[name] = array.dtype.type(value) if name == "_FillValue" else value
+    names = dict(zip(("band", "y", "x"), order, strict=True))
+    return data.rio.write_crs(UTM).rename({k: v for k, v in names.items() if k != v}).to_dataset()

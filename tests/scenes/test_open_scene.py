@@ -80,6 +80,7 @@ def test_card_opens(here, name):
 def test_enmap_details(here):
     scene = open_scene("enmap-potsdam")
     assert (scene.wavelengths[0], scene.wavelengths[-1]) == (418.24, 2445.53)
+    assert scene.fwhm[0] == 6.99561
     assert int(scene.valid.sum()) == 192 * 160 - 12288
     assert scene.labels.counts(where=scene.valid) == scene.labels.counts()
 
@@ -88,6 +89,7 @@ def test_envi_of_the_field(here):
     scene = open_scene(here / "berlin-enmap" / "EnMAP_BerlinUrbanGradient.hdr")
     assert scene.shape == (80, 60, 177)
     assert (scene.wavelengths[0], scene.wavelengths[-1]) == (460.0, 2409.0)
+    np.testing.assert_allclose((scene.fwhm[0], scene.fwhm[-1]), (5.8, 9.1))
     assert scene.transform == (30.0, 0.0, 383472.37, 0.0, -30.0, 5818302.35)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hyperpeft.errors import HyperpeftError, SceneError
 from hyperpeft.scenes import matfiles
 from hyperpeft.scenes.cube import Cube, from_array, to_nm
 from hyperpeft.scenes.layouts import DEFAULT, Layout, to_band_first
+from hyperpeft.scenes.lazy import StoredCube
 from hyperpeft.scenes.variables import (
     SIZE_NAMES,
     WAVELENGTH_NAMES,
@@ -32,7 +34,8 @@ ZIP_MAGIC = b"PK\x03\x04"
 def read_arrays(path: Path, layout: Layout, key: str | Sequence[str] | None) -> Cube:
     """The cube of a file of named arrays, with the wavelengths and bad-band list beside it.
 
-    An .npy file is mapped into memory and read by rows; the others are read whole.
+    A 3-D array of an .npy or HDF5 file (MATLAB v7.3 is one) stays on disk and is read by windows;
+    the others are read whole.
     """
     variables, load = _open(path, SceneError)
     small = load(
@@ -41,16 +44,39 @@ def read_arrays(path: Path, layout: Layout, key: str | Sequence[str] | None) -> 
     size = matfiles.stated_size(small, SIZE_NAMES)
     name = choose_cube(path, variables, layout, key, size)
     what = f"{path}:{name}" if name else str(path)
-    array = real_array(load([name])[name], what, SceneError)
-    cube = to_band_first(array, layout, size, what)
-    waves, bad = spectral_vectors(small, cube.shape[0])
-    return from_array(
-        path,
+    cube = _stored(path, name, next(v for v in variables if v.name == name), layout)
+    if cube is None:
+        array = real_array(load([name])[name], what, SceneError)
+        cube = from_array(path, to_band_first(array, layout, size, what))
+    bands, height, width = cube.data.shape
+    waves, bad = spectral_vectors(small, bands)
+    return replace(
         cube,
-        notes=_doubt(array, layout),
+        key=f"{name} {layout.axes}",
+        notes=_doubt((height, width, bands), layout),
         wavelengths=None if waves is None else to_nm(small[waves], None),
         good=None if bad is None else np.ravel(small[bad]) != 0,
     )
+
+
+def _stored(path: Path, name: str, variable: Variable, layout: Layout) -> Cube | None:
+    """A cube that stays in its file; None where the file or the layout does not allow it."""
+    if layout.ndim != 3 or len(variable.shape) != 3 or not variable.numeric:
+        return None
+    if 0 in variable.shape:
+        return None
+    axes = layout.axes.replace(" ", "")
+    with path.open("rb") as file:
+        is_npy = file.read(8).startswith(NPY_MAGIC)
+    if is_npy:
+        stored = StoredCube("npy", path, name, axes)
+    elif matfiles.is_hdf5(path):
+        if matfiles.is_reversed(path, name):
+            axes = axes[::-1]
+        stored = StoredCube("hdf5", path, name, axes)
+    else:
+        return None
+    return Cube(path, stored.to_xarray(stored.block), block=stored.block)
 
 
 def read_array(
@@ -134,9 +160,9 @@ def _vector(variable: Variable) -> bool:
     return math.prod(variable.shape) == max((*variable.shape, 1)) and 0 not in variable.shape
 
 
-def _doubt(array: np.ndarray, layout: Layout) -> tuple[str, ...]:
+def _doubt(shape: tuple[int, int, int], layout: Layout) -> tuple[str, ...]:
     """Say how the axes were read where the last one looks like columns rather than bands."""
-    h, w, b = array.shape if layout.axes == DEFAULT else (0, 0, 0)
+    h, w, b = shape if layout.axes == DEFAULT else (0, 0, 0)
     if b < _MANY_BANDS or h >= b:
         return ()
     return (

@@ -53,6 +53,14 @@ def is_hdf5(path: Path) -> bool:
     return head.startswith(HDF5_MAGIC) or head[512:520] == HDF5_MAGIC
 
 
+def is_reversed(path: Path, name: str) -> bool:
+    """Whether a variable of an HDF5 file is MATLAB's, its axes in reverse."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return _is_matlab(path, file[name])
+
+
 def _hdf5_variables(path: Path, error: type[HyperpeftError]) -> list[Variable]:
     import h5py
 

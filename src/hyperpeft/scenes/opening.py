@@ -14,8 +14,7 @@ from hyperpeft.scenes.cache import find, where_to_put
 from hyperpeft.scenes.card import Card, File, Role
 from hyperpeft.scenes.cards import CARDS, suggestion
 from hyperpeft.scenes.labels import make_labels, read_labels
-from hyperpeft.scenes.readers import read_cube
-from hyperpeft.scenes.variables import split_spec
+from hyperpeft.scenes.readers import exists, read_cube
 from hyperpeft.scenes.verify import verify_counts, verify_shape
 
 
@@ -33,7 +32,8 @@ def open_scene(
     Parameters
     ----------
     name_or_path : str or Path
-        A card's name such as "salinas-a", "demo", or FILE[:KEY].
+        A card's name such as "salinas-a", "demo", FILE[:KEY], a product's folder, or tiles:
+        "a.tif,b.tif", "tiles/*.tif" or a folder of rasters.
     labels : str or Path, optional
         FILE[:KEY] of class ids on the scene's grid, or of points or polygons that have a class;
         replaces a card's labels.
@@ -75,8 +75,7 @@ def open_scene(
 
         scene = demo_scene()
     else:
-        path, _ = split_spec(text)
-        if not path.exists():
+        if not exists(text):
             raise SceneError(
                 f"there is no scene {text!r}: neither a card nor a file{suggestion(text)}",
                 do=f"give a path, or one of {', '.join(CARDS)}, demo",

@@ -1,23 +1,29 @@
 """Rasters through GDAL (rasterio, rioxarray): GeoTIFF, ENVI and whatever else it opens.
 
-The cube stays on disk: `Scene.rows` reads windows of it.
+The cube stays on disk and is read by windows. GDAL keeps decoded blocks in a cache whose size is
+a share of the machine's memory unless GDAL_CACHEMAX says otherwise: it is kept small here, so that
+memory is bounded by what is read.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hyperpeft.errors import ConfigError, HyperpeftError, SceneError
-from hyperpeft.scenes.cube import Cube, Transform, to_nm
+from hyperpeft.scenes.bandtags import BandTags
+from hyperpeft.scenes.cube import Cube, Transform
 
+_CACHE_MB = "256"  # holds a row of blocks of a wide scene, all bands
 ENVI_DATA = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin", ".envi")
 
 
@@ -33,6 +39,7 @@ def open_raster(
         Name of a subdataset (NetCDF, HDF).
     """
     rasterio = import_rasterio(path)
+    os.environ.setdefault("GDAL_CACHEMAX", _CACHE_MB)
     with quiet(), rasterio.Env(CPL_VSIL_GZIP_WRITE_PROPERTIES="NO", GDAL_PAM_ENABLED="NO"):
         try:
             dataset = rasterio.open(path)
@@ -53,7 +60,7 @@ def read_raster(path: Path, key: str | None = None) -> Cube:
     Parameters
     ----------
     path : Path
-        GeoTIFF, or the header or the data file of an ENVI pair, or anything else GDAL opens.
+        GeoTIFF, VRT, or the header or the data file of an ENVI pair, or anything else GDAL opens.
 
     Raises
     ------
@@ -70,17 +77,76 @@ def read_raster(path: Path, key: str | None = None) -> Cube:
                 data = data.load()  # a window of a gzip stream costs the whole stream
             else:
                 _refuse_short_envi(path, dataset)
-        return Cube(
+        tags = BandTags(dataset)
+        scale, offset = tags.scaling()
+        cube = Cube(
             path=path,
             data=data,
-            wavelengths=_wavelengths(dataset),
-            good=_good_bands(dataset),
+            good=tags.good(),
             nodata=tuple(dataset.nodatavals),
+            masks=_mask_band(dataset),
+            scale=scale,
+            offset=offset,
             crs=crs_of(dataset),
             transform=transform_of(dataset),
-            block_rows=max(rows for rows, _ in dataset.block_shapes),
-            notes=_scaling(dataset),
+            block=_block(dataset),
+            key=key or "",
         )
+        cube = replace(cube, notes=scale_note(cube))
+        wavelengths, fwhm = tags.spectral()
+        if wavelengths is None and dataset.driver == "VRT":
+            return _like_first_source(cube, dataset)
+        return replace(cube, wavelengths=wavelengths, fwhm=fwhm)
+
+
+def scale_note(cube: Cube) -> tuple[str, ...]:
+    """How stored values became the cube's, for the record; nothing where they are the same."""
+    if cube.scale is None or cube.offset is None:
+        return ()
+    scales = np.unique(cube.scale)
+    if len(scales) > 1:
+        return ("values are scaled per band as the file says",)
+    if scales[0] == 1 and not cube.offset.any():
+        return ()
+    plus = f" plus {cube.offset[0]:g}" if cube.offset.any() else ""
+    return (f"values are the stored ones times {scales[0]:g}{plus}, as the file says",)
+
+
+def _block(dataset: Any) -> tuple[int, int]:
+    shapes = dataset.block_shapes
+    return max(rows for rows, _ in shapes), max(columns for _, columns in shapes)
+
+
+def _mask_band(dataset: Any) -> dict[str, np.ndarray] | None:
+    """What the file's own mask band hides: one mask for all bands, which has no nodata value."""
+    from rasterio.enums import MaskFlags
+
+    flags = dataset.mask_flag_enums[0]
+    if MaskFlags.per_dataset not in flags or MaskFlags.nodata in flags:
+        return None
+    if MaskFlags.alpha in flags:
+        return None  # an alpha band belongs to a picture
+    try:
+        return {"mask band": dataset.read_masks(1) == 0}
+    except Exception as problem:  # rasterio's errors of damaged files have no common root
+        raise SceneError(f"{dataset.name}: its mask cannot be read ({problem})") from None
+
+
+def _like_first_source(cube: Cube, dataset: Any) -> Cube:
+    """A VRT leaves out what its sources say of their bands: ask the first one."""
+    sources = [Path(name) for name in dataset.files[1:]]
+    bands = cube.data.shape[0]
+    for source in sources:
+        if source == cube.path or source.suffix.lower() == ".vrt" or not source.is_file():
+            continue
+        with open_raster(source) as first:
+            if first.count != bands:
+                return cube
+            tags = BandTags(first)
+            wavelengths, fwhm = tags.spectral()
+            good = tags.good() if cube.good is None or cube.good.all() else cube.good
+            return replace(cube, wavelengths=wavelengths, fwhm=fwhm, good=good)
+    return cube
 
 
 def envi_data_file(path: Path) -> Path:
@@ -164,55 +230,6 @@ def _subdataset(path: Path, names: list[str], key: str | None, error: type[Hyper
     if key is None:
         raise error(f"{path} holds several rasters", expected=f"one of {listing}")
     raise error(f"{path} has no raster {key!r}", expected=f"one of {listing}")
-
-
-def _wavelengths(dataset: Any) -> np.ndarray | None:
-    """Band centres in nm from the bands' tags; None unless every band has one."""
-    values, units = [], None
-    common = dataset.tags()
-    for band in range(1, dataset.count + 1):
-        tags = {name.lower(): value for name, value in dataset.tags(band).items()}
-        try:
-            values.append(float(tags["wavelength"]))
-        except (KeyError, ValueError):
-            return _imagery_wavelengths(dataset)
-        units = tags.get("wavelength_units", common.get("wavelength_units", units))
-    return to_nm(np.array(values), units)
-
-
-def _imagery_wavelengths(dataset: Any) -> np.ndarray | None:
-    """GDAL's own item for band centres, which newer drivers write."""
-    values = [
-        dataset.tags(band, ns="IMAGERY").get("CENTRAL_WAVELENGTH_UM")
-        for band in range(1, dataset.count + 1)
-    ]
-    if any(value is None for value in values):
-        return None
-    return to_nm(np.array([float(value) for value in values]), "um")
-
-
-def _good_bands(dataset: Any) -> np.ndarray | None:
-    """False where the bad-band list, per band or of the ENVI header, has 0."""
-    whole = dataset.tags(ns="ENVI").get("bbl") or dataset.tags().get("bbl")
-    if whole:
-        flags = re.findall(r"[-+.\deE]+", whole)
-    else:
-        flags = [dataset.tags(band).get("bbl", "1") for band in range(1, dataset.count + 1)]
-    try:
-        good = np.array([float(flag) != 0 for flag in flags])
-    except ValueError:
-        return None
-    if len(good) != dataset.count:
-        raise SceneError(
-            f"{dataset.name}: bad-band list", expected=f"{dataset.count} values", got=len(good)
-        )
-    return good
-
-
-def _scaling(dataset: Any) -> tuple[str, ...]:
-    if all(s == 1 for s in dataset.scales) and all(o == 0 for o in dataset.offsets):
-        return ()
-    return ("values are as stored: the file's scale and offset are not applied",)
 
 
 def _envi_field(path: Path, field: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,10 +16,15 @@ from hyperpeft.scenes.arrays import NPY_MAGIC, ZIP_MAGIC, read_arrays
 from hyperpeft.scenes.cube import Cube
 from hyperpeft.scenes.layouts import parse_layout
 from hyperpeft.scenes.matfiles import is_hdf5
-from hyperpeft.scenes.validity import valid_pixels
+from hyperpeft.scenes.mosaic import join, tile_paths
+from hyperpeft.scenes.rasters import quiet, read_raster
+from hyperpeft.scenes.remembered import recall, remember
+from hyperpeft.scenes.validity import check_pixels
 from hyperpeft.scenes.variables import split_spec
 
 _HDF5_NAMES = (".mat", ".h5", ".hdf5", ".he5")
+_NETCDF_NAMES = (".nc", ".nc4", ".cdf", ".netcdf")
+_LARGE_FILE = 2**30  # bytes, some seconds of hashing
 _RED_GREEN_BLUE = (650.0, 550.0, 470.0)  # nm
 
 
@@ -30,16 +36,18 @@ def read_cube(
     name: str | None = None,
     rgb: tuple[int, int, int] | None = None,
 ) -> Scene:
-    """Read one file as a scene without labels.
+    """Read one file, product or mosaic as a scene without labels.
 
-    Rasters and .npy files stay on disk and are read by rows; the others are read whole. Every
-    pixel is looked at once to find the invalid ones.
+    Cubes stay on disk and are read by windows, but for MATLAB v5, .npz and matrices of pixels,
+    which are read whole. Every pixel is looked at once to find the invalid ones.
 
     Parameters
     ----------
     path : str or Path
         MATLAB (v4, v5, v7.3), HDF5, .npy, .npz, GeoTIFF, ENVI (header or data file) or another
-        raster; FILE:KEY chooses a variable where the file has several.
+        raster, Zarr, NetCDF, or a product of EnMAP (folder, METADATA.XML or image), PRISMA or
+        EMIT; FILE:KEY chooses a variable where the file has several. A folder of rasters, a
+        pattern such as "tiles/*.tif" and a list "a.tif,b.tif" are tiles of one mosaic.
     key : str, sequence of str or None
         The variable, as in FILE:KEY; a sequence holds accepted names.
     layout : str or None
@@ -57,25 +65,64 @@ def read_cube(
     Raises
     ------
     SceneError
-        Missing, empty, damaged, ambiguous or not a cube.
+        Missing, empty, damaged, ambiguous or not a cube; tiles that do not fit each other.
     ConfigError
         An unknown layout, or one for a raster.
     """
-    file, chosen = split_spec(path)
+    tiles = _tiles(str(path))
+    if tiles is not None and len(tiles) > 1:
+        scenes = [read_cube(tile, key, layout, rgb=rgb) for tile in tiles]
+        return join(scenes, name or _mosaic_name(str(path), tiles), rgb)
+    file, chosen = split_spec(tiles[0] if tiles else path)
     check_file(file, SceneError)
-    key = chosen if chosen is not None else key
-    parsed = parse_layout(layout)
-    if format_of(file) == "arrays":
-        cube = read_arrays(file, parsed, key)
-    elif layout is not None:
-        raise ConfigError(f"layout {layout!r}: {file} is a raster and knows its own axes")
-    else:
-        from hyperpeft.scenes.rasters import quiet, read_raster
+    with quiet():
+        cube = _read(file, chosen if chosen is not None else key, layout)
+        return _to_scene(cube.drop_bad(), name or file.stem, rgb)
 
-        with quiet():
-            cube = read_raster(file, key if isinstance(key, str) else None)
-            return _to_scene(cube.drop_bad(), name or file.stem, rgb)
-    return _to_scene(cube.drop_bad(), name or file.stem, rgb)
+
+def exists(spec: str) -> bool:
+    """Whether a scene's path, FILE:KEY, pattern or list of tiles names something that is there."""
+    return split_spec(spec)[0].exists() or tile_paths(spec) is not None
+
+
+def _tiles(spec: str) -> list[Path] | None:
+    path = Path(spec)
+    return None if path.is_dir() and kind_of(path) != "raster" else tile_paths(spec)
+
+
+def _mosaic_name(spec: str, tiles: list[Path]) -> str:
+    return Path(spec).name if Path(spec).is_dir() else f"{tiles[0].stem}-mosaic"
+
+
+def _read(file: Path, key: str | Sequence[str] | None, layout: str | None) -> Cube:
+    """One file by the reader of its kind; readers are imported when they are needed."""
+    kind = kind_of(file)
+    parsed = parse_layout(layout)
+    text = key if isinstance(key, str) else None
+    if kind in ("prisma", "emit") and text is not None:
+        kind = "arrays"  # one array of the product as it is stored
+    if kind == "arrays":
+        return read_arrays(file, parsed, key)
+    if kind in ("zarr", "netcdf"):
+        from hyperpeft.scenes.labelled import read_labelled
+
+        return read_labelled(file, text, parsed, given=layout is not None)
+    if layout is not None:
+        what = "a raster" if kind == "raster" else f"a product ({kind})"
+        raise ConfigError(f"layout {layout!r}: {file} is {what} and knows its own axes")
+    if kind == "enmap":
+        from hyperpeft.scenes.enmap import metadata_of, read_enmap
+
+        return read_enmap(metadata_of(file) or file)
+    if kind == "prisma":
+        from hyperpeft.scenes.prisma import read_prisma
+
+        return read_prisma(file)
+    if kind == "emit":
+        from hyperpeft.scenes.emit import read_emit
+
+        return read_emit(file)
+    return read_raster(file, text)
 
 
 def check_file(path: Path, error: type[HyperpeftError]) -> None:
@@ -88,11 +135,29 @@ def check_file(path: Path, error: type[HyperpeftError]) -> None:
         head = file.read(512)
     if not head:
         raise error(f"{path} is empty (0 bytes)", do="get it again")
-    if is_web_page(head):
+    if is_web_page(head) and path.suffix.lower() != ".xml":
         raise error(
             f"{path} is a web page, not data: its download failed",
             do="delete it and get it again",
         )
+
+
+def kind_of(path: Path) -> str:
+    """Tell the reader by the content: enmap, prisma, emit, zarr, netcdf or as `format_of`."""
+    from hyperpeft.scenes import emit, enmap, prisma, stores
+
+    if stores.is_zarr(path):
+        return "zarr"
+    if enmap.metadata_of(path) is not None:
+        return "enmap"
+    if not path.is_dir() and is_hdf5(path) and path.suffix.lower() != ".mat":
+        if prisma.is_prisma(path):
+            return "prisma"
+        if emit.is_emit(path):
+            return "emit"
+        if path.suffix.lower() in _NETCDF_NAMES:
+            return "netcdf"
+    return format_of(path)
 
 
 def format_of(path: Path) -> str:
@@ -110,19 +175,39 @@ def format_of(path: Path) -> str:
 
 
 def _to_scene(cube: Cube, name: str, rgb: tuple[int, int, int] | None) -> Scene:
-    bands = cube.data.shape[0]
-    valid, notes = valid_pixels(cube)
+    cube, valid = check_pixels(cube)
+    data = cube.scaled()
+    data.encoding["preferred_chunks"] = {
+        axis: min(n, size) for axis, n, size in zip("yx", cube.block, valid.shape, strict=True)
+    }
+    bands = data.shape[0]
     return Scene(
         name=name,
-        cube=cube.data,
+        cube=data,
         valid=valid,
         wavelengths=cube.wavelengths,
         crs=cube.crs,
         transform=cube.transform,
         rgb=rgb or default_rgb(bands, cube.wavelengths),
-        sha256="" if cube.path.is_dir() else sha256_of(cube.path),
-        notes=(*cube.notes, *notes),
+        sha256=_hash(cube.path),
+        notes=cube.notes,
+        fwhm=cube.fwhm,
     )
+
+
+def _hash(path: Path) -> str:
+    """Of a file's bytes; of a folder, of the names and bytes of its files."""
+    if not path.is_dir():
+        if path.stat().st_size < _LARGE_FILE:
+            return sha256_of(path)
+        kept = recall(path, {"hash": "sha256"})
+        found = sha256_of(path) if kept is None else str(kept["sha256"])
+        remember(path, {"hash": "sha256"}, {"sha256": np.array(found)})
+        return found
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\n".encode())
+    return digest.hexdigest()
 
 
 def default_rgb(bands: int, wavelengths: np.ndarray | None) -> tuple[int, int, int]:

@@ -1,32 +1,53 @@
-"""Which pixels can be used: streamed down the scene, each block of the file read once."""
+"""Which pixels and bands can be used: streamed over the scene, each block of the file read once.
+
+Values are compared as stored, in the file's own type, and a block is the unit of memory: at most
+`_MAX_VALUES` values are looked at together, unless the file stores more than that in one block.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from hyperpeft.errors import SceneError
+from hyperpeft.records import cover
 from hyperpeft.scenes.cube import Cube
+from hyperpeft.scenes.remembered import LARGE as _LARGE
+from hyperpeft.scenes.remembered import recall, remember
 
 _MAX_VALUES = 2**24
-_SENTINELS = (-32768, -9999)  # in every band of a pixel: nodata that nobody declared
+_SENTINELS = (-32768.0, -9999.0)  # in every band of a pixel: nodata that nobody declared
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+NAN, INFINITE, NODATA, UNDECLARED = "NaN", "infinite", "nodata", "undeclared nodata"
 
 
 @dataclass
-class _Counts:
-    nan: int = 0
-    infinite: int = 0
-    nodata: int = 0
-    sentinel: int = 0
+class _Tally:
+    """What has been found so far."""
+
+    valid: np.ndarray  # (H, W)
+    alive: np.ndarray  # (B,) bands that hold at least one valid value
+    counts: dict[str, int] = field(default_factory=dict)
+    dead_in: list[tuple[slice, slice, np.ndarray]] = field(default_factory=list)
+
+    def mask(self, where: tuple[slice, slice], bad: np.ndarray, reason: str) -> None:
+        """Mask pixels; each is counted under its first reason."""
+        valid = self.valid[where]
+        new = bad & valid
+        valid[new] = False
+        self.counts[reason] = self.counts.get(reason, 0) + int(np.count_nonzero(new))
 
 
-def valid_pixels(cube: Cube) -> tuple[np.ndarray, tuple[str, ...]]:
+def check_pixels(cube: Cube) -> tuple[Cube, np.ndarray]:
     """Find the pixels whose bands are all finite and none nodata.
 
-    A pixel of zeros is valid. Values beyond float32 count as infinite. A pixel that is -32768 or
-    -9999 in every band is masked even where the file declares no nodata, and the notes say so.
+    A band without one valid value would leave no pixel: it is dropped, as if it were flagged as
+    bad. A pixel of zeros is valid, unless the format has it as nodata. Values beyond float32
+    count as infinite. A pixel that is -32768 or -9999 in every band is masked even where the file
+    declares no nodata, and the notes say so.
 
     Parameters
     ----------
@@ -35,65 +56,149 @@ def valid_pixels(cube: Cube) -> tuple[np.ndarray, tuple[str, ...]]:
 
     Returns
     -------
+    cube : Cube
+        Without empty bands; with notes on how many bands and pixels were left out, and why.
     valid : ndarray of bool, shape (H, W)
-    notes : tuple of str
-        How many pixels were masked, and why.
 
     Raises
     ------
     SceneError
-        No pixel is valid.
+        No pixel is valid, or a block cannot be read.
     """
     bands, height, width = cube.data.shape
-    step = max(1, _MAX_VALUES // (width * bands))
-    step = max(cube.block_rows, step // cube.block_rows * cube.block_rows)
-    nodata = _as_column(cube.nodata, cube.data.dtype)
-    valid = np.ones((height, width), dtype=bool)
-    counts = _Counts()
-    for start in range(0, height, step):
-        block = _read(cube, start, start + step)  # (B, rows, W)
-        valid[start : start + step] = _check(block, nodata, counts)
-    if not valid.any():
+    tally = _recall(cube) or _scan(cube)
+    for name, mask in (cube.masks or {}).items():
+        tally.mask((slice(0, height), slice(0, width)), mask, name)
+    if not tally.valid.any():
         raise SceneError(
-            f"{cube.path}: no pixel is valid in all {bands} bands ({_reasons(counts)})",
+            f"{cube.path}: no pixel is valid in all {bands} bands ({_reasons(tally)})",
             do="check the nodata value, or flag the empty bands in the header's bad-band list",
         )
-    return valid, _notes(valid, counts)
+    empty = bands - int(np.count_nonzero(tally.alive))
+    if empty:
+        note = f"{empty} of {bands} bands hold no valid value and are dropped"
+        cube = cube.select(np.flatnonzero(tally.alive), note)
+    return replace(cube, masks=None, notes=(*cube.notes, *_notes(tally))), tally.valid
 
 
-def _read(cube: Cube, start: int, stop: int) -> np.ndarray:
-    """Some rows in the file's own type; a file that is damaged inside is refused."""
+def _scan(cube: Cube) -> _Tally:
+    """Look at every pixel."""
+    bands, height, width = cube.data.shape
+    tally = _Tally(np.ones((height, width), dtype=bool), np.zeros(bands, dtype=bool))
+    nodata = _as_column(cube.nodata, cube.data.dtype)
+    probe = nodata is None and cube.data.dtype.kind != "f" and cube.data.size > _LARGE
+    for where in cover((bands, height, width), cube.block, _MAX_VALUES):
+        if probe and not _suspect(cube, where):
+            tally.alive[:] = True
+            continue
+        _check(cube, where, nodata, tally)
+    # A band that is dead in one block and alive elsewhere leaves no valid pixel in that block.
+    for rows, columns, dead in tally.dead_in:
+        if (dead & tally.alive).any():
+            whole = np.ones_like(tally.valid[rows, columns])
+            tally.mask((rows, columns), whole, NODATA)
+    if cube.data.size > _LARGE:
+        answer = {"valid": np.packbits(tally.valid), "alive": tally.alive}
+        counts = {
+            "reasons": np.array(list(tally.counts)),
+            "counts": np.array([*tally.counts.values()]),
+        }
+        remember(cube.path, _question(cube), {**answer, **counts})
+    return tally
+
+
+def _recall(cube: Cube) -> _Tally | None:
+    """What an earlier look at the same large file has found."""
+    kept = recall(cube.path, _question(cube)) if cube.data.size > _LARGE else None
+    if kept is None:
+        return None
+    height, width = cube.data.shape[1:]
+    valid = np.unpackbits(kept["valid"], count=height * width).reshape(height, width).astype(bool)
+    counts = dict(zip(kept["reasons"].tolist(), kept["counts"].tolist(), strict=True))
+    return _Tally(valid, kept["alive"], counts)
+
+
+def _question(cube: Cube) -> dict[str, object]:
+    """All that the answer depends on besides the file."""
+    return {
+        "shape": list(cube.data.shape),
+        "dtype": str(cube.data.dtype),
+        "nodata": [str(value) for value in cube.nodata],
+        "empty": [str(value) for value in cube.empty],
+        "key": cube.key,
+    }
+
+
+def _suspect(cube: Cube, where: tuple[slice, slice]) -> bool:
+    """Whether a block of whole numbers, without nodata, may hold a pixel of one value throughout.
+
+    The first band tells; the last one is read with it so that a file that is cut short is noticed.
+    """
+    values = _read(cube, *where, bands=[0, cube.data.shape[0] - 1])
+    marks = [v for v in (*cube.empty, *_SENTINELS) if _fits(v, values.dtype)]
+    return bool(np.isin(values[0], np.array(marks).astype(values.dtype)).any())
+
+
+def _read(cube: Cube, rows: slice, columns: slice, bands: list[int] | None = None) -> np.ndarray:
+    """A window in the file's own type; a file that is damaged inside is refused."""
+    data = cube.data if bands is None else cube.data.isel(band=bands)
     try:
-        block: np.ndarray = cube.data.isel(y=slice(start, stop)).values
-    except Exception as problem:  # GDAL's errors have no common root
+        block: np.ndarray = data.isel(y=rows, x=columns).values
+    except Exception as problem:  # GDAL's and HDF5's errors have no common root
         reason = " ".join(str(problem).split())[:120] or type(problem).__name__
         raise SceneError(
-            f"{cube.path}: rows {start} to {stop} cannot be read ({reason})",
+            f"{cube.path}: rows {rows.start} to {rows.stop} cannot be read ({reason})",
             do="the file is damaged or cut short: get it again",
         ) from None
     return block
 
 
-def _check(block: np.ndarray, nodata: np.ndarray | None, counts: _Counts) -> np.ndarray:
-    """Validity of one block (B, rows, W); each masked pixel is counted under its first reason."""
-    valid = np.ones(block.shape[1:], dtype=bool)
-
-    def mask(bad: np.ndarray) -> int:
-        new = bad & valid
-        valid[new] = False
-        return int(np.count_nonzero(new))
-
+def _check(
+    cube: Cube, where: tuple[slice, slice], nodata: np.ndarray | None, tally: _Tally
+) -> None:
+    """Look at one block (B, rows, columns)."""
+    block = _read(cube, *where)
+    kinds: list[tuple[str, Any]] = []  # (B, rows, columns), True where a value is bad
     # nodata first: its value may itself be NaN or beyond float32
     if nodata is not None:
-        counts.nodata += mask((block == nodata).any(axis=0))
-    for sentinel in _SENTINELS:
-        if _fits(sentinel, block.dtype):
-            counts.sentinel += mask((block == block.dtype.type(sentinel)).all(axis=0))
+        kinds.append((NODATA, block == nodata))
     if block.dtype.kind == "f":
-        counts.nan += mask(np.isnan(block).any(axis=0))
-        with np.errstate(invalid="ignore"):
-            counts.infinite += mask((np.abs(block) > _FLOAT32_MAX).any(axis=0))
-    return valid
+        with np.errstate(invalid="ignore", over="ignore"):
+            size = np.abs(block)
+            finite = size <= _FLOAT32_MAX  # False for NaN, too
+            if not finite.all():
+                kinds.append((NAN, np.isnan(block)))
+                kinds.append((INFINITE, size > _FLOAT32_MAX))
+            del size, finite
+    dead = np.zeros(len(block), dtype=bool)
+    if kinds:
+        any_bad = np.logical_or.reduce([bad for _, bad in kinds]) if len(kinds) > 1 else kinds[0][1]
+        dead[:] = any_bad.all(axis=(1, 2))
+        del any_bad
+    if dead.all():  # nothing here says which bands are empty
+        for reason, bad in kinds:
+            tally.mask(where, bad.any(axis=0), reason)
+        return
+    tally.alive |= ~dead
+    if dead.any():
+        tally.dead_in.append((*where, dead))
+    for reason, bad in kinds:
+        tally.mask(where, bad[~dead].any(axis=0) if dead.any() else bad.any(axis=0), reason)
+    for value in cube.empty:
+        if _fits(value, block.dtype):
+            tally.mask(where, _all_equal(block, value), NODATA)
+    for value in _SENTINELS:
+        if _fits(value, block.dtype):
+            tally.mask(where, _all_equal(block, value), UNDECLARED)
+
+
+def _all_equal(block: np.ndarray, value: float) -> np.ndarray:
+    """Where every band has the value; the other bands are looked at only where the first has."""
+    number = block.dtype.type(value)
+    found = block[0] == number
+    if found.any():
+        found[found] = (block[:, found] == number).all(axis=0)
+    return found
 
 
 def _as_column(nodata: tuple[float | None, ...], dtype: np.dtype) -> np.ndarray | None:
@@ -101,14 +206,12 @@ def _as_column(nodata: tuple[float | None, ...], dtype: np.dtype) -> np.ndarray 
     fits = [n is not None and _fits(n, dtype) for n in nodata]
     if not any(fits):
         return None
-    known = next(n for n, ok in zip(nodata, fits, strict=True) if ok)
-    values = [n if ok else known for n, ok in zip(nodata, fits, strict=True)]
     if not all(fits):  # bands without nodata compare with NaN, which equals nothing
         return np.array(
             [n if ok else np.nan for n, ok in zip(nodata, fits, strict=True)], dtype=np.float64
         ).reshape(-1, 1, 1)
     with np.errstate(over="ignore"):
-        return np.array(values).astype(dtype).reshape(-1, 1, 1)
+        return np.array(nodata).astype(dtype).reshape(-1, 1, 1)
 
 
 def _fits(value: float, dtype: np.dtype) -> bool:
@@ -121,21 +224,21 @@ def _fits(value: float, dtype: np.dtype) -> bool:
     return bool(limits.min <= value <= limits.max)
 
 
-def _reasons(counts: _Counts) -> str:
-    parts = [f"NaN {counts.nan}", f"infinite {counts.infinite}", f"nodata {counts.nodata}"]
-    if counts.sentinel:
-        parts.append(f"undeclared nodata {counts.sentinel}")
-    return ", ".join(parts)
+def _reasons(tally: _Tally) -> str:
+    counts = {NAN: 0, INFINITE: 0, NODATA: 0, **tally.counts}
+    shown = (NAN, INFINITE, NODATA)
+    return ", ".join(f"{name} {n}" for name, n in counts.items() if n or name in shown)
 
 
-def _notes(valid: np.ndarray, counts: _Counts) -> tuple[str, ...]:
-    masked = valid.size - int(np.count_nonzero(valid))
+def _notes(tally: _Tally) -> tuple[str, ...]:
+    masked = tally.valid.size - int(np.count_nonzero(tally.valid))
     if not masked:
         return ()
-    notes = [f"{masked} of {valid.size} pixels are masked ({_reasons(counts)})"]
-    if counts.sentinel:
+    notes = [f"{masked} of {tally.valid.size} pixels are masked ({_reasons(tally)})"]
+    undeclared = tally.counts.get(UNDECLARED, 0)
+    if undeclared:
         notes.append(
-            f"{counts.sentinel} pixels are -32768 or -9999 in every band although the file "
+            f"{undeclared} pixels are -32768 or -9999 in every band although the file "
             "declares no such nodata; they are taken as nodata"
         )
     return tuple(notes)

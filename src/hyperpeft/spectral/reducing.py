@@ -117,9 +117,9 @@ class Reducer:
         check_bands(self, scene)
         height, width, _ = scene.shape
         out = np.zeros((N_BANDS, height, width), np.float32)
-        for start, stop, rows in scene.blocks(BLOCK):
-            valid = scene.valid[start:stop]
-            out[:, start:stop][:, valid] = self.transform(rows[:, valid])
+        for (rows, columns), values in scene.pieces(BLOCK, scene.valid):
+            valid = scene.valid[rows, columns]
+            out[:, rows, columns][:, valid] = self.transform(values[:, valid])
         return out
 
     def to_file(self, path: Path) -> None:
@@ -391,9 +391,9 @@ def _fitted_pixels(scene: Scene, fit_on: str, train: np.ndarray | None) -> np.nd
 
 def _pixels(scene: Scene, where: np.ndarray) -> Iterator[np.ndarray]:
     """Blocks of the masked pixels, (B, n) float64 with n > 0."""
-    for start, stop, rows in scene.blocks(BLOCK):
-        if where[start:stop].any():
-            yield rows[:, where[start:stop]].astype(np.float64)
+    for place, values in scene.pieces(BLOCK, where):
+        if where[place].any():
+            yield values[:, where[place]].astype(np.float64)
 
 
 def _moments(scene: Scene, where: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:

@@ -1,0 +1,172 @@
+"""Cubes that stay on disk: reading a window touches that window and nothing else.
+
+A `LazyCube` is what xarray calls a backend array: a shape, a type and a way to read. Each kind of
+file has one method to write, `window`; slices, steps, single rows and lists of bands come from
+here. Files are opened for each window and closed behind it, so a cube can be pickled, sent to
+another process and read by several threads.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+DIMS = ("band", "y", "x")
+_CHUNK_CACHE = 2**26  # bytes, so that HDF5 decodes a chunk once for one window
+
+
+class LazyCube(BackendArray):
+    """A cube (B, H, W) that is read by windows.
+
+    Attributes
+    ----------
+    shape : (int, int, int)
+    dtype : dtype
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+
+    @abstractmethod
+    def window(self, bands: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        """Read (len(bands), rows, columns); the slices lie inside the cube and have no step."""
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.OUTER, self._read
+        )
+
+    def _read(self, key: tuple[Any, ...]) -> np.ndarray:
+        bands = np.arange(self.shape[0])[key[0]]
+        rows, inner_rows = _span(key[1], self.shape[1])
+        columns, inner_columns = _span(key[2], self.shape[2])
+        wanted = np.atleast_1d(bands)
+        if 0 in (len(wanted), rows.stop - rows.start, columns.stop - columns.start):
+            block = np.empty((len(wanted), rows.stop - rows.start, columns.stop - columns.start))
+            block = block.astype(self.dtype)
+        else:
+            block = self.window(wanted, rows, columns)
+        block = block[..., inner_columns][:, inner_rows]
+        return block if bands.ndim else block[0]
+
+    def to_xarray(self, block: tuple[int, int] | None = None) -> xr.DataArray:
+        """As a DataArray of dims band, y, x; `block` is what the file stores together."""
+        data = xr.DataArray(xr.Variable(DIMS, indexing.LazilyIndexedArray(self)))
+        if block is not None:
+            data.encoding["preferred_chunks"] = {"y": block[0], "x": block[1]}
+        return data
+
+
+def _span(key: Any, length: int) -> tuple[slice, Any]:
+    """The stretch of an axis that holds all wanted indices, and where they are in it."""
+    wanted = np.arange(length)[key]
+    if not wanted.ndim:
+        return slice(int(wanted), int(wanted) + 1), 0
+    if not len(wanted):
+        return slice(0, 0), slice(None)
+    start, stop = int(wanted.min()), int(wanted.max()) + 1
+    if len(wanted) == stop - start and (len(wanted) == 1 or wanted[0] < wanted[-1]):
+        return slice(start, stop), slice(None)
+    return slice(start, stop), wanted - start
+
+
+class StoredCube(LazyCube):
+    """A 3-D array of an .npy, HDF5 or Zarr file, its axes in any order.
+
+    Parameters
+    ----------
+    kind : {"npy", "hdf5", "zarr"}
+    path : Path
+    name : str
+        The array inside the file; "" in an .npy file.
+    axes : str
+        The file's order of the axes, such as "hwb".
+    """
+
+    def __init__(self, kind: str, path: Path, name: str, axes: str) -> None:
+        self.kind, self.path, self.name, self.axes = kind, path, name, axes
+        with self._open() as array:
+            stored, self.dtype = array.shape, np.dtype(array.dtype)
+            chunks = getattr(array, "chunks", None)
+        bands, height, width = (int(stored[axes.index(axis)]) for axis in "bhw")
+        self.shape = (bands, height, width)
+        rows, columns = (chunks[axes.index(a)] for a in "hw") if chunks else _contiguous(axes)
+        self.block = (rows or self.shape[1], columns or self.shape[2])
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        if self.kind == "hdf5":
+            import h5py
+
+            with h5py.File(self.path, "r", rdcc_nbytes=_CHUNK_CACHE) as file:
+                yield file[self.name]
+        elif self.kind == "zarr":
+            import zarr
+
+            yield zarr.open_array(str(self.path), mode="r", path=self.name)
+        else:  # mapped for this window alone: a mapping that is kept counts as memory in use
+            yield np.load(self.path, mmap_mode="r", allow_pickle=False)
+
+    def window(self, bands: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        first = int(bands.min())
+        reach = slice(first, int(bands.max()) + 1)  # lists of indices are slow in HDF5
+        where = {"b": reach, "h": rows, "w": columns}
+        with self._open() as array:
+            block = np.asarray(array[tuple(where[axis] for axis in self.axes)])
+            block = block.transpose([self.axes.index(axis) for axis in "bhw"])
+            if len(bands) != block.shape[0] or (np.diff(bands) != 1).any():
+                return block[bands - first]
+            return np.array(block, order="C")
+
+
+def _contiguous(axes: str) -> tuple[int, int]:
+    """Rows and columns to read together where the file is not chunked; 0 means all of them."""
+    return (0, 1) if axes.index("w") < axes.index("h") else (1, 0)
+
+
+class StackedCube(LazyCube):
+    """Cubes of the same rows and columns, one behind the other along the bands."""
+
+    def __init__(self, parts: Sequence[xr.DataArray]) -> None:
+        self.parts = list(parts)
+        sizes = [part.shape[0] for part in self.parts]
+        self.starts = np.cumsum([0, *sizes])
+        _, height, width = self.parts[0].shape
+        self.shape = (int(self.starts[-1]), height, width)
+        self.dtype = np.result_type(*(part.dtype for part in self.parts))
+
+    def window(self, bands: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        out = np.empty(
+            (len(bands), rows.stop - rows.start, columns.stop - columns.start), self.dtype
+        )
+        for part, start, stop in zip(self.parts, self.starts, self.starts[1:], strict=False):
+            here = np.flatnonzero((bands >= start) & (bands < stop))
+            if len(here):
+                wanted = bands[here] - start
+                out[here] = part.isel(band=wanted, y=rows, x=columns).values
+        return out
+
+
+class ScaledCube(LazyCube):
+    """Stored values times a scale plus an offset, per band: float32, or float64 as stored."""
+
+    def __init__(self, stored: xr.DataArray, scale: np.ndarray, offset: np.ndarray) -> None:
+        self.stored = stored
+        self.scale, self.offset = scale, offset
+        bands, height, width = stored.shape
+        self.shape = (bands, height, width)
+        self.dtype = np.dtype(np.float64 if stored.dtype == np.float64 else np.float32)
+
+    def window(self, bands: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        block = self.stored.isel(band=bands, y=rows, x=columns).values.astype(self.dtype)
+        block *= self.scale[bands, None, None].astype(self.dtype)
+        block += self.offset[bands, None, None].astype(self.dtype)
+        return block

@@ -1,0 +1,490 @@
+"""Products of the missions, in their documented structure: planted values, bands and places."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+import rasterio
+from make_files import (
+    ORIGIN,
+    cube,
+    emit,
+    enmap,
+    envi,
+    geotiff,
+    labelled_dataset,
+    prisma,
+    scaled,
+)
+from rasterio.crs import CRS
+
+from hyperpeft.errors import ConfigError, SceneError
+from hyperpeft.geotiff import write_class_map
+from hyperpeft.scenes import open_scene, read_cube
+
+NM = np.array([450.0, 550.0, 650.0, 940.0, 1380.0, 2200.0])
+PLACE = (30.0, 0.0, 364_000.0, 0.0, -30.0, 5_810_000.0)
+
+
+def windows_agree(scene):
+    """Any window is the same part of the whole."""
+    whole = scene.cube.values
+    bands, height, width = whole.shape
+    for y in (slice(0, 1), slice(height // 2, height), slice(1, height - 1)):
+        for x in (slice(width - 1, width), slice(1, width // 2 + 1)):
+            part = scene.cube.isel(y=y, x=x).values
+            np.testing.assert_array_equal(part, whole[:, y, x])
+    np.testing.assert_array_equal(scene.cube.isel(band=bands - 1).values, whole[-1])
+    np.testing.assert_array_equal(scene.cube.isel(band=[1, 0], y=2).values, whole[[1, 0], 2])
+    np.testing.assert_array_equal(scene.cube.isel(x=slice(None, None, -2)), whole[:, :, ::-2])
+    np.testing.assert_array_equal(scene.cube.isel(y=[3, 1, 1]), whole[:, [3, 1, 1]])
+    assert scene.cube.isel(y=slice(2, 2)).values.shape == (bands, 0, width)
+
+
+# EnMAP
+
+
+def enmap_array():
+    array = cube() * 7
+    array[0, 0] = -32768  # outside the scene
+    array[..., 4] = -32768  # no signal at 1380 nm
+    array[5, 3, 2] = -32768
+    return array
+
+
+@pytest.mark.parametrize("how", ["folder", "metadata", "image"])
+def test_enmap(tmp_path, how):
+    array = enmap_array()
+    clouds = np.zeros((7, 5), bool)
+    clouds[6, 1:3] = True
+    metadata = enmap(tmp_path / "product", array, centres=NM, clouds=clouds)
+    image = metadata.with_name(metadata.name.replace("METADATA.XML", "SPECTRAL_IMAGE.TIF"))
+    scene = open_scene({"folder": metadata.parent, "metadata": metadata, "image": image}[how])
+    keep = [0, 1, 2, 3, 5]
+    assert scene.cube.dtype == np.float32
+    np.testing.assert_array_equal(scene.cube, scaled(array[..., keep].transpose(2, 0, 1), 1e-4))
+    np.testing.assert_array_equal(scene.wavelengths, NM[keep])
+    np.testing.assert_array_equal(scene.fwhm, (7.5 + np.arange(6))[keep])
+    assert np.argwhere(~scene.valid).tolist() == [[0, 0], [5, 3], [6, 1], [6, 2]]
+    assert scene.transform == PLACE
+    assert "UTM zone 33N" in scene.crs
+    assert scene.rgb == (2, 1, 0)
+    assert scene.notes == (
+        "values are the stored ones times 0.0001, as the file says",
+        "1 of 6 bands hold no valid value and are dropped",
+        "4 of 35 pixels are masked (NaN 0, infinite 0, nodata 2, cloud 2)",
+    )
+    windows_agree(scene)
+
+
+def test_enmap_that_is_wrong(tmp_path):
+    array = enmap_array()
+    with pytest.raises(SceneError, match=r"expected L2A, which is reflectance.*got L1C; order"):
+        open_scene(enmap(tmp_path / "l1c", array, centres=NM, level="L1C").parent)
+    path = enmap(tmp_path / "short", array, centres=NM[:5])
+    with pytest.raises(SceneError, match=r"expected 5 bands, got 6"):
+        open_scene(path)
+    image = path.with_name(path.name.replace("METADATA.XML", "SPECTRAL_IMAGE.TIF"))
+    image.unlink()
+    with pytest.raises(SceneError, match=r"no spectral image beside it: expected ENMAP01.*TIF"):
+        open_scene(path)
+    path.write_text(path.read_text()[:300])
+    with pytest.raises(SceneError, match=r"cannot be read as XML .*get it again"):
+        open_scene(path)
+    path.write_text("<level_X></level_X>")
+    with pytest.raises(SceneError, match="describes no EnMAP product"):
+        open_scene(path)
+
+
+# PRISMA
+
+VNIR_NM = np.array([970.0, 660.0, 560.0, 460.0, 0.0])  # falling, the last one absent
+SWIR_NM = np.array([0.0, 2200.0, 1600.0, 950.0])
+
+
+def prisma_cubes():
+    rng = np.random.default_rng(0)
+    vnir = rng.integers(1, 65535, (8, 6, 5)).astype(np.uint16)
+    swir = rng.integers(1, 65535, (8, 6, 4)).astype(np.uint16)
+    vnir[..., 4] = swir[..., 0] = 0
+    vnir[0, :2] = swir[0, :2] = 0  # outside the strip
+    vnir[3, 3, 2] = 0  # dark, and valid
+    return vnir, swir
+
+
+@pytest.mark.parametrize("corner", ["centre", "edge"])
+def test_prisma(tmp_path, corner):
+    vnir, swir = prisma_cubes()
+    path = prisma(tmp_path / "p.he5", vnir, swir, vnir_nm=VNIR_NM, swir_nm=SWIR_NM, corner=corner)
+    scene = open_scene(path)
+    np.testing.assert_allclose(scene.wavelengths, [460, 560, 660, 950, 970, 1600, 2200])
+    np.testing.assert_allclose(scene.fwhm, 10 + scene.wavelengths / 1000, rtol=1e-6)
+    assert scene.shape == (8, 6, 7)
+    low, high = -0.1, 0.9
+    stored = np.concatenate([vnir[..., [3, 2, 1, 0]], swir[..., [3, 2, 1]]], axis=2)
+    expected = stored / 65535
+    for band in (3, 5, 6):  # SWIR
+        which = {3: 3, 5: 2, 6: 1}[band]
+        expected[..., band] = low + swir[..., which] / 65535 * (high - low)
+    expected[..., 4] = vnir[..., 0] / 65535
+    np.testing.assert_allclose(scene.cube, expected.transpose(2, 0, 1), atol=1e-6)
+    assert np.argwhere(~scene.valid).tolist() == [[0, 0], [0, 1]]
+    assert scene.transform == PLACE
+    assert "UTM zone 33N" in scene.crs
+    assert scene.notes[1:] == (
+        "2 bands have no wavelength in the product and are dropped",
+        "2 of 48 pixels are masked (NaN 0, infinite 0, nodata 2)",
+    )
+    windows_agree(scene)
+    cube_ = f"{path}:HDFEOS/SWATHS/PRS_L2D_HCO/Data Fields/VNIR_Cube"
+    assert open_scene(cube_, layout="h b w").shape == (8, 6, 5)  # as it is stored
+
+
+def test_prisma_whose_first_axis_is_easting(tmp_path):
+    """The specification's order of the axes: the corners tell it from the other one."""
+    vnir, swir = prisma_cubes()
+    one = prisma(tmp_path / "one.he5", vnir, swir, vnir_nm=VNIR_NM, swir_nm=SWIR_NM)
+    two = tmp_path / "two.he5"
+    two.write_bytes(one.read_bytes())
+    with h5py.File(two, "r+") as file:
+        fields = file["HDFEOS/SWATHS/PRS_L2D_HCO/Data Fields"]
+        for name in ("VNIR_Cube", "SWIR_Cube"):
+            values = fields[name][()]
+            del fields[name]
+            fields[name] = values.transpose(2, 1, 0)
+    first, second = open_scene(one), open_scene(two)
+    assert second.transform == first.transform
+    np.testing.assert_array_equal(second.cube, first.cube)
+
+
+def test_prisma_that_is_wrong(tmp_path):
+    vnir, swir = prisma_cubes()
+    names = {"vnir_nm": VNIR_NM, "swir_nm": SWIR_NM}
+    path = prisma(tmp_path / "l2c.he5", vnir, swir, level="L2C", **names)
+    with pytest.raises(SceneError, match=r"expected PRISMA L2D.*got L2C; order the scene as L2D"):
+        open_scene(path)
+    path = prisma(tmp_path / "p.he5", vnir, swir, **names)
+    with pytest.raises(ConfigError, match=r"is a product \(prisma\) and knows its own axes"):
+        open_scene(path, layout="h w b")
+    for attribute, message in (
+        ("L2ScaleVnirMin", "has no attribute L2ScaleVnirMin"),
+        ("List_Cw_Swir", "has no attribute List_Cw_Swir"),
+    ):
+        prisma(path, vnir, swir, **names)
+        with h5py.File(path, "r+") as file:
+            del file.attrs[attribute]
+        with pytest.raises(SceneError, match=message):
+            open_scene(path)
+    prisma(path, vnir, swir, **names)
+    with h5py.File(path, "r+") as file:
+        file.attrs["Product_LRcorner_easting"] += 60.0
+    with pytest.raises(SceneError, match=r"do not fill.*expected about 7.0 rows and 7.0 columns"):
+        open_scene(path)
+    prisma(path, vnir, swir, **names, epsg=1)
+    with pytest.raises(SceneError, match="Epsg_Code 1 is unknown"):
+        open_scene(path)
+    prisma(path, vnir, swir[:7], **names)
+    with pytest.raises(SceneError, match=r"VNIR.*SWIR.*same rows and columns"):
+        open_scene(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(SceneError, match="get it again"):
+        open_scene(path)
+
+
+# EMIT
+
+
+def emit_swath(height=40, width=30, bands=6):
+    """A strip whose every value says where it was seen, and its table: turned by 30 degrees."""
+    rows, columns = np.indices((height, width))
+    swath = (rows * 100 + columns)[..., None] + np.arange(bands) * 10_000.0
+    size = 52
+    y, x = np.indices((size, size)) - size / 2
+    turn = np.deg2rad(30)
+    column = np.round(np.cos(turn) * x + np.sin(turn) * y + width / 2).astype(int)
+    row = np.round(-np.sin(turn) * x + np.cos(turn) * y + height / 2).astype(int)
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    return swath, np.where(inside, column + 1, 0), np.where(inside, row + 1, 0)
+
+
+def test_emit(tmp_path, monkeypatch):
+    from hyperpeft.scenes import emit as reader
+
+    monkeypatch.setattr(reader, "_TILE", 16)
+    swath, glt_x, glt_y = emit_swath()
+    swath[3, 4] = -9999
+    swath[..., 4] = -0.01  # the band of water vapour
+    good = np.array([1, 1, 1, 1, 0, 1])
+    glt_x[30, 25] = -glt_x[30, 25]  # negative: taken from a neighbour
+    path = emit(tmp_path / "EMIT_L2A_RFL_001.nc", swath, glt_x, glt_y, centres=NM, good=good)
+    scene = open_scene(path)
+    assert scene.shape == (52, 52, 5)
+    np.testing.assert_array_equal(scene.wavelengths, NM[good == 1])
+    np.testing.assert_array_equal(scene.fwhm, np.full(5, 8.5))
+    inside = glt_x != 0
+    expected = np.full((52, 52, 6), -9999.0)
+    expected[inside] = swath[glt_y[inside] - 1, np.abs(glt_x[inside]) - 1]
+    np.testing.assert_array_equal(scene.cube, expected[..., good == 1].transpose(2, 0, 1))
+    np.testing.assert_array_equal(scene.valid, inside & (expected[..., 0] != -9999))
+    assert int((inside & ~scene.valid).sum()) >= 1
+    pixel = 0.000542232520256367
+    assert scene.transform == (pixel, 0.0, -115.9, 0.0, -pixel, 33.4)
+    assert scene.crs.startswith("GEOGCS")
+    assert "4326" in scene.crs
+    windows_agree(scene)
+    # a pixel of the map carries the spectrum that its place on the ground was seen with
+    row, column = np.argwhere(scene.valid)[700]
+    spectrum = scene.cube.isel(y=row, x=column).values
+    assert spectrum[0] == (glt_y[row, column] - 1) * 100 + glt_x[row, column] - 1
+
+
+def test_emit_reads_the_box_it_needs(tmp_path, monkeypatch):
+    swath, glt_x, glt_y = emit_swath()
+    scene = open_scene(emit(tmp_path / "e.nc", swath, glt_x, glt_y, centres=NM))
+    sizes = []
+    read = h5py.Dataset.__getitem__
+
+    def spy(self, key):
+        values = read(self, key)
+        sizes.append(np.size(values))
+        return values
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", spy)
+    part = scene.cube.isel(y=slice(20, 28), x=slice(20, 28)).values
+    assert part.shape == (6, 8, 8)
+    assert max(sizes) <= 12 * 12 * 6  # a turned square of 8 fits into 12 x 12
+
+
+def test_emit_that_is_wrong(tmp_path):
+    swath, glt_x, glt_y = emit_swath()
+    path = tmp_path / "e.nc"
+    emit(path, swath, glt_x + 30 * (glt_x > 0), glt_y, centres=NM)
+    with pytest.raises(SceneError, match="points outside the cube"):
+        open_scene(path)
+    emit(path, swath, glt_x, glt_y, centres=NM[:5])
+    with pytest.raises(SceneError, match="wavelengths: expected 6 values, got 5"):
+        open_scene(path)
+    for attribute, message in (
+        ("geotransform", "attribute geotransform: expected 6 numbers, got none"),
+        ("spatial_ref", "attribute spatial_ref: expected a CRS as WKT, got none"),
+    ):
+        emit(path, swath, glt_x, glt_y, centres=NM)
+        with h5py.File(path, "r+") as file:
+            del file.attrs[attribute]
+        with pytest.raises(SceneError, match=message):
+            open_scene(path)
+
+
+# AVIRIS-NG and AVIRIS-3
+
+
+def test_aviris_ng_is_rotated(tmp_path):
+    """BIL, float32, -9999 outside the strip, and a map info whose grid is turned."""
+    array = cube(dtype="float32") / 1000
+    array[:2, 0] = -9999
+    fields = {
+        "wavelength_units": "Nanometers",
+        "wavelength": "{" + ", ".join(map(str, NM)) + "}",
+        "fwhm": "{5.5, 5.5, 5.5, 5.6, 5.6, 5.7}",
+        "data_ignore_value": "-9999",
+        "map_info": "{ UTM , 1 , 1 , 732000.5 , 4068000.25 , 4.5 , 4.5 , 11 , North , WGS-84 , "
+        "units=Meters , rotation=-32.0 }",
+    }
+    path = envi(tmp_path / "ang20200101t000000_rfl_v2_img", array, interleave="bil", **fields)
+    scene = open_scene(path)
+    np.testing.assert_array_equal(scene.cube, array.transpose(2, 0, 1))
+    np.testing.assert_array_equal(scene.wavelengths, NM)
+    np.testing.assert_array_equal(scene.fwhm, [5.5, 5.5, 5.5, 5.6, 5.6, 5.7])
+    assert np.argwhere(~scene.valid).tolist() == [[0, 0], [1, 0]]
+    assert CRS.from_wkt(scene.crs) == CRS.from_epsg(32611)
+    a, b, c, d, e, f = scene.transform
+    turn = np.deg2rad(32)
+    assert (c, f) == (732000.5, 4068000.25)
+    np.testing.assert_allclose([a, d], [4.5 * np.cos(turn), -4.5 * np.sin(turn)])
+    np.testing.assert_allclose([b, e], [-4.5 * np.sin(turn), -4.5 * np.cos(turn)])
+    windows_agree(scene)
+    ids = scene.valid.astype(int)
+    write_class_map(
+        tmp_path / "map.tif",
+        ids,
+        {1: "A"},
+        {1: (1, 2, 3)},
+        crs=scene.crs,
+        transform=scene.transform,
+    )
+    with rasterio.open(tmp_path / "map.tif") as file:
+        assert tuple(file.transform)[:6] == scene.transform
+        assert file.crs == CRS.from_epsg(32611)
+
+
+def test_aviris_3_netcdf(tmp_path):
+    """The cube in a group, coordinates and grid mapping in the root."""
+    xr = pytest.importorskip("xarray")
+    pytest.importorskip("h5netcdf")
+    array = cube(dtype="float32")
+    array[2, 2] = -9999
+    whole = labelled_dataset(array, NM, order=("wavelength", "northing", "easting"), fill=-9999)
+    group = xr.Dataset({"reflectance": whole["reflectance"].drop_vars(list(whole.coords))})
+    group["wavelength"] = ("wavelength", NM, {"units": "nm"})
+    group["fwhm"] = ("wavelength", np.full(6, 7.4), {"units": "nm"})
+    group["reflectance"].encoding["grid_mapping"] = "transverse_mercator"
+    root = xr.Dataset(coords={"northing": whole["northing"], "easting": whole["easting"]})
+    root = root.drop_vars([n for n in root.coords if n not in ("northing", "easting")])
+    root["transverse_mercator"] = ((), b"", {"spatial_ref": whole.rio.crs.to_wkt()})
+    path = tmp_path / "AV320230926t201618_000_L2A_OE_main_RFL_ORT.nc"
+    root.to_netcdf(path, engine="h5netcdf")
+    group.to_netcdf(path, engine="h5netcdf", group="reflectance", mode="a")
+    scene = open_scene(path)
+    np.testing.assert_array_equal(scene.cube, array.transpose(2, 0, 1))
+    np.testing.assert_array_equal(scene.wavelengths, NM)
+    np.testing.assert_array_equal(scene.fwhm, np.full(6, 7.4))
+    assert np.argwhere(~scene.valid).tolist() == [[2, 2]]
+    assert scene.transform == PLACE
+    assert "UTM zone 33N" in scene.crs
+    windows_agree(scene)
+
+
+# ENVI and GeoTIFF that scale
+
+
+@pytest.mark.parametrize(
+    ("fields", "scale", "offset"),
+    [
+        ({"reflectance_scale_factor": "10000"}, 1e-4, 0.0),
+        ({"data_gain_values": "{0.5, 0.5, 0.5, 0.5, 0.5, 0.5}",
+          "data_offset_values": "{1, 1, 1, 1, 1, 1}"}, 0.5, 1.0),
+    ],
+)  # fmt: skip
+def test_envi_scale(tmp_path, fields, scale, offset):
+    array = cube()
+    array[1, 1] = -99
+    scene = open_scene(envi(tmp_path / "a.bsq", array, data_ignore_value="-99", **fields))
+    np.testing.assert_array_equal(scene.cube, scaled(array.transpose(2, 0, 1), scale, offset))
+    assert np.argwhere(~scene.valid).tolist() == [[1, 1]]
+    assert scene.notes[0].startswith(f"values are the stored ones times {scale:g}")
+    windows_agree(scene)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    ["uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"],
+)
+@pytest.mark.parametrize("interleave", ["bsq", "bil", "bip"])
+def test_envi_types_behind_an_offset(tmp_path, dtype, interleave):
+    array = (cube(dtype="int64") % 251).astype(dtype)
+    path = envi(tmp_path / "a.img", array, interleave=interleave, big_endian=True, offset=37)
+    scene = open_scene(path)
+    np.testing.assert_array_equal(scene.cube, array.transpose(2, 0, 1))
+    assert scene.cube.dtype.newbyteorder("=") == array.dtype
+
+
+def test_geotiff_scale_mask_and_names(tmp_path):
+    array = cube(dtype="uint16")
+    path = geotiff(tmp_path / "a.tif", array)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
+        file.scales, file.offsets = [0.01] * 6, [0.5] * 6
+        file.descriptions = [f"band {i} ({nm / 1000:.4f} Micrometers)" for i, nm in enumerate(NM)]
+        mask = np.full((7, 5), 255, np.uint8)
+        mask[4, 4] = 0
+        file.write_mask(mask)
+    scene = open_scene(path)
+    np.testing.assert_array_equal(scene.cube, scaled(array.transpose(2, 0, 1), 0.01, 0.5))
+    np.testing.assert_allclose(scene.wavelengths, NM)
+    assert np.argwhere(~scene.valid).tolist() == [[4, 4]]
+    assert scene.notes == (
+        "values are the stored ones times 0.01 plus 0.5, as the file says",
+        "1 of 35 pixels are masked (NaN 0, infinite 0, nodata 0, mask band 1)",
+    )
+
+
+def test_geotiff_whose_tags_are_lists(tmp_path):
+    text = ", ".join(map(str, NM / 1000))
+    tags = {"wavelength": f"{{{text}}}", "wavelength_units": "um", "bbl": "{1,1,1,1,0,1}"}
+    scene = read_cube(geotiff(tmp_path / "a.tif", cube(), tags=tags))
+    np.testing.assert_allclose(scene.wavelengths, NM[[0, 1, 2, 3, 5]])
+
+
+# Zarr and NetCDF
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("southwards", [True, False])
+@pytest.mark.parametrize("order", [("band", "y", "x"), ("wavelength", "lat", "lon")])
+def test_zarr(tmp_path, version, southwards, order):
+    pytest.importorskip("zarr")
+    array = cube()
+    array[6, 0, 3] = -1
+    dataset = labelled_dataset(
+        array, NM / 1000, order=order, fill=-1, scale=0.5, units="um", southwards=southwards
+    )
+    axes = ("y", "x", "band")
+    names = dict(zip(("band", "y", "x"), order, strict=True))
+    dataset = dataset.transpose(*(names[axis] for axis in axes))
+    dataset.to_zarr(
+        tmp_path / "a.zarr", zarr_format=version, encoding={"reflectance": {"chunks": (4, 4, 3)}}
+    )
+    scene = open_scene(tmp_path / "a.zarr")
+    np.testing.assert_array_equal(scene.cube, scaled(array.transpose(2, 0, 1), 0.5))
+    np.testing.assert_allclose(scene.wavelengths, NM)
+    np.testing.assert_allclose(scene.fwhm, np.full(6, 9.0))
+    assert np.argwhere(~scene.valid).tolist() == [[6, 0]]
+    assert scene.transform == PLACE
+    assert "UTM zone 33N" in scene.crs
+    assert len(scene.sha256) == 64
+    windows_agree(scene)
+
+
+def test_zarr_without_names_is_read_by_layout(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w")
+    array = group.create_array("data", shape=(6, 7, 5), dtype="int16", chunks=(6, 4, 4))
+    array[:] = cube().transpose(2, 0, 1)
+    scene = open_scene(tmp_path / "a.zarr", layout="b h w")
+    np.testing.assert_array_equal(scene.cube, cube().transpose(2, 0, 1))
+    assert scene.crs is None
+    windows_agree(scene)
+    zarr.save_array(tmp_path / "b.zarr", cube())
+    np.testing.assert_array_equal(open_scene(tmp_path / "b.zarr").cube, cube().transpose(2, 0, 1))
+
+
+def test_netcdf(tmp_path):
+    pytest.importorskip("h5netcdf")
+    dataset = labelled_dataset(cube(dtype="float32"), NM, southwards=False)
+    dataset["second"] = dataset["reflectance"] + 1
+    path = tmp_path / "a.nc"
+    dataset.to_netcdf(path, engine="h5netcdf")
+    scene = open_scene(path)
+    np.testing.assert_array_equal(scene.cube, cube().transpose(2, 0, 1))
+    assert scene.transform == PLACE
+    np.testing.assert_array_equal(open_scene(f"{path}:second").cube, scene.cube + 1)
+    dataset = dataset.rename(reflectance="first").drop_vars("second")
+    dataset["second"] = dataset["first"] + 1
+    dataset.to_netcdf(tmp_path / "b.nc", engine="h5netcdf")
+    with pytest.raises(SceneError, match=r"ambiguous.*b.nc:first .6, 7, 5., .*b.nc:second"):
+        open_scene(tmp_path / "b.nc")
+    dataset = dataset[["first"]].rename(x="u")
+    dataset.to_netcdf(tmp_path / "c.nc", engine="h5netcdf")
+    with pytest.raises(SceneError, match=r"c.nc:first has dimensions band, y, u: expected one of"):
+        open_scene(tmp_path / "c.nc")
+    content = path.read_bytes()
+    (tmp_path / "cut.nc").write_bytes(content[: len(content) // 2])
+    with pytest.raises(SceneError, match=r"cannot be read as a NetCDF file .* get it again"):
+        open_scene(tmp_path / "cut.nc")
+
+
+def test_uneven_coordinates_are_no_georeference(tmp_path):
+    pytest.importorskip("h5netcdf")
+    dataset = labelled_dataset(cube(dtype="float32"), NM)
+    x = dataset["x"].values.copy()
+    x[2] += 5
+    dataset = dataset.assign_coords(x=x)
+    dataset.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    scene = open_scene(tmp_path / "a.nc")
+    assert scene.transform is None
+    assert scene.notes == ("x and y are not evenly spaced: the scene has no georeference",)
+
+
+def test_place_is_the_corner_of_the_first_pixel():
+    assert (ORIGIN.c, ORIGIN.f) == (PLACE[2], PLACE[5])

@@ -1,0 +1,192 @@
+"""Reading a window touches that window; finding the invalid pixels is bounded in memory."""
+
+from __future__ import annotations
+
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+from make_files import cube, geotiff, mat73
+
+from hyperpeft.records import cover
+from hyperpeft.scenes import open_scene, remembered, validity
+from hyperpeft.scenes.cube import Cube, from_array
+from hyperpeft.scenes.validity import check_pixels
+
+
+def spy_on_hdf5(monkeypatch):
+    sizes = []
+    read = h5py.Dataset.__getitem__
+
+    def spy(self, key):
+        values = read(self, key)
+        sizes.append(np.size(values))
+        return values
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", spy)
+    return sizes
+
+
+def test_a_window_of_matlab_73_is_a_window_of_the_file(tmp_path, monkeypatch):
+    array = cube(30, 20, 6)
+    scene = open_scene(mat73(tmp_path / "a.mat", x=array))
+    sizes = spy_on_hdf5(monkeypatch)
+    part = scene.cube.isel(y=slice(3, 9), x=slice(5, 7)).values
+    np.testing.assert_array_equal(part, array[3:9, 5:7].transpose(2, 0, 1))
+    assert max(sizes) == 6 * 2 * 6
+
+
+def test_a_window_of_a_geotiff_by_columns(tmp_path, monkeypatch):
+    import rasterio
+
+    array = cube(64, 96, 4, "int32")
+    path = geotiff(tmp_path / "a.tif", array, tiled=True, blockxsize=16, blockysize=16)
+    scene = open_scene(path)
+    assert scene.cube.encoding["preferred_chunks"] == {"y": 16, "x": 16}
+    sizes = []
+    read = rasterio.DatasetReader.read
+
+    class Spy(rasterio.DatasetReader):
+        def read(self, *args, **kwargs):
+            values = read(self, *args, **kwargs)
+            sizes.append(values.size)
+            return values
+
+    monkeypatch.setattr(rasterio, "DatasetReader", Spy)
+    scene = open_scene(path)
+    sizes.clear()
+    part = scene.cube.isel(y=slice(3, 9), x=slice(50, 70)).values
+    np.testing.assert_array_equal(part, array[3:9, 50:70].transpose(2, 0, 1))
+    assert sizes == [4 * 6 * 20]
+
+
+@pytest.mark.parametrize("suffix", ["npy", "mat", "tif"])
+def test_a_scene_travels_to_another_process(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    writers = {"npy": lambda: np.save(path, cube()), "mat": lambda: mat73(path, x=cube())}
+    writers.get(suffix, lambda: geotiff(path, cube()))()
+    scene = pickle.loads(pickle.dumps(open_scene(path)))
+    np.testing.assert_array_equal(scene.cube, cube().transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("block", "limit"), [((1, 2**31), 600), ((16, 16), 4000), ((16, 16), 40_000), ((1, 1), 7)]
+)
+def test_windows_cover_the_scene_once_and_keep_to_the_limit(block, limit):
+    seen = np.zeros((37, 53), int)
+    for rows, columns in cover((5, 37, 53), block, limit):
+        seen[rows, columns] += 1
+        assert rows.start % min(block[0], 37) == columns.start % min(block[1], 53) == 0
+        values = 5 * (rows.stop - rows.start) * (columns.stop - columns.start)
+        assert values <= max(limit, 5 * min(block[0], 37) * min(block[1], 53))
+    assert (seen == 1).all()
+
+
+def test_a_file_in_one_piece_is_read_in_parts():
+    sizes = [
+        5 * (rows.stop - rows.start) * (columns.stop - columns.start)
+        for rows, columns in cover((5, 37, 53), (37, 53), 500, max_block=1000)
+    ]
+    assert max(sizes) <= 1000
+    assert sum(sizes) == 5 * 37 * 53
+
+
+def test_pieces_read_each_tile_once(tmp_path, monkeypatch):
+    import rasterio
+
+    array = cube(40, 50, 4, "int32")
+    path = geotiff(tmp_path / "a.tif", array, tiled=True, blockxsize=16, blockysize=16)
+    shapes = []
+    read = rasterio.DatasetReader.read
+
+    class Spy(rasterio.DatasetReader):
+        def read(self, *args, **kwargs):
+            values = read(self, *args, **kwargs)
+            shapes.append(values.shape[1:])
+            return values
+
+    monkeypatch.setattr(rasterio, "DatasetReader", Spy)
+    scene = open_scene(path)
+    shapes.clear()
+    seen = np.zeros_like(array.transpose(2, 0, 1), dtype=np.float32)
+    for (rows, columns), values in scene.pieces(300):
+        assert values.size <= 300
+        assert values.dtype == np.float32
+        seen[:, rows, columns] += values
+    np.testing.assert_array_equal(seen, array.transpose(2, 0, 1))
+    assert sorted(set(shapes)) == [(8, 2), (8, 16), (16, 2), (16, 16)]
+    assert len(shapes) == 12
+    shapes.clear()
+    wanted = np.zeros((40, 50), bool)
+    wanted[20, 3] = wanted[21, 9] = True
+    assert [place for place, _ in scene.pieces(2000, wanted)] == [(slice(16, 32), slice(0, 16))]
+    assert shapes == [(16, 16)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int16"])
+@pytest.mark.parametrize("limit", [1, 100, 10**6])
+def test_bands_that_are_empty_everywhere_or_in_one_block(tmp_path, monkeypatch, dtype, limit):
+    """The same mask for every size of block, and as a plain look at the whole array gives."""
+    monkeypatch.setattr(validity, "_MAX_VALUES", limit)
+    rng = np.random.default_rng(3)
+    array = rng.integers(1, 99, (6, 20, 11)).astype(dtype)
+    bad = np.nan if dtype == "float32" else -5
+    array[2] = bad  # everywhere
+    array[4, :5] = bad  # in the first rows alone
+    array[:, 7, :4] = bad
+    array[5, 12, 3] = bad
+    nodata = (None if dtype == "float32" else -5.0,) * 6
+    found, valid = check_pixels(Cube(tmp_path, from_array(tmp_path, array).data, nodata=nodata))
+    masked = np.isnan(array) if dtype == "float32" else array == -5
+    expected = ~np.delete(masked, 2, axis=0).any(axis=0)
+    np.testing.assert_array_equal(valid, expected)
+    assert found.data.shape[0] == 5
+    assert found.notes[0] == "1 of 6 bands hold no valid value and are dropped"
+    assert found.notes[1].startswith(f"{int((~expected).sum())} of 220 pixels are masked")
+
+
+def test_a_large_file_is_looked_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("HYPERPEFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(validity, "_LARGE", 100)
+    array = cube()
+    array[2, 3, 1] = -1
+    array[..., 4] = -1
+    path = geotiff(tmp_path / "a.tif", array, nodata=-1)
+    first = open_scene(path)
+    reads = []
+    scan = validity._scan
+    monkeypatch.setattr(validity, "_scan", lambda cube: reads.append(1) or scan(cube))
+    second = open_scene(path)
+    assert reads == []
+    assert second.notes == first.notes
+    np.testing.assert_array_equal(second.valid, first.valid)
+    np.testing.assert_array_equal(second.cube, first.cube)
+    array[5, 0, 2] = -1
+    geotiff(path, array, nodata=-1)  # the file has changed
+    third = open_scene(path)
+    assert reads == [1]
+    assert np.argwhere(~third.valid).tolist() == [[2, 3], [5, 0]]
+    for entry in (tmp_path / "cache").rglob("*.npz"):
+        entry.write_bytes(b"damaged")
+    np.testing.assert_array_equal(open_scene(path).valid, third.valid)
+    assert remembered.recall(tmp_path / "no such file", {}) is None
+
+
+def test_whole_numbers_without_nodata_are_probed(tmp_path, monkeypatch):
+    """In a large file, two bands tell whether a block needs a look; the mask is the same."""
+    monkeypatch.setenv("HYPERPEFT_CACHE", str(tmp_path / "cache"))
+    array = cube(40, 8, 6)
+    array[33, 2] = -9999
+    array[20, 3, 0] = -9999  # in the first band alone: a value like any other
+    path = geotiff(tmp_path / "a.tif", array, blockysize=1)
+    expected = open_scene(path)
+    monkeypatch.setattr(validity, "_LARGE", 100)
+    monkeypatch.setattr(validity, "_MAX_VALUES", 8 * 6 * 10)
+    checked = []
+    check = validity._check
+    monkeypatch.setattr(validity, "_check", lambda *a: checked.append(a[1][0]) or check(*a))
+    scene = open_scene(path)
+    assert [rows.start for rows in checked] == [20, 30]
+    np.testing.assert_array_equal(scene.valid, expected.valid)
+    assert np.argwhere(~scene.valid).tolist() == [[33, 2]]
