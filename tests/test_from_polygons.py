@@ -122,6 +122,9 @@ def test_labels_of_two_vector_files_make_a_split(folder, tmp_path, capsys):
     assert (record.split["train"], record.split["test"]) == (288, 252)
     assert any("class 4 (oats): left out (36 test pixels)" in note for note in record.notes)
     assert record.metrics["class_ids"] == [1, 2]
+    for name in ("a", "b"):
+        assert any(f"{name}.geojson field crop: 288 pixels labelled from 8" in note
+                   for note in record.notes)  # fmt: skip
     assert record.reducer["kind"] == "mnf"
     assert record.reducer["bands"] is None
     reopen(record)

@@ -193,7 +193,8 @@ def _labelled_scene(config: RunConfig) -> Scene:
         if scene.labels is not None:
             first = match_names(first, scene.labels.classes)
         masks = (first, match_names(second, first.classes))
-        scene = replace(scene, masks=masks)
+        new = [note for note in first.notes + second.notes if note not in scene.notes]
+        scene = replace(scene, masks=masks, notes=(*scene.notes, *new))
         if scene.labels is None:
             scene = scene.with_labels(masks[0])
     if scene.labels is None:
