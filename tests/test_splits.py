@@ -417,7 +417,6 @@ def test_polygons_indian_pines(data):
         split = splits.polygons(labels, window=9, seed=seed, n=10)
         check_polygons(split, labels, 9)
         assert set(split.per_class()) <= {c for c, k in parts.items() if k > 1}
-        print(seed, len(split.per_class()), len(split.test), split.notes, parts)
 
 
 def test_leakage_by_hand():
