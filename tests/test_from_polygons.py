@@ -104,10 +104,13 @@ def test_evaluate_and_map_take_the_same_road(folder, finished, capsys):
     assert load_run(finished).reducer.kind == "sentinel2"
 
 
-def test_labels_of_two_vector_files_make_a_split(folder, tmp_path):
+def test_labels_of_two_vector_files_make_a_split(folder, tmp_path, capsys):
+    """Their classes are the same by name, though a file with oats numbers wheat 3 and not 2."""
     _, _, wkb, (names,) = pyogrio.raw.read(folder / "roi.gpkg")
-    for name, part in (("a", slice(0, 8)), ("b", slice(8, 16))):
-        pyogrio.raw.write(tmp_path / f"{name}.geojson", wkb[part], [names[part]], ["crop"],
+    odd = names[8:].copy()
+    odd[0] = "oats"
+    for name, shapes, crops in (("a", wkb[:8], names[:8]), ("b", wkb[8:], odd)):
+        pyogrio.raw.write(tmp_path / f"{name}.geojson", shapes, [crops], ["crop"],
                           crs="EPSG:32633", geometry_type="Polygon")  # fmt: skip
     values = {
         "scene": str(folder / "scene.tif"), "backbone": str(folder / "e.safetensors"),
@@ -116,10 +119,20 @@ def test_labels_of_two_vector_files_make_a_split(folder, tmp_path):
         "out": tmp_path / "run",
     }  # fmt: skip
     record = run(make_config(values))
-    assert (record.split["train"], record.split["test"]) == (288, 288)
+    assert (record.split["train"], record.split["test"]) == (288, 252)
+    assert any("class 4 (oats): left out (36 test pixels)" in note for note in record.notes)
+    assert record.metrics["class_ids"] == [1, 2]
+    for name in ("a", "b"):
+        assert any(f"{name}.geojson field crop: 288 pixels labelled from 8" in note
+                   for note in record.notes)  # fmt: skip
     assert record.reducer["kind"] == "mnf"
     assert record.reducer["bands"] is None
     reopen(record)
+    call("evaluate", tmp_path / "run", folder / "scene.tif", "--labels", tmp_path / "b.geojson",
+         "--class-field", "crop", "--json")  # fmt: skip
+    again = strict_json(capsys.readouterr().out)
+    assert again["pixels"] == 252
+    assert again["confusion"] == record.metrics["confusion"]
 
 
 def test_options_that_have_nothing_to_act_on(folder, tmp_path):

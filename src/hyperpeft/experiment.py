@@ -22,7 +22,7 @@ from hyperpeft.errors import BundleError, Interrupted, LabelsError, SplitError
 from hyperpeft.learning import Progress
 from hyperpeft.patches import check_patch_size
 from hyperpeft.records import RunRecord, Scene, Split
-from hyperpeft.scenes import LABEL_OPTIONS, open_scene, read_labels
+from hyperpeft.scenes import LABEL_OPTIONS, match_names, open_scene, read_labels
 from hyperpeft.train import CHECKPOINT
 
 __all__ = ["Evaluation", "Progress", "RunConfig", "evaluate", "read_config", "run"]
@@ -150,8 +150,9 @@ def evaluate(
     else:
         if scene.labels is None:
             raise LabelsError(f"scene {scene.name} has no labels to test on", do="give --labels")
-        known = np.isin(scene.labels.ids, loaded.class_ids) & scene.valid
-        positions, true = np.argwhere(known), scene.labels.ids[known]
+        ids = match_names(scene.labels, loaded.classes).ids
+        known = np.isin(ids, loaded.class_ids) & scene.valid
+        positions, true = np.argwhere(known), ids[known]
     result = loaded.classify(scene, watch=progress.mapped)
     scores = _score(result.ids, positions, true, loaded.class_ids)
     return Evaluation(scores, len(true), loaded.classes)
@@ -188,8 +189,12 @@ def _labelled_scene(config: RunConfig) -> Scene:
     if config.split is not None and "," in config.split:
         train, _, test = config.split.partition(",")
         how = {name: values[name] for name in LABEL_OPTIONS}
-        masks = (read_labels(train, scene=scene, **how), read_labels(test, scene=scene, **how))
-        scene = replace(scene, masks=masks)
+        first, second = (read_labels(file, scene=scene, **how) for file in (train, test))
+        if scene.labels is not None:
+            first = match_names(first, scene.labels.classes)
+        masks = (first, match_names(second, first.classes))
+        new = [note for note in first.notes + second.notes if note not in scene.notes]
+        scene = replace(scene, masks=masks, notes=(*scene.notes, *new))
         if scene.labels is None:
             scene = scene.with_labels(masks[0])
     if scene.labels is None:

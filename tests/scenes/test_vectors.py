@@ -15,7 +15,8 @@ from make_files import ORIGIN, UTM, cube, geotiff, mat5
 from rasterio.warp import transform
 
 from hyperpeft.errors import ConfigError, LabelsError
-from hyperpeft.scenes import open_scene, read_labels
+from hyperpeft.records import Labels
+from hyperpeft.scenes import match_names, open_scene, read_labels
 
 H, W = 20, 30
 
@@ -300,6 +301,21 @@ def test_numbers_keep_their_ids_and_find_their_names(tmp_path, scene):
     sparse = read_labels(three(tmp_path, crop=["b", "", " b ", "a"]), scene=scene)
     assert sparse.classes == {1: "a", 2: "b"}
     assert any("1 features have no class" in note for note in sparse.notes)
+
+
+def test_classes_are_the_same_by_name():
+    ids = np.array([[0, 1, 2], [3, 1, 3]], np.int32)
+    colours = {1: (1, 1, 1), 2: (2, 2, 2), 3: (3, 3, 3)}
+    regions = np.where(ids > 0, 5, 0)
+    labels = Labels(ids, {1: "ash", 2: "elm", 3: "oak"}, colours, regions=regions)
+    matched = match_names(labels, {1: "beech", 2: "ash", 4: "oak"})
+    assert matched.ids.tolist() == [[0, 2, 5], [4, 2, 4]]  # elm is new, and 2 is taken
+    assert matched.classes == {2: "ash", 4: "oak", 5: "elm"}
+    assert matched.colours == {2: (1, 1, 1), 4: (3, 3, 3), 5: (2, 2, 2)}
+    assert matched.ids.dtype == np.int32
+    np.testing.assert_array_equal(matched.regions, regions)
+    assert match_names(labels, {7: "palm"}) is labels
+    assert match_names(labels, {1: "ash"}) is labels
 
 
 def test_layers_lines_and_missing_crs(tmp_path, scene):

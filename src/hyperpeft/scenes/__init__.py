@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hyperpeft.scenes.colours import palette
     from hyperpeft.scenes.download import fetch
     from hyperpeft.scenes.labels import LABEL_OPTIONS, read_labels
+    from hyperpeft.scenes.matching import match_names
     from hyperpeft.scenes.opening import open_scene
     from hyperpeft.scenes.random_scenes import random_scene
     from hyperpeft.scenes.readers import read_cube
@@ -30,6 +31,7 @@ _HOMES = {
     "find": "cache",
     "get_card": "cards",
     "list_scenes": "cache",
+    "match_names": "matching",
     "open_scene": "opening",
     "palette": "colours",
     "planted_scene": "synthetic",
@@ -48,6 +50,7 @@ __all__ = [
     "find",
     "get_card",
     "list_scenes",
+    "match_names",
     "open_scene",
     "palette",
     "planted_scene",

@@ -12,7 +12,7 @@ import numpy as np
 from hyperpeft.errors import LabelsError
 from hyperpeft.scenes.features import Features, choose_field, to_ids
 
-SUFFIXES = (".gpkg", ".geojson", ".json", ".shp", ".fgb", ".gml", ".kml", ".zip", ".shz")
+SUFFIXES = (".gpkg", ".geojson", ".json", ".shp", ".fgb", ".gml", ".kml", ".gdb", ".zip", ".shz")
 _PARTS = (".dbf", ".shx", ".prj", ".cpg")  # of a shapefile
 
 

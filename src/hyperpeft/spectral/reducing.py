@@ -452,7 +452,8 @@ def _zscore(fitted: _Fitted) -> tuple[np.ndarray, np.ndarray]:
 def _minmax(fitted: _Fitted) -> tuple[np.ndarray, np.ndarray]:
     """Every component from 0 to 1 over the fitted pixels."""
     low, high = fitted.extremes
-    return 1 / (high - low), -low / (high - low)
+    span = np.where(high > low, high - low, 1)  # a simulated band may be constant
+    return 1 / span, -low / span
 
 
 def _bigearthnet(fitted: _Fitted) -> tuple[np.ndarray, np.ndarray]:
