@@ -162,7 +162,7 @@ def train(
         str | None,
         typer.Option(
             help="full, probe, lora, lora+, krona, krona+ or lokr; "
-            "a baseline: svm, svm-pca, rf or rf-pca."
+            "or svm, svm-pca, rf, rf-pca, hybridsn, spectralformer, ssftt to compare with."
         ),
     ] = None,
     backbone: Annotated[

@@ -219,24 +219,26 @@ def fit(
     """Fit a baseline and classify; the parameters are those of `adapt`."""
     baseline = BASELINES[config.method]
     assert config.patch_size != "auto"  # `settle` gave it a number
-    if overwrite:
-        runfolder.clear(config.out)
     progress.stage(f"Fitting {baseline.name}")
     start = time.monotonic()
-    fitted = baseline.fit(
-        Task(
-            scene,
-            split,
-            config.patch_size,
-            config.fit_on,
-            config.epochs,
-            config.batch_size,
-            config.lr,
-            config.seed,
-            config.options,
-            progress.trained,
-        )
+    task = Task(
+        scene,
+        split,
+        patch_size=config.patch_size,
+        fit_on=config.fit_on,
+        seed=config.seed,
+        options=config.options,
+        trained=progress.trained,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        label_smoothing=config.label_smoothing,
+        augment=config.augment,
     )
+    fitted = baseline.fit(task)
+    if overwrite:  # only now: a mistake in the options must not cost the earlier run
+        runfolder.clear(config.out)
     seconds = time.monotonic() - start
 
     progress.stage("Mapping" if config.map else "Testing")

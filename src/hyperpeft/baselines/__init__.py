@@ -14,6 +14,9 @@ _CLASSICAL = "hyperpeft.baselines.classical"
 _SVM = "Melgani and Bruzzone 2004, IEEE TGRS 42(8), doi 10.1109/TGRS.2004.831865"
 _FOREST = "Breiman 2001, Machine Learning 45, doi 10.1023/A:1010933404324"
 
+_NETWORK = "hyperpeft.baselines.network"
+_PLAIN = {"weight_decay": 0.0, "label_smoothing": 0.0, "augment": False}
+
 _TABLE = (
     Baseline("svm", _SVM, f"{_CLASSICAL}:svm", options={"folds": 5}, pixelwise=True),
     Baseline("svm-pca", _SVM, f"{_CLASSICAL}:svm_pca", options={"folds": 5, "components": 12}),
@@ -25,6 +28,34 @@ _TABLE = (
         _FOREST,
         f"{_CLASSICAL}:forest_pca",
         options={"folds": 5, "trees": 500, "components": 12},
+    ),
+    Baseline(
+        "hybridsn",
+        "Roy et al. 2020, IEEE GRSL 17(2), arXiv 1902.06701",
+        f"{_NETWORK}:hybridsn",
+        defaults={**_PLAIN, "patch_size": 25, "epochs": 100, "batch_size": 256, "lr": 1e-3},
+        options={"components": 30},
+    ),
+    Baseline(
+        "spectralformer",
+        "Hong et al. 2022, IEEE TGRS 60, arXiv 2107.02988",
+        f"{_NETWORK}:spectralformer",
+        defaults={
+            **_PLAIN,
+            "patch_size": 7,
+            "epochs": 300,
+            "batch_size": 64,
+            "lr": 5e-4,
+            "weight_decay": 5e-3,
+        },
+        options={"group": 3},
+    ),
+    Baseline(
+        "ssftt",
+        "Sun et al. 2022, IEEE TGRS 60, doi 10.1109/TGRS.2022.3144158",
+        f"{_NETWORK}:ssftt",
+        defaults={**_PLAIN, "patch_size": 13, "epochs": 100, "batch_size": 64, "lr": 1e-3},
+        options={"components": 30},
     ),
 )
 

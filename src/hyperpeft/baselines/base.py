@@ -32,26 +32,28 @@ class Task:
         Side of the window around a pixel, odd.
     fit_on : "scene" or "train"
         The pixels that principal components and ranges are fitted on.
-    epochs, batch_size : int
-    lr : float or None
-        These three are for networks.
     seed : int
     options : mapping
         The baseline's own, complete.
     trained : callable, optional
         Told about each step of training.
+    epochs, batch_size, lr, weight_decay, label_smoothing, augment
+        Of networks, as in RunConfig.
     """
 
     scene: Scene
     split: Split
     patch_size: int
     fit_on: str
-    epochs: int
-    batch_size: int
-    lr: float | None
     seed: int
     options: Mapping[str, Any]
     trained: Trained | None = None
+    epochs: int = 1
+    batch_size: int = 1
+    lr: float | None = None
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    augment: bool = False
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ C = [2.0**power for power in range(-2, 13, 2)]
 GAMMA = [2.0**power for power in range(-6, 5, 2)]  # over the number of features
 LEAF = [1, 2, 4]  # fewest pixels of a leaf
 SHARE = ["sqrt", 1 / 3]  # of the features, tried at each branching of a tree
+SVM_REPEATS = 3  # of the cross-validation; one way of dealing 120 pixels into folds is a lottery
 TUNED_TREES = 100  # enough to rank the grid
 CHUNK = 8192  # pixels predicted at a time
 
@@ -81,7 +82,7 @@ def _svm(task: Task, seen: Features) -> Fitted:
     grid = {"svc__C": C, "svc__gamma": [value / count for value in GAMMA]}
     estimator = make_pipeline(StandardScaler(), SVC())
     otherwise = {"svc__C": 2.0**6, "svc__gamma": 1 / count}
-    chosen = _chosen(estimator, grid, task, seen, otherwise)
+    chosen = _chosen(estimator, grid, task, seen, otherwise, SVM_REPEATS)
     estimator.set_params(**chosen.parameters).fit(seen[0], task.split.train_ids)
     return _fitted(estimator, chosen, seen, support_vectors=len(estimator[-1].support_))
 
@@ -105,6 +106,7 @@ def _chosen(
     task: Task,
     seen: Features,
     otherwise: dict[str, Any],
+    repeats: int = 1,
 ) -> Choice:
     return choose(
         estimator,
@@ -114,6 +116,7 @@ def _chosen(
         folds=task.options["folds"],
         seed=task.seed,
         otherwise=otherwise,
+        repeats=repeats,
     )
 
 

@@ -73,3 +73,21 @@ def with_means(cube: np.ndarray, valid: np.ndarray, window: int) -> np.ndarray:
     share = np.where(valid, share, 1.0)
     means = [ndimage.uniform_filter(np.where(valid, band, 0.0), **options) / share for band in cube]
     return np.concatenate([cube, np.where(valid, means, 0.0).astype(np.float32)])
+
+
+def ranged(scene: Scene, *, fit_on: str, train: np.ndarray) -> np.ndarray:
+    """Every band scaled to 0..1 over the fitted pixels: (B, H, W) float32; 0 where not valid."""
+    where = scene.valid
+    if fit_on == "train":
+        where = np.zeros_like(scene.valid)
+        where[tuple(train.T)] = scene.valid[tuple(train.T)]
+    bands = scene.shape[2]
+    low, high = np.full(bands, np.inf), np.full(bands, -np.inf)
+    for block in spectra(scene, where):
+        low, high = np.minimum(low, block.min(axis=0)), np.maximum(high, block.max(axis=0))
+    span = np.where(high > low, high - low, 1.0)
+    out = np.zeros((bands, *scene.valid.shape), np.float32)
+    for start, stop, rows in scene.blocks(BLOCK):
+        valid = scene.valid[start:stop]
+        out[:, start:stop][:, valid] = (rows[:, valid] - low[:, None]) / span[:, None]
+    return out

@@ -68,6 +68,7 @@ def choose(
     folds: int,
     seed: int,
     otherwise: dict[str, Any],
+    repeats: int = 1,
 ) -> Choice:
     """Choose the grid point of the best mean accuracy; the first of equals.
 
@@ -85,6 +86,8 @@ def choose(
     seed : int
     otherwise : dict
         The choice where every class has a single pixel.
+    repeats : int
+        So many ways of dealing pixels into folds, averaged: with few pixels one way is noisy.
     """
     from sklearn.model_selection import GridSearchCV
 
@@ -94,12 +97,13 @@ def choose(
     folds = min(folds, int(np.unique(ids, return_counts=True)[1].max()))
     if folds < 2:
         return Choice(otherwise, None, 0, len(ids))
-    fold = deal(ids, folds, rng)
-    parts = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(folds)]
-    parts = [(train, held) for train, held in parts if len(held)]
+    parts = []
+    for _ in range(repeats):
+        fold = deal(ids, folds, rng)
+        parts += [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(folds)]
     search = GridSearchCV(estimator, grid, cv=parts, scoring="accuracy", refit=False)
     search.fit(features, ids)
-    return Choice(search.best_params_, 100 * float(search.best_score_), len(parts), len(ids))
+    return Choice(search.best_params_, 100 * float(search.best_score_), folds, len(ids))
 
 
 def _thinned(ids: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,0 +1,317 @@
+"""Baselines in the harness: the splits, records and folders of every method; honest results."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import rasterio
+from small import PROGRAM, config, options, planted, strict_json, write_scene
+
+from hyperpeft import bank, exports
+from hyperpeft.baselines import BASELINES, Task
+from hyperpeft.bundle import load_run
+from hyperpeft.config import make_config, settle
+from hyperpeft.errors import BundleError, ConfigError, TrainingError
+from hyperpeft.experiment import evaluate, run
+from hyperpeft.records import RunRecord
+from hyperpeft.splits import per_class
+
+NETWORKS = ("hybridsn", "spectralformer", "ssftt")
+QUICK = {  # sizes at which a test takes a second, and still learns
+    "rf": {"options": {"trees": 60}},
+    "rf-pca": {"options": {"trees": 60}, "patch_size": 3},
+    "svm-pca": {"patch_size": 3},
+    "hybridsn": {"patch_size": 9, "options": {"components": 13}, "epochs": 12, "batch_size": 16},
+    "spectralformer": {"patch_size": 3, "epochs": 60, "batch_size": 16, "lr": 2e-3},
+    "ssftt": {"patch_size": 5, "options": {"components": 12}, "epochs": 15, "batch_size": 16},
+}
+FILES = {
+    "run.json", "split.npz", "map.tif", "map.tif.aux.xml", "map.png", "confusion.png",
+}  # fmt: skip
+INVALID = np.zeros((24, 24), bool)
+INVALID[3:6, 10:15] = True
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A scene with nodata pixels on disk, two classes apart by six deviations in one band."""
+    folder = tmp_path_factory.mktemp("world")
+    write_scene(folder, planted(), INVALID)
+    return folder
+
+
+def quick(folder, method, out, **changes):
+    """A run of a second; the small encoder of `options` is of no use to a baseline."""
+    given = {"per_class": 30, **QUICK.get(method, {}), **changes}
+    values = options(folder, out, **{"method": method, **given})
+    for name in ("backbone", "num_heads", "patch_size", "epochs"):
+        if name not in given:
+            values.pop(name)
+    return make_config(values)
+
+
+@pytest.fixture(scope="module", params=list(BASELINES))
+def finished(request, folder):
+    """(method, record, folder) of a run of each baseline."""
+    out = folder / "runs" / request.param
+    return request.param, run(quick(folder, request.param, out)), out
+
+
+def test_a_planted_scene_is_recovered(finished):
+    method, record, out = finished
+    assert record.metrics["oa"] > 95, method
+    with rasterio.open(out / "map.tif") as file:
+        ids = file.read(1)
+        assert file.crs.to_epsg() == 32633
+    np.testing.assert_array_equal(ids == 0, INVALID)
+
+
+@pytest.mark.parametrize("method", list(BASELINES))
+def test_shuffled_labels_are_at_chance(method, tmp_path):
+    write_scene(tmp_path, planted(shuffled=True))
+    record = run(quick(tmp_path, method, tmp_path / "r", map=False))
+    # 516 test pixels of two classes at 30 each: one deviation is 2.2 %.
+    assert record.metrics["oa"] == pytest.approx(50, abs=9)
+
+
+def test_the_folder_holds_no_model(finished):
+    method, _, out = finished
+    history = {"history.csv"} if method in NETWORKS else set()
+    assert {path.name for path in out.iterdir()} == FILES | history
+
+
+def test_the_record_has_every_section_and_null_for_what_does_not_apply(finished):
+    method, record, out = finished
+    values = strict_json((out / "run.json").read_text())
+    assert values == strict_json(record.to_json())
+    assert RunRecord.from_file(out / "run.json") == record
+    assert set(values["backbone"].values()) == {None}
+    adapter = values["adapter"]
+    assert adapter["method"] == values["config"]["method"] == method
+    assert adapter["class_ids"] == [1, 2]
+    assert adapter["bytes"] is None
+    assert (adapter["trainable_parameters"] is None) == (method not in NETWORKS)
+    window = {"svm": 1, "rf": 1}.get(method, QUICK.get(method, {}).get("patch_size"))
+    assert values["split"]["leakage"]["patch_size"] == window
+    leak = values["split"]["leakage"]["test_windows_touching_train"]
+    assert leak == 0 if window == 1 else leak > 0
+    assert values["split"]["test"] == 24 * 24 - INVALID.sum() - 60
+    baseline = values["baseline"]
+    assert baseline["source"] == BASELINES[method].source
+    if method.startswith("svm"):
+        assert {"C", "gamma", "support_vectors"} <= baseline.keys()
+    if method.startswith("rf"):
+        assert {"trees", "max_features", "min_samples_leaf"} <= baseline.keys()
+    if method not in NETWORKS:
+        assert baseline["tuning"]["folds"] == 5
+        assert baseline["tuning"]["pixels"] == 60
+        assert baseline["tuning"]["accuracy"] > 90
+    else:
+        assert baseline["parameters"] == adapter["trainable_parameters"]
+        assert baseline["epochs"] == QUICK[method]["epochs"]
+    assert values["timing"]["train_seconds"] > 0
+    assert values["environment"]["precision"] == ("fp32" if method in NETWORKS else "fp64")
+
+
+@pytest.mark.parametrize("method", ["svm-pca", "rf", "ssftt", "spectralformer"])
+def test_the_same_run_gives_the_same_numbers(method, folder, tmp_path):
+    first, again = (run(quick(folder, method, tmp_path / name, map=False)) for name in ("a", "b"))
+    assert first.metrics == again.metrics
+    assert first.baseline == again.baseline
+    assert run(quick(folder, method, tmp_path / "a", map=False)).metrics == first.metrics
+
+
+@pytest.mark.parametrize("how", [{"per_class": 6}, {"split": "disjoint", "per_class": 6}])
+def test_the_split_is_that_of_every_method(how, folder, tmp_path):
+    splits = []
+    for method in ("krona+", "svm", "rf-pca"):
+        values = options(folder, tmp_path / method, method=method, map=False, epochs=1, **how)
+        run(make_config(values))
+        with np.load(tmp_path / method / "split.npz", allow_pickle=False) as file:
+            splits.append({name: file[name].tolist() for name in file.files})
+    assert splits[0] == splits[1] == splits[2]
+
+
+def test_a_disjoint_split_for_the_largest_window_of_all(folder, tmp_path):
+    """--split-window makes methods of different windows share one split."""
+    how = {"split": "disjoint", "per_class": 6, "split_window": 7, "map": False}
+    splits = []
+    for method, size in (("krona+", 5), ("svm", 5), ("ssftt", 7)):
+        more = {"epochs": 1, "patch_size": size, **how}
+        record = run(make_config(options(folder, tmp_path / method, method=method, **more)))
+        assert record.split["leakage"]["test_windows_touching_train"] == 0
+        with np.load(tmp_path / method / "split.npz", allow_pickle=False) as file:
+            splits.append(file["train"].tolist())
+    assert splits[0] == splits[1] == splits[2]
+
+
+def test_classes_of_two_to_five_training_pixels(folder, tmp_path):
+    for count in (2, 3, 5):
+        for method in ("svm", "rf-pca"):
+            out = tmp_path / f"{method}-{count}"
+            record = run(quick(folder, method, out, per_class=count, map=False))
+            assert record.baseline["tuning"]["folds"] == count
+    record = run(quick(folder, "svm", tmp_path / "one", per_class=1, map=False))
+    assert record.baseline["tuning"] == {"folds": 0, "pixels": 2, "accuracy": None}
+
+
+def test_test_pixels_are_not_looked_at():
+    """Other values at the test pixels: the same machine, forest and network are fitted."""
+    scene = planted()
+    split = per_class(scene.labels, 30, seed=0, validation=0.0, valid=scene.valid)
+    changed = scene.cube.copy(deep=True)
+    changed.values[:, split.test[:, 0], split.test[:, 1]] += 3
+    where = np.zeros_like(scene.valid)
+    where[tuple(split.train.T)] = True
+    for method in ("svm", "svm-pca", "rf", "spectralformer"):
+        baseline = BASELINES[method]
+        fitted = []
+        for cube in (scene.cube, changed):
+            task = Task(
+                type(scene)("made", cube, scene.valid, labels=scene.labels), split,
+                patch_size=1, fit_on="train", seed=0,
+                options=baseline.complete(QUICK.get(method, {}).get("options", {})),
+                epochs=2, batch_size=16, lr=1e-3,
+            )  # fmt: skip
+            fitted.append(baseline.fit(task))
+        assert fitted[0].about == fitted[1].about
+        assert fitted[0].history is not None
+        np.testing.assert_array_equal(*(f.predict(where, None) for f in fitted))
+        losses = [[row["loss"] for row in f.history] for f in fitted]
+        assert losses[0] == losses[1]
+
+
+def test_validation_keeps_the_best_epoch(folder, tmp_path):
+    config = quick(folder, "ssftt", tmp_path / "r", validation=0.5, epochs=6, lr=3e-3)
+    record = run(config)
+    rows = (tmp_path / "r" / "history.csv").read_text().splitlines()
+    assert rows[0] == "epoch,loss,validation_oa,lr,seconds"
+    assert len(rows) == 7
+    best = max(float(row.split(",")[2]) for row in rows[1:])
+    with (
+        np.load(tmp_path / "r" / "split.npz") as split,
+        rasterio.open(tmp_path / "r" / "map.tif") as file,
+    ):
+        found = file.read(1)[tuple(split["validation"].T)]
+        accuracy = 100 * (found == split["validation_ids"]).mean()
+    assert accuracy == pytest.approx(best)
+    assert record.split["validation"] == 30
+
+
+def test_the_rate_of_spectralformer_falls_after_each_tenth(folder, tmp_path):
+    run(quick(folder, "spectralformer", tmp_path / "r", epochs=20, lr=1e-3, map=False))
+    rows = (tmp_path / "r" / "history.csv").read_text().splitlines()[1:]
+    rates = [float(row.split(",")[3]) for row in rows]
+    assert rates == pytest.approx([1e-3 * 0.9 ** (epoch // 2) for epoch in range(20)])
+
+
+# --- options ---------------------------------------------------------------------------------
+
+
+def test_a_baselines_own_defaults_and_what_replaces_them():
+    own = settle(make_config({"scene": "demo", "method": "hybridsn"}))
+    assert (own.patch_size, own.epochs, own.batch_size, own.lr) == (25, 100, 256, 1e-3)
+    assert (own.weight_decay, own.label_smoothing, own.augment) == (0, 0, False)
+    assert own.options == {"components": 30}
+    given = {"epochs": 7, "patch_size": 11, "augment": True, "options": {"components": 15}}
+    mine = settle(make_config({"scene": "demo", "method": "hybridsn", **given}))
+    assert {name: getattr(mine, name) for name in given} == given
+    assert mine.lr == 1e-3
+    svm = settle(make_config({"scene": "demo", "method": "svm"}))
+    assert svm.patch_size == make_config({"scene": "demo"}).patch_size
+
+
+@pytest.mark.parametrize("method", [*BASELINES, "krona+"])
+def test_settling_twice_changes_nothing(method):
+    once = settle(make_config({"scene": "demo", "method": method}))
+    assert settle(once) == once
+    dumped = once.model_dump(mode="json")
+    assert settle(make_config(dumped)).model_dump(mode="json") == dumped
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"method": "svn"}, "method: expected one of .*krona.*svm.*ssftt, got 'svn'"),
+        ({"options": {"rank": 4}}, "option of svm: expected one of folds, got rank"),
+        ({"options": {"folds": 0}}, "option folds of svm: expected a whole number from 1, got 0"),
+        ({"options": {"folds": 2.5}}, "option folds of svm: .*got 2.5"),
+        ({"options": {"folds": True}}, "option folds of svm: .*got True"),
+        ({"method": "rf", "options": {"trees": "many"}}, "option trees of rf: .*got many"),
+        ({"method": "hybridsn", "patch_size": 7}, "patch size of hybridsn: expected at least 9"),
+        ({"method": "ssftt", "options": {"components": 2}}, "components of ssftt: .*3, got 2"),
+        ({"method": "spectralformer", "options": {"group": 4}}, "group of spectralformer: .*got 4"),
+    ],
+)
+def test_wrong_options_are_refused(changes, says, folder, tmp_path):
+    with pytest.raises(ConfigError, match=says):
+        run(config(folder, tmp_path / "r", **{"method": "svm", **changes}))
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_loss_that_explodes_is_said(folder, tmp_path):
+    with pytest.raises(TrainingError, match=r"the loss became (nan|inf).*lower the learning rate"):
+        run(quick(folder, "hybridsn", tmp_path / "r", lr=1e18))
+
+
+# --- what a run of a baseline is no use for -----------------------------------------------------
+
+
+def test_a_baselines_run_says_that_its_model_is_not_kept(folder, tmp_path):
+    out = tmp_path / "svm"
+    run(quick(folder, "svm", out))
+    says = "is a run of the baseline svm, whose model is not kept; use the map.tif"
+    with pytest.raises(BundleError, match=says):
+        load_run(out)
+    with pytest.raises(BundleError, match=says):
+        evaluate(out)
+    with pytest.raises(BundleError, match=says):
+        exports.export(out, tmp_path / "to")
+    with pytest.raises(BundleError, match=says):
+        exports.merge(out, tmp_path / "m.safetensors")
+    with pytest.raises(BundleError, match=says):
+        bank.AdapterBank.for_run(out)
+    row = exports.list_runs([out])[0]
+    assert (row.method, row.parameters, row.megabytes, row.backbone) == ("svm", None, None, None)
+
+
+def command(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*PROGRAM, *map(str, words)], capture_output=True, text=True)
+
+
+def test_the_command_line(folder, tmp_path):
+    out = tmp_path / "svm"
+    done = command(
+        "train", folder / "scene.tif", "--labels", folder / "scene_labels.tif", "--method", "svm",
+        "--option", "folds=3", "--per-class", 30, "--out", out,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "svm: features 20, C " in done.stdout
+    assert "0 % of the 1 x 1 test windows hold a training pixel" in done.stdout
+    listed = command("adapters", "list", out)
+    assert "svm" in listed.stdout
+    assert "None" not in listed.stdout
+    mapped = command("map", out, "--out", tmp_path / "m.tif")
+    assert mapped.returncode == 2
+    assert "baseline svm, whose model is not kept" in mapped.stderr
+
+
+def test_scikit_learns_baselines_need_no_torch():
+    code = """
+import sys
+from hyperpeft.baselines import BASELINES, Task
+from hyperpeft.scenes import planted_scene
+from hyperpeft.splits import per_class
+assert "sklearn" not in sys.modules
+scene = planted_scene()
+split = per_class(scene.labels, 5, seed=0, validation=0.0, valid=scene.valid)
+baseline = BASELINES["svm-pca"]
+task = Task(scene, split, patch_size=3, fit_on="scene", seed=0, options=baseline.complete({}))
+baseline.fit(task).predict(scene.valid, None)
+assert "sklearn" in sys.modules
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
