@@ -48,8 +48,9 @@ class RunConfig(BaseModel):
     per_class: int | None = Field(None, ge=1)
     fraction: float | None = Field(None, gt=0, lt=1)
     split: str | None = None
+    split_window: int | None = Field(None, ge=1)  # of a spatial split, else patch_size
+    split_gap: int | None = Field(None, ge=1)  # pixels from train to test
     validation: float = Field(0.0, ge=0, lt=1)
-    split_window: int | None = None  # kept apart by "disjoint"; the patch size unless given
 
     patch_size: int = 9
     reduce: Literal["pca", "sentinel2", "mnf"] = "pca"
