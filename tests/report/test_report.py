@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -239,12 +238,13 @@ def test_a_report_is_quick_and_knows_no_torch(tmp_path):
     script = (
         "import sys; sys.argv = ['hyperpeft', 'report', sys.argv[1], '--json']\n"
         "from hyperpeft.cli import main; main()\n"
-        "assert not {'torch', 'xarray', 'rasterio'} & set(sys.modules), 'heavy'"
+        "assert not {'torch', 'xarray', 'rasterio'} & set(sys.modules), 'heavy'\n"
+        "import time; print(time.process_time())"
     )
-    start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert time.perf_counter() - start < 30
-    assert len(json.loads(done.stdout)["files"]) > 50
+    files, seconds = done.stdout.splitlines()
+    assert float(seconds) < 30  # of a processor: a busy machine proves nothing
+    assert len(json.loads(files)["files"]) > 50
