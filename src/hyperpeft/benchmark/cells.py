@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 import traceback
@@ -160,13 +161,29 @@ def publish(job: Job, work: Path) -> None:
         if job.keep == "picture" and (work / PICTURE).is_file():
             shutil.copyfile(work / PICTURE, ready / PICTURE)
     with replacing(ready / RUN) as temporary:
-        temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(short_json(record), encoding="utf-8")
     target = Path(job.folder) / job.path
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():  # an earlier failure
         shutil.rmtree(target)
     ready.rename(target)
     shutil.rmtree(work, ignore_errors=True)
+
+
+def short_json(record: Mapping[str, Any]) -> str:
+    """JSON with a line for each key and one for each row of numbers: half the size, and diffable.
+
+    >>> print(short_json({"a": [[1, 2], [3.5, 4]]}), end="")
+    {
+     "a": [
+      [1, 2],
+      [3.5, 4]
+     ]
+    }
+    """
+    text = json.dumps(record, indent=1, allow_nan=False)
+    rows = re.compile(r"\[\s+(-?[\d.e+-]+(?:,\s+-?[\d.e+-]+)*)\s+\]")
+    return rows.sub(lambda row: f"[{' '.join(row[1].split())}]", text) + "\n"
 
 
 def write_classes(tif: Path, png: Path, scene: Mapping[str, Any]) -> None:
