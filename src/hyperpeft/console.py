@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,7 @@ class BenchConsole:
         self._ended: dict[str, Outcome] = {}
         self._running: dict[str, tuple[float, str]] = {}  # since, where
         self._said = ""
+        self._lock = RLock()  # the table is drawn by a thread, and dask tells news in another
         self._workers = 1
         self._begun = time.monotonic()
         self._shown = self._rich.is_terminal and not quiet
@@ -127,13 +129,15 @@ class BenchConsole:
 
     def started(self, path: str, where: str) -> None:
         """A process has taken a cell."""
-        self._running[path] = (time.monotonic(), where)
+        with self._lock:
+            self._running[path] = (time.monotonic(), where)
 
     def ended(self, outcome: Outcome) -> None:
         """A cell is finished or has failed."""
-        self._running.pop(outcome.path, None)
-        self._ended[outcome.path] = outcome
-        self._said = ""
+        with self._lock:
+            self._running.pop(outcome.path, None)
+            self._ended[outcome.path] = outcome
+            self._said = ""
         if not self._shown:
             left = self._left()
             after = "" if left is None else f", {_duration(left)} left"
@@ -179,6 +183,10 @@ class BenchConsole:
         return total / self._workers
 
     def _view(self) -> Group:
+        with self._lock:
+            return self._draw()
+
+    def _draw(self) -> Group:
         scenes = list(dict.fromkeys(cell.scene for cell in self._cells.values()))
         methods = list(dict.fromkeys(cell.method for cell in self._cells.values()))
         failed = sum(o.state == "failed" for o in self._ended.values())
