@@ -22,7 +22,7 @@ FLOORS = {
     MODEL: "backbone weights adapters",
     WORK: "ridge classifier choosing optim tokens train pretrain mapping baselines",
     RUNS: "bundle bank exports config recording runfolder learning experiment pretraining "
-    "benchmark report",
+    "benchmark statistics report configs",
     TOP: "console cli",
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}
@@ -242,6 +242,11 @@ def test_help_loads_nothing_heavy_and_answers_at_once():
         subprocess.run(script, capture_output=True, check=True)
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 0.5
+
+
+def test_a_report_is_made_without_what_computes():
+    modules, _ = loaded_after("import hyperpeft.report")
+    assert not modules & {"torch", "xarray", "rasterio", "sklearn", "distributed", "matplotlib"}
 
 
 def test_public_names():

@@ -9,6 +9,7 @@ from small import encoder
 
 from hyperpeft.choosing import best, compare_windows
 from hyperpeft.classifier import Classifier
+from hyperpeft.config import WINDOWS
 from hyperpeft.train import Pixels
 
 
@@ -31,7 +32,7 @@ def task(block: int, noise: float, seed: int) -> tuple[np.ndarray, Pixels]:
 def test_single_pixels_where_every_pixel_is_another(seed):
     """Where neighbours say nothing of each other, more of them is more noise."""
     cube, train = task(block=1, noise=0.7, seed=seed)
-    found = compare_windows(Classifier(encoder(), 2), cube, train)
+    found = compare_windows(Classifier(encoder(), 2), cube, train, WINDOWS)
     assert best(found) <= 3
     assert found[0].error < 0.5 * found[-1].error  # the pixel alone against 11 x 11
 
@@ -39,12 +40,12 @@ def test_single_pixels_where_every_pixel_is_another(seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_large_windows_where_pixels_are_noisy(seed):
     cube, train = task(block=20, noise=3.0, seed=seed)
-    found = compare_windows(Classifier(encoder(), 2), cube, train)
+    found = compare_windows(Classifier(encoder(), 2), cube, train, WINDOWS)
     assert best(found) >= 5
 
 
 def test_a_window_larger_than_the_scene_is_not_tried():
     cube, train = task(block=2, noise=0.3, seed=0)
     small = Pixels(train.positions % 4, train.targets)
-    found = compare_windows(Classifier(encoder(), 2), cube[:, :4, :4], small)
+    found = compare_windows(Classifier(encoder(), 2), cube[:, :4, :4], small, WINDOWS)
     assert [candidate.patch_size for candidate in found] == [1, 3, 5, 7]

@@ -23,8 +23,9 @@ from hyperpeft import cli
 from hyperpeft.experiment import run
 
 COMMANDS = [
-    "demo", "train", "evaluate", "map", "scenes list", "scenes info", "scenes fetch",
-    "backbones list", "backbones convert", "adapters list", "adapters export", "adapters merge",
+    "demo", "train", "evaluate", "map", "bench", "report",
+    "scenes list", "scenes info", "scenes fetch", "backbones list", "backbones convert",
+    "adapters list", "adapters export", "adapters merge",
 ]  # fmt: skip
 
 

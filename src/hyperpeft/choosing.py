@@ -8,6 +8,7 @@ of work, and no test pixel is looked at.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +18,6 @@ from hyperpeft.classifier import Classifier, autocast
 from hyperpeft.patches import Windows
 from hyperpeft.ridge import ridge
 from hyperpeft.train import Pixels
-
-PATCH_SIZES = (1, 3, 5, 7, 9, 11)
 
 
 class Candidate(NamedTuple):
@@ -30,9 +29,13 @@ class Candidate(NamedTuple):
 
 
 def compare_windows(
-    model: Classifier, cube: np.ndarray, train: Pixels, precision: str = "fp32"
+    model: Classifier,
+    cube: np.ndarray,
+    train: Pixels,
+    sizes: Sequence[int],
+    precision: str = "fp32",
 ) -> list[Candidate]:
-    """Try every window of `PATCH_SIZES` that fits the scene.
+    """Try every window of these sizes that fits the scene.
 
     Parameters
     ----------
@@ -40,6 +43,7 @@ def compare_windows(
         Not trained yet.
     cube : ndarray of float32, shape (12, H, W)
     train : Pixels
+    sizes : sequence of int
     precision : "fp32" or "bf16"
 
     Returns
@@ -49,7 +53,7 @@ def compare_windows(
     device = next(model.parameters()).device
     targets = train.targets.to(device)
     found = []
-    for size in PATCH_SIZES:
+    for size in sizes:
         if size > 1 and size // 2 >= min(cube.shape[1:]):
             continue  # mirrored borders need more pixels than the window has beside its centre
         windows = Windows(cube, size, device)

@@ -29,6 +29,7 @@ PAPER: dict[str, Any] = {
 }
 PAPER_LR = {"full": 3e-4}
 PAPER_DEFAULT_LR = 2e-3
+WINDOWS = (1, 3, 5, 7, 9, 11)  # that "auto" chooses from
 BASELINE_WINDOW = 9  # of baselines that look around a pixel and say no other
 SPATIAL = ("disjoint", "polygons")  # splits that `per_class` or `fraction` gives a size
 
@@ -63,8 +64,9 @@ class RunConfig(BaseModel):
     per_class: int | None = Field(None, ge=1)
     fraction: float | None = Field(None, gt=0, lt=1)
     split: str | None = None
+    split_window: int | None = Field(None, ge=1)  # of a spatial split, else patch_size
+    split_gap: int | None = Field(None, ge=1)  # pixels from train to test
     validation: float = Field(0.0, ge=0, lt=1)
-    split_window: int | None = None  # kept apart by "disjoint"; the patch size unless given
 
     recipe: Literal["default", "paper"] = "default"
     patch_size: int | Literal["auto"] = "auto"
@@ -115,6 +117,11 @@ class RunConfig(BaseModel):
     @classmethod
     def _number(cls, value: Any) -> Any:
         return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+
+    @property
+    def largest_window(self) -> int:
+        """`patch_size`, or the largest that may be chosen in its place."""
+        return max(WINDOWS) if self.patch_size == "auto" else self.patch_size
 
     @property
     def rate(self) -> float:

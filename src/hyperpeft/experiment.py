@@ -16,7 +16,6 @@ import hyperpeft
 from hyperpeft import bundle, learning, metrics, recording, runfolder, splits
 from hyperpeft.baselines import BASELINES
 from hyperpeft.bundle import SPLIT
-from hyperpeft.choosing import PATCH_SIZES
 from hyperpeft.config import SPATIAL, RunConfig, read_config, settle
 from hyperpeft.errors import BundleError, Interrupted, LabelsError, SplitError
 from hyperpeft.learning import Progress
@@ -81,13 +80,11 @@ def run(
 
 def _run(config: RunConfig, resume: bool, overwrite: bool, progress: Progress) -> RunRecord:
     config = settle(config)
-    if config.patch_size != "auto":
-        check_patch_size(config.patch_size)
-    learning.check(config)
+    check_options(config)
     runfolder.check(config, resume, overwrite)
 
     progress.stage("Reading the scene")
-    scene = _labelled_scene(config)
+    scene = labelled_scene(config)
     split = _split(config, scene)
     ids = np.unique(split.train_ids)
     if len(ids) < 2:
@@ -182,7 +179,13 @@ def _open(config: Mapping[str, Any]) -> Scene:
     return open_scene(config["scene"], labels, config.get("layout"), **how)
 
 
-def _labelled_scene(config: RunConfig) -> Scene:
+def check_options(config: RunConfig) -> None:
+    """Find what is wrong with the options of the method and the window before any work."""
+    check_patch_size(config.largest_window)
+    learning.check(config)
+
+
+def labelled_scene(config: RunConfig) -> Scene:
     """The scene with labels, and with the masks of two rasters where --split names them."""
     values = config.model_dump()
     scene = _open(values)
@@ -217,8 +220,16 @@ def _split(config: RunConfig, scene: Scene) -> Split:
         draw = splits.disjoint if config.split == "disjoint" else splits.polygons
         n = None if config.fraction is not None else config.per_class or 10
         # The split comes before the window is chosen: keep apart what any of them would join.
-        size = max(PATCH_SIZES) if config.patch_size == "auto" else config.patch_size
+        size = config.largest_window
+        # Methods with windows of different sizes share one split when these two are given.
         window = config.split_window or size
+        if (config.split_gap or window // 2 + 1) <= size // 2:
+            raise SplitError(
+                f"split_window, split_gap: a window of {size} reaches training pixels",
+                expected=f"a gap of more than {size // 2}",
+                got=config.split_gap or window // 2 + 1,
+            )
+        how["gap"] = config.split_gap
         return draw(labels, window=window, n=n, share=config.fraction, **how)
     if config.fraction is not None:
         return splits.fraction(labels, config.fraction, **how)

@@ -21,7 +21,7 @@ from hyperpeft import adapters, bundle, recording, runfolder, spectral
 from hyperpeft.baselines import BASELINES, Task
 from hyperpeft.choosing import Candidate, best, compare_windows
 from hyperpeft.classifier import Classifier, choose_precision
-from hyperpeft.config import RunConfig
+from hyperpeft.config import WINDOWS, RunConfig
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping import ClassMap, classify
 from hyperpeft.patches import Windows
@@ -160,7 +160,7 @@ def adapt(
     if patch_size == "auto":
         progress.stage("Choosing the window")
         precision = choose_precision(config.precision, PartialState().device)
-        tried = compare_windows(model, cube, train, precision)
+        tried = compare_windows(model, cube, train, WINDOWS, precision)
         patch_size = best(tried)
         progress.note(f"window {patch_size} x {patch_size}, chosen by the training pixels")
     windows = Windows(cube, patch_size, PartialState().device)

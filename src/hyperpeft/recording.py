@@ -53,6 +53,7 @@ def split_section(split: Split, scene: Scene, patch_size: int) -> dict[str, Any]
     """Kind and sizes of the split, and how far training pixels reach into test windows."""
     return {
         "kind": split.kind,
+        "sha256": splits.digest(split),
         "train": len(split.train),
         "validation": len(split.validation),
         "test": len(split.test),

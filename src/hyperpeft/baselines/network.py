@@ -135,7 +135,8 @@ class Loop:
         TrainingError
             When the loss is not finite.
         """
-        task, history = self.task, []
+        task = self.task
+        history: list[dict[str, Any]] = []
         best, kept = -1.0, None
         start = time.monotonic()
         for epoch in range(task.epochs):

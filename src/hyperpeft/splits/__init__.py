@@ -4,10 +4,11 @@ from hyperpeft.splits.drawing import fraction, from_masks, per_class
 from hyperpeft.splits.leaking import leakage
 from hyperpeft.splits.parcelling import connected, polygons
 from hyperpeft.splits.separating import disjoint
-from hyperpeft.splits.storing import load, save
+from hyperpeft.splits.storing import digest, load, save
 
 __all__ = [
     "connected",
+    "digest",
     "disjoint",
     "fraction",
     "from_masks",

@@ -1,0 +1,250 @@
+"""A report from planted records: every number is known beforehand."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from make_records import make_record, write_bench
+
+from hyperpeft.errors import BundleError, ConfigError
+from hyperpeft.report import write_report
+from hyperpeft.report.collecting import Setting, collect
+from hyperpeft.report.contents import comparison_table, scene_table, summary_table
+from hyperpeft.report.formats import latex
+from hyperpeft.report.tables import pattern, text_of
+
+SCENES = ("meadow", "town", "coast", "hills", "delta", "lake", "moor")
+MEANS = {
+    "krona+": {scene: 90.0 + i for i, scene in enumerate(SCENES)},
+    "full": {scene: 91.0 + i for i, scene in enumerate(SCENES)},
+    "probe": {scene: 80.0 + i for i, scene in enumerate(SCENES)},
+    "svm": {scene: 85.0 + i for i, scene in enumerate(SCENES)},
+}
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    return write_bench(tmp_path_factory.mktemp("planted"), MEANS)
+
+
+@pytest.fixture(scope="module")
+def written(planted):
+    return write_report(planted, planted / "report")
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_summary_has_the_planted_numbers(planted, written):
+    rows = rows_of(planted / "report" / "tables" / "summary-random-10-per-class.csv")
+    assert [row["Method"] for row in rows] == list(MEANS)
+    for row in rows:
+        for scene, mean in MEANS[row["Method"]].items():
+            assert float(row[scene]) == pytest.approx(mean)
+            assert float(row[f"{scene} std"]) == pytest.approx(0.5)
+            assert row[f"{scene} n"] == "3"
+    assert [float(row["Average rank"]) for row in rows] == [2.0, 1.0, 4.0, 3.0]
+    assert float(rows[0]["Mean"]) == pytest.approx(93.0)
+    assert {row["Leakage %"] for row in rows} == {"48"}
+
+
+def test_the_comparison_has_the_planted_differences(planted):
+    table = comparison_table(collect(planted), Setting("disjoint", "10-per-class"))
+    full = next(row for row in table.rows if row[0] == "full")
+    assert full[1] == pytest.approx((1.0, 1.0, 1.0))  # the same on every scene and seed
+    assert full[2] == "7 / 0 / 0"
+    assert full[3] == pytest.approx(2 / 2**7)
+    assert full[4] == pytest.approx(3 * 2 / 2**7)  # Holm, three comparisons
+    assert full[6:9] == [21, 0, "0"]
+    assert "minus krona+" in table.note
+
+
+def test_runs_on_other_splits_are_not_paired(tmp_path):
+    write_bench(tmp_path, {"krona+": {"a": 90.0}, "full": {"a": 95.0}}, maps=False)
+    path = tmp_path / "cells/a/random/10-per-class/full/seed-1/run.json"
+    record = json.loads(path.read_text())
+    record["split"]["sha256"] = "another"
+    path.write_text(json.dumps(record))
+    table = comparison_table(collect(tmp_path), Setting("random", "10-per-class"))
+    assert table.rows[0][6:8] == [2, 1]
+
+
+def test_splits_stand_side_by_side_with_their_leakage(planted):
+    table = scene_table(collect(planted), "meadow", "10-per-class")
+    heads = [column.head for column in table.columns]
+    assert heads.index("OA, random") < heads.index("OA, disjoint")
+    row = dict(zip(heads, table.rows[0], strict=True))
+    assert row["OA, random"].mean == pytest.approx(90.0)
+    assert row["OA, disjoint"].mean == pytest.approx(82.0)
+    assert (row["Leakage %, random"], row["Leakage %, disjoint"]) == (48.0, 0.0)
+
+
+def test_every_table_says_how_much_leaks_and_what_it_is_made_of(planted, written):
+    for path in written:
+        if path.suffix == ".csv":
+            assert "Leakage %" in path.read_text(), path.name
+        if path.suffix == ".tex" and "records" not in path.name:
+            first = path.read_text().splitlines()[0]
+            assert re.match(r"% Records: cells/.+run\.json \(\d+ records\)", first), path.name
+    page = written[0].read_text()
+    assert page.count("Records: <code>cells/") > 40
+
+
+def test_one_seed_has_no_deviation(tmp_path):
+    write_bench(tmp_path, {"krona+": {"a": 90.0}, "full": {"a": 95.0}}, seeds=1, maps=False)
+    table = summary_table(collect(tmp_path), Setting("random", "10-per-class"))
+    assert text_of(table.rows[0][1], 2) == "90.00"
+
+
+def test_a_mean_is_over_all_seeds(planted):
+    """The mean of the seeds, and nowhere the best of them: 90.5 was reached on meadow."""
+    table = summary_table(collect(planted), Setting("random", "10-per-class"))
+    assert table.rows[0][1].mean == pytest.approx(90.0)
+    assert "90.50" not in " ".join(text_of(v, 2) for v in table.rows[0])
+
+
+class Page(HTMLParser):
+    """Links, ids, sources and the nesting of tags."""
+
+    VOID = frozenset(
+        ["meta", "link", "img", "br", "hr", "path", "use", "rect", "line", "circle", "input"]
+    )
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links, self.sources, self.open, self.bad = [], [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.ids += [values["id"]] if "id" in values else []
+        self.links += [values["href"]] if tag == "a" else []
+        self.sources += [values["src"]] if "src" in values else []
+        if tag == "img" and not values.get("alt"):
+            self.bad.append("img without alt")
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        if tag not in self.VOID and tag != "use":
+            pass
+
+    def handle_endtag(self, tag):
+        if tag in self.VOID:
+            return
+        if not self.open or self.open.pop() != tag:
+            self.bad.append(f"</{tag}>")
+
+
+def test_the_page_needs_nothing_else(written):
+    text = written[0].read_text()
+    page = Page(text)
+    assert page.bad == []
+    assert page.open == []
+    assert {link for link in page.links if link.startswith("#")} == set(page.links)
+    assert {link[1:] for link in page.links} <= set(page.ids)
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert len(page.sources) == 2 * len(SCENES) * len(MEANS)
+    assert "<script" not in text
+    assert "http" not in re.sub(r'xmlns(:xlink)?="[^"]+"', "", text)
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_failed_and_missing_cells_are_listed(tmp_path):
+    write_bench(tmp_path, {"krona+": {"a": 90.0}}, maps=False)
+    bad = tmp_path / "cells/a/random/10-per-class/full/seed-0"
+    bad.mkdir(parents=True)
+    (bad / "failed.json").write_text(json.dumps({"reason": "the loss became nan <b>"}))
+    plan = json.loads((tmp_path / "bench.json").read_text())
+    plan["cells"] = ["cells/a/random/10-per-class/full/seed-1"]
+    (tmp_path / "bench.json").write_text(json.dumps(plan))
+    text = write_report(tmp_path, tmp_path / "out")[0].read_text()
+    assert "the loss became nan &lt;b&gt;" in text
+    assert "1 cells failed and 1 are not computed yet" in text
+    assert "not computed yet" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_plain_run_folders_report_as_well(tmp_path):
+    for seed in range(2):
+        for method in ("krona+", "full"):
+            place = tmp_path / f"run-{method}-{seed}"
+            place.mkdir()
+            (place / "run.json").write_text(json.dumps(make_record("meadow", method, seed=seed)))
+    results = collect(tmp_path)
+    assert results.settings == [Setting("random", "10-per-class")]
+    assert results.methods == ["full", "krona+"]
+    assert len(write_report(tmp_path, tmp_path / "report")) > 5
+    assert collect(tmp_path).methods == ["full", "krona+"]  # the report is no record
+
+
+def test_label_curves(tmp_path):
+    means = {"krona+": {"a": 80.0, "b": 70.0}, "full": {"a": 75.0, "b": 72.0}}
+    write_bench(tmp_path, means, budgets=(5, 10, 20), maps=False)
+    files = {path.name for path in write_report(tmp_path, tmp_path / "out")}
+    assert {"labels-a-random.svg", "labels-b-disjoint.svg"} <= files
+    assert collect(tmp_path).settings[0] == Setting("random", "5-per-class")  # 5 before 10
+
+
+def test_what_cannot_be_reported(tmp_path):
+    with pytest.raises(ConfigError, match="there is no folder"):
+        write_report(tmp_path / "no", tmp_path)
+    with pytest.raises(ConfigError, match="holds no record"):
+        write_report(tmp_path, tmp_path / "out")
+    (tmp_path / "run.json").write_text('{"config": 3}')
+    with pytest.raises(BundleError, match="not a run record: it lacks config"):
+        write_report(tmp_path, tmp_path / "out")
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(BundleError, match="cannot be read"):
+        write_report(tmp_path, tmp_path / "out")
+
+
+def test_the_reference_can_be_chosen(planted):
+    assert collect(planted).reference == "krona+"
+    assert collect(planted, "svm").reference == "svm"
+    with pytest.raises(ConfigError, match="--reference best: expected one of"):
+        collect(planted, "best")
+
+
+def test_latex_escapes():
+    assert latex("50 % of a_b & c") == r"50 \% of a\_b \& c"
+
+
+def test_patterns_name_the_records(planted):
+    entries = collect(planted).select(scene="meadow", split="random", method="svm")
+    where = "cells/meadow/random/10-per-class/svm/seed-{0,1,2}/run.json (3 records)"
+    assert pattern(entries) == where
+
+
+def test_the_same_records_give_the_same_files(planted, written, tmp_path):
+    again = write_report(planted, tmp_path / "again")
+    assert [path.name for path in again] == [path.name for path in written]
+    for first, second in zip(written, again, strict=True):
+        assert first.read_text() == second.read_text(), first.name
+
+
+def test_a_report_is_quick_and_knows_no_torch(tmp_path):
+    """As large as the offline benchmark: 6 scenes, 14 methods, 3 seeds, 2 splits."""
+    means = {f"m{i}": dict.fromkeys(SCENES[:6], 70.0 + i) for i in range(14)}
+    write_bench(tmp_path, means)
+    script = (
+        "import sys; sys.argv = ['hyperpeft', 'report', sys.argv[1], '--json']\n"
+        "from hyperpeft.cli import main; main()\n"
+        "assert not {'torch', 'xarray', 'rasterio'} & set(sys.modules), 'heavy'\n"
+        "import time; print(time.process_time())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    files, seconds = done.stdout.splitlines()
+    assert float(seconds) < 30  # of a processor: a busy machine proves nothing
+    assert len(json.loads(files)["files"]) > 50
