@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from hyperpeft.records import RunRecord
+
+if TYPE_CHECKING:
+    from hyperpeft.mapping import Mapped
 
 
 class Console:
@@ -137,3 +140,16 @@ def _baseline_line(adapter: dict[str, Any], baseline: dict[str, Any]) -> str:
         if name not in ("source", "library") and isinstance(value, int | float | str):
             said.append(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}")
     return f"{adapter['method']}: {', '.join(said)}"
+
+
+def print_mapped(result: Mapped) -> None:
+    """What was mapped, and what the audit of an adaptive map says."""
+    files = " and ".join(map(str, result.files))
+    print(f"{result.pixels} pixels classified: {files}")
+    if result.encoded < result.pixels:
+        print(
+            f"the encoder saw {result.encoded} of them "
+            f"({100 * result.encoded / result.pixels:.1f} %); of {result.audited} audited pixels "
+            f"{result.wrong} were filled otherwise: with 95 % confidence at most "
+            f"{100 * result.bound:.2f} % differ from the exact map"
+        )
