@@ -117,6 +117,8 @@ class Mapper:
         else:
             n = len(work.places)
             filled = adaptive.Filled(work.encode(np.arange(n)), np.ones(n, bool), None)
+        if told is not None:
+            told(int((~filled.encoded).sum()))
         ids, probabilities, confidence = self._layers(filled, valid)
         audit = filled.audit
         return TileMap(
