@@ -14,7 +14,7 @@ import pytest
 import rasterio
 import torch
 from small import CRS, TRANSFORM, config, encoder, planted, write_scene
-from tiling import CLASSES, COLOURS, holed, in_memory, mapper_for
+from tiling import CLASSES, COLOURS, IDS, holed, in_memory, mapper_for
 
 from hyperpeft import spectral
 from hyperpeft.bundle import load_run
@@ -26,7 +26,7 @@ from hyperpeft.mapping import Mapper, Outputs, map_to_files, plan, tiles_here
 from hyperpeft.mapping.mapper import Layers
 from hyperpeft.mapping.streaming import identify
 from hyperpeft.mapping.tiles import Tile, by_cell, read
-from hyperpeft.mapping.workfolder import opened
+from hyperpeft.mapping.workfolder import halved, opened
 from hyperpeft.patches import mirrored, resize
 from hyperpeft.scenes import open_scene
 
@@ -98,6 +98,14 @@ class TestExactness:
         assert asked == [(slice(14, 34), slice(30, 50))]
 
 
+def test_rounding_to_16_bits_keeps_the_best_class():
+    chances = np.array([[[0.5, 0.5001, 0.2, np.nan]], [[0.5001, 0.4999, 0.8, np.nan]]], np.float32)
+    half = halved(chances)
+    assert half.dtype == np.float16
+    np.testing.assert_array_equal(half[:, 0, :3].argmax(0), [1, 0, 1])
+    np.testing.assert_allclose(half, chances, rtol=2e-3)
+
+
 def test_cells_are_the_scenes():
     positions = np.argwhere(np.random.default_rng(0).random((30, 30)) < 0.6)
     whole = {tuple(cell[0] // 8): cell for cell in by_cell(positions, 8)}
@@ -155,9 +163,11 @@ class TestFiles:
             assert file.colormap(1)[2] == (0, 0, 255, 255)
             assert file.tags()["CLASS_2"] == "two"
             assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
-        half = whole.probabilities.astype(np.float16).astype(np.float32)
         with rasterio.open(tmp_path / "m_p.tif") as file:
-            np.testing.assert_array_equal(file.read(), half)
+            chances = file.read()
+            np.testing.assert_allclose(chances, whole.probabilities, rtol=1e-3, atol=1e-6)
+            best = chances[:, scene.valid].argmax(0)
+            np.testing.assert_array_equal(IDS[best], whole.ids[scene.valid])
             assert file.descriptions == ("one", "two")
             assert file.tags(1, ns="IMAGE_STRUCTURE")["NBITS"] == "16"
         with rasterio.open(tmp_path / "m_c.tif") as file:

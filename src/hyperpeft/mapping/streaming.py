@@ -179,7 +179,7 @@ def identify(mapper: Mapper, scene: Scene, size: int) -> str:
     words = (
         hyperpeft.__version__, torch.__version__, device, mapper.precision, mapper.cell,
         mapper.patch_size, mapper.layers, mapper.adaptive, size, scene.sha256, scene.shape,
-        type(model).__name__, getattr(model.encoder, "image_size", None),
+        *(_numbers(module) for module in model.modules()),
     )  # fmt: skip
     digest = hashlib.sha256(repr(words).encode())
     digest.update(np.packbits(scene.valid))
@@ -190,6 +190,12 @@ def identify(mapper: Mapper, scene: Scene, size: int) -> str:
     for array in (reducer.mean, reducer.components, reducer.scale, reducer.shift, mapper.class_ids):
         digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()
+
+
+def _numbers(module: torch.nn.Module) -> tuple[object, ...]:
+    """A layer's kind and its plain options, such as the number of heads."""
+    plain = {k: v for k, v in vars(module).items() if isinstance(v, int | float | str)}
+    return type(module).__name__, *sorted((k, v) for k, v in plain.items() if k != "training")
 
 
 class _Counter:

@@ -50,9 +50,10 @@ class WorkFolder:
     def save(self, tile: Tile, result: TileMap) -> None:
         """Write a finished tile, whole or not at all."""
         values = {field.name: getattr(result, field.name) for field in fields(TileMap)}
-        for name in ("probabilities", "confidence"):
-            if values[name] is not None:  # as they will be in the map
-                values[name] = values[name].astype(np.float16)
+        if result.confidence is not None:  # as they will be in the map
+            values["confidence"] = result.confidence.astype(np.float16)
+        if result.probabilities is not None:
+            values["probabilities"] = halved(result.probabilities)
         with replacing(self._path(tile)) as temporary, temporary.open("wb") as file:
             np.savez(file, **{k: v for k, v in values.items() if v is not None})
 
@@ -62,6 +63,20 @@ class WorkFolder:
     def remove(self) -> None:
         """Remove the folder: the map is finished."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def halved(chances: np.ndarray) -> np.ndarray:
+    """Probabilities (K, h, w) in 16 bits; the best class stays the only best one.
+
+    Where rounding makes another equal to it, it is raised by one step of the last digit.
+    """
+    half = chances.astype(np.float16)
+    best = chances.argmax(axis=0)[None]
+    highest = np.take_along_axis(half, best, axis=0)
+    tied = (half == highest).sum(axis=0, keepdims=True) > 1
+    raised = np.where(tied, np.nextafter(highest, np.float16(2)), highest)
+    np.put_along_axis(half, best, raised, axis=0)
+    return half
 
 
 @contextmanager
