@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -83,6 +84,7 @@ def map_region(
     from hyperpeft.scenes import open_scene
     from hyperpeft.weights import load_backbone
 
+    os.environ.setdefault("GDAL_CACHEMAX", "256")  # as the command line does
     peaks, begun = {}, time.monotonic()
 
     def note(stage: str) -> None:

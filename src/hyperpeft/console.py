@@ -142,7 +142,7 @@ def _baseline_line(adapter: dict[str, Any], baseline: dict[str, Any]) -> str:
     return f"{adapter['method']}: {', '.join(said)}"
 
 
-def print_mapped(result: Mapped) -> None:
+def print_mapped(result: Mapped, *, adaptive: bool) -> None:
     """What was mapped, and what the audit of an adaptive map says."""
     files = " and ".join(map(str, result.files))
     print(f"{result.pixels} pixels classified: {files}")
@@ -153,3 +153,5 @@ def print_mapped(result: Mapped) -> None:
             f"{result.wrong} were filled otherwise: with 95 % confidence at most "
             f"{100 * result.bound:.2f} % differ from the exact map"
         )
+    elif adaptive:
+        print("the audit found that this map cannot be filled: the encoder saw every pixel")

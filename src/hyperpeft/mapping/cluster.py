@@ -7,6 +7,7 @@ come back to this process, which writes the map. Tiles of a worker that is lost 
 
 from __future__ import annotations
 
+import copy
 import pickle
 import threading
 import uuid
@@ -102,7 +103,7 @@ def tiles_on(
 
     name = f"hyperpeft-{uuid.uuid4().hex}"
     try:
-        packed = pickle.dumps((replace(mapper, model=mapper.model.cpu()), scene))
+        packed = pickle.dumps((replace(mapper, model=copy.deepcopy(mapper.model).cpu()), scene))
         client.register_plugin(Copy(packed), name=name)
         waiting = iter(tiles)
         running: dict[Any, Tile] = {}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hyperpeft.classifier import Classifier, held_in, predict
+from hyperpeft.classifier import Classifier, autocast, held_in
 from hyperpeft.mapping.tiles import by_cell
 from hyperpeft.patches import Windows
 from hyperpeft.records import UNLABELLED
@@ -75,13 +75,19 @@ def logits_of(
     size = cell * cell
     starts = range(0, len(positions), size) if scattered else ()
     batches = [positions[i : i + size] for i in starts] or by_cell(positions, cell)
-    with held_in(model, precision):
-        for batch in batches:
-            local = torch.from_numpy(batch - origin)
-            for logits in predict(
-                model, windows, local, precision=precision, batch_size=len(batch)
-            ):
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    try:
+        with held_in(model, precision):
+            for batch in batches:
+                # Entered anew for each batch: a generator must not leave its caller in this mode.
+                with torch.inference_mode(), autocast(device, precision):
+                    found = windows.at(torch.from_numpy(batch - origin)).to(device)
+                    logits = model(found).float().cpu()
                 yield batch, logits
+    finally:
+        model.train(was_training)
 
 
 def classify(

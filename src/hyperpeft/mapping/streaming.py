@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from hyperpeft.mapping.tiles import SIZE, Tile, plan
 from hyperpeft.records import Scene
 
 CONFIDENCE_BANDS = ("margin", "entropy", "encoded")
+_NONE = np.empty((0, 0), np.int32)
 GDAL_CACHE = 2**28  # bytes of file blocks that GDAL keeps; its own default is 5 % of the memory
 
 
@@ -143,11 +144,9 @@ def map_to_files(
         for tile, result in source:
             work.save(tile, result)
             busy += result.busy
-        found = [work.load(tile) for tile in tiles]
         seconds = time.monotonic() - start
-        _assemble(work, tiles, mapper, scene, outputs, classes, colours)
+        results = _assemble(work, tiles, mapper, scene, outputs, classes, colours)
         work.remove()
-    results = [result for result in found if result is not None]
     pixels = sum(result.pixels for result in results)
     return Mapped(
         files=outputs.files,
@@ -218,8 +217,12 @@ def _assemble(
     outputs: Outputs,
     classes: Mapping[int, str],
     colours: Mapping[int, tuple[int, int, int]],
-) -> None:
-    """Write the files in the work folder, then give them their names."""
+) -> list[TileMap]:
+    """Write the files in the work folder, then give them their names.
+
+    Returns the tiles without their pixels.
+    """
+    results = []
     folder = work.folder / workfolder.FINISHED
     shape = scene.valid.shape
     names = [classes[i] for i in mapper.class_ids.tolist()]
@@ -258,9 +261,11 @@ def _assemble(
                 write_probabilities(result.probabilities, tile.top, tile.left)
             if write_confidence and result.confidence is not None:
                 write_confidence(result.confidence, tile.top, tile.left)
+            results.append(replace(result, ids=_NONE, probabilities=None, confidence=None))
     # The map last: where it stands, all that belongs to it does.
     for path in reversed(outputs.files):
         for ending in (".aux.xml", ""):
             made = folder / f"{path.name}{ending}"
             if made.is_file():
                 made.replace(path.with_name(made.name))
+    return results
