@@ -54,6 +54,17 @@ class TestExactness:
         assert (ids[~scene.valid] == 0).all()
         assert len(np.unique(ids[scene.valid])) == 2
 
+    @pytest.mark.parametrize("name", ["salinas-a", "enmap-potsdam"])
+    def test_real_scenes(self, data, monkeypatch, name):
+        monkeypatch.setenv("HYPERPEFT_DATA", str(data))
+        scene = open_scene(name)
+        mapper = mapper_for(scene, 5)
+        whole = in_memory(mapper, scene).ids
+        assert min(np.unique(whole[scene.valid], return_counts=True)[1]) > 1000
+        for size in (64, 200, 512):
+            for tile, result in tiles_here(mapper, scene, plan(whole.shape, size, 8)):
+                np.testing.assert_array_equal(result.ids, whole[tile.inside])
+
     def test_a_window_larger_than_the_scene(self):
         scene = holed(6, 9)
         mapper = mapper_for(scene, 31, layers=Layers(probabilities=True))

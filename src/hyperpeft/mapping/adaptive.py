@@ -24,11 +24,11 @@ from hyperpeft.mapping.kriging import Kriging
 
 CONFIDENCE = 0.95
 TOLERANCE = 0.01  # share of pixels whose class may differ from the exact map's
-SPACING = 5  # pixels between those of the coarse grid
+SPACING = 6  # pixels between those of the coarse grid
 AUDIT = (1 / 12, 600, 2000)  # share of the pixels to audit, at least and at most
 LEARN = 2500  # pixels to guess from: more cost more than they tell
-CHUNK = 0.04  # share of the pixels checked at a time
-NEARLY = 0.02  # share of wrong guesses among those checked last at which the audit is consulted
+CHUNK = 0.03  # share of the pixels checked at a time
+NEARLY = 0.06  # share of wrong guesses among those checked last at which the audit is consulted
 HOPELESS = 0.5  # share of the pixels to check above which checking all is as good
 
 Encode = Callable[[np.ndarray], np.ndarray]  # indices (n,) of pixels to logits (n, K)
@@ -117,7 +117,7 @@ def fill(
         return Filled(encode(np.arange(n)), np.ones(n, bool), None)
     described = _standardised(described)
     state = _State(described, encode, audit, rng)
-    state.learn(np.flatnonzero(grid))
+    state.look(np.flatnonzero(grid))
     state.look(np.flatnonzero(audit))
     guesses = state.guess()
     if _to_check(guesses, state.logits, audit, tolerance) > HOPELESS:
@@ -128,7 +128,7 @@ def fill(
         chosen = open_[np.argsort(margins(guesses[open_]), kind="stable")[:step]]
         if state.encoded.mean() + len(chosen) / n > HOPELESS:
             return state.encode_all()
-        state.learn(chosen)
+        state.look(chosen)
         upper = chosen[len(chosen) // 2 :]  # the more certain half of what was doubtful
         wrong = float((guesses[upper].argmax(1) != state.logits[upper].argmax(1)).mean())
         # Audited pixels below this margin would have been checked, had they not been audited.
@@ -165,10 +165,6 @@ class _State:
             self.logits = np.zeros((len(self.encoded), found.shape[1]), np.float32)
         self.logits[which] = found
         self.encoded[which] = True
-
-    def learn(self, which: np.ndarray) -> None:
-        """Encode pixels that the next guesses may use."""
-        self.look(which)
 
     def guess(self) -> np.ndarray:
         """Logits of all pixels that are not learned from; the audited are guessed as well."""
