@@ -59,10 +59,16 @@ def write_class_map(
         When the path cannot be written, or ids are negative, too large, unnamed or uncoloured.
     """
     _check_ids(ids, classes, colours)
-    place = {"crs": crs, "transform": transform}
     largest = int(ids.max(initial=UNLABELLED))
     with class_map_writer(
-        path, ids.shape, classes, colours, largest=largest, extra_tags=extra_tags, **place
+        path,
+        ids.shape,
+        classes,
+        colours,
+        crs=crs,
+        transform=transform,
+        extra_tags=extra_tags,
+        largest=largest,
     ) as write:
         write(ids, 0, 0)
 

@@ -51,8 +51,9 @@ def _map_tile(name: str, tile: Tile) -> TileMap:
     """Run on a worker."""
     from distributed import get_worker
 
-    state: _State = get_worker().plugins[name].state
-    return state.map(tile)
+    plugin: Any = get_worker().plugins[name]
+    result: TileMap = plugin.state.map(tile)
+    return result
 
 
 def connect(address: str) -> Any:
@@ -92,7 +93,7 @@ def tiles_on(
     client = connect(address)
     from distributed import WorkerPlugin, as_completed
 
-    class Copy(WorkerPlugin):  # type: ignore[misc]
+    class Copy(WorkerPlugin):
         """Gives each worker that joins its own state."""
 
         def __init__(self, packed: bytes) -> None:

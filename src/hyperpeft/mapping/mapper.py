@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from hyperpeft.classifier import Classifier
-from hyperpeft.mapping import adaptive, kriging
+from hyperpeft.mapping.adaptive import Filled, fill
+from hyperpeft.mapping.kriging import describe
 from hyperpeft.mapping.pixels import logits_of
 from hyperpeft.mapping.tiles import Tile, read
 from hyperpeft.patches import Windows
@@ -112,11 +113,11 @@ class Mapper:
         work = _Work(self, padded, valid, tile, told)
         if self.adaptive and valid.any():
             half = self.patch_size // 2
-            described = kriging.describe(padded, half)[valid]
-            filled = adaptive.fill(described, work.places, work.encode, seed=(tile.top, tile.left))
+            described = describe(padded, half)[valid]
+            filled = fill(described, work.places, work.encode, seed=(tile.top, tile.left))
         else:
             n = len(work.places)
-            filled = adaptive.Filled(work.encode(np.arange(n)), np.ones(n, bool), None)
+            filled = Filled(work.encode(np.arange(n)), np.ones(n, bool), None)
         if told is not None:
             told(int((~filled.encoded).sum()))
         ids, probabilities, confidence = self._layers(filled, valid)
@@ -135,7 +136,7 @@ class Mapper:
         )
 
     def _layers(
-        self, filled: adaptive.Filled, valid: np.ndarray
+        self, filled: Filled, valid: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         ids = np.full(valid.shape, UNLABELLED, np.int32)
         ids[valid] = self.class_ids[filled.logits.argmax(1)]

@@ -181,13 +181,13 @@ def identify(mapper: Mapper, scene: Scene, size: int) -> str:
         *(_numbers(module) for module in model.modules()),
     )  # fmt: skip
     digest = hashlib.sha256(repr(words).encode())
-    digest.update(np.packbits(scene.valid))
+    digest.update(np.packbits(scene.valid).tobytes())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     reducer = mapper.reducer
     for array in (reducer.mean, reducer.components, reducer.scale, reducer.shift, mapper.class_ids):
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 
