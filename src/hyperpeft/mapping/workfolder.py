@@ -62,6 +62,8 @@ class WorkFolder:
 
     def remove(self) -> None:
         """Remove the folder: the map is finished."""
+        _clear(self.folder)
+        # The lock last: it is what marks the folder as ours, should this be cut off as well.
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
