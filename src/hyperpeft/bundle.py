@@ -10,6 +10,7 @@ split.npz             training, validation and test pixels
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +27,19 @@ from hyperpeft.baselines import BASELINES
 from hyperpeft.classifier import Classifier, choose_precision
 from hyperpeft.errors import BundleError
 from hyperpeft.files import replacing
-from hyperpeft.geotiff import write_bands, write_class_map
-from hyperpeft.mapping import ClassMap, classify
-from hyperpeft.patches import Windows
-from hyperpeft.records import RunRecord, Scene
+from hyperpeft.mapping import (
+    SIZE,
+    ClassMap,
+    Layers,
+    Mapped,
+    Mapper,
+    Outputs,
+    cell_of,
+    map_to_files,
+    plan,
+    tiles_here,
+)
+from hyperpeft.records import UNLABELLED, RunRecord, Scene
 from hyperpeft.spectral import Reducer, check_bands
 from hyperpeft.weights import load_backbone, weights_sha256
 
@@ -83,17 +93,36 @@ class Bundle:
         SceneError
             When the scene has other bands.
         """
+        mapper = self._mapper(scene, Layers(probabilities=probabilities))
+        start, shape, total = time.monotonic(), scene.valid.shape, int(scene.valid.sum())
+        ids = np.full(shape, UNLABELLED, np.int32)
+        chances = np.full((len(self.class_ids), *shape), np.nan, np.float32)
+        done = 0
+
+        def told(pixels: int) -> None:
+            nonlocal done
+            done += pixels
+            if watch is not None:
+                watch(done, total)
+
+        for tile, result in tiles_here(mapper, scene, plan(shape, SIZE, mapper.cell), told):
+            ids[tile.inside] = result.ids
+            if result.probabilities is not None:
+                chances[:, *tile.inside] = result.probabilities
+        return ClassMap(ids, chances if probabilities else None, total, time.monotonic() - start)
+
+    def _mapper(self, scene: Scene, layers: Layers, *, adaptive: bool = False) -> Mapper:
         check_bands(self.reducer, scene)
         device = next(self.model.parameters()).device
-        windows = Windows(self.reducer.reduce(scene), self.record.config["patch_size"], device)
-        return classify(
+        return Mapper(
             self.model,
-            windows,
-            scene.valid,
+            self.reducer,
             self.class_ids,
-            precision=choose_precision(self.record.config["precision"], device),
-            probabilities=probabilities,
-            watch=watch,
+            self.record.config["patch_size"],
+            choose_precision(self.record.config["precision"], device),
+            cell_of(device),
+            layers,
+            adaptive,
         )
 
     def predict(self, scene: Scene) -> np.ndarray:
@@ -106,9 +135,16 @@ class Bundle:
         path: str | Path,
         *,
         probabilities: str | Path | None = None,
+        confidence: str | Path | None = None,
+        adaptive: bool = False,
+        tile: int = SIZE,
+        scheduler: str | None = None,
         watch: Callable[[int, int], None] | None = None,
-    ) -> ClassMap:
-        """Write the class map of a scene as Cloud-Optimized GeoTIFF.
+    ) -> Mapped:
+        """Write the class map of a scene of any size as Cloud-Optimized GeoTIFF.
+
+        The scene is read and classified tile by tile. Cut off, whatever the reason, the same call
+        goes on from the finished tiles in the folder `path` + ".work".
 
         Parameters
         ----------
@@ -116,27 +152,32 @@ class Bundle:
         path : str or Path
             Of the class map.
         probabilities : str or Path, optional
-            Of a second file, with the probability of each class as a band.
+            Of a second file, with the probability of each class as a band of 16-bit floats.
+        confidence : str or Path, optional
+            Of a third file: margin between the two best probabilities, entropy in nats, and 1
+            where the encoder was asked.
+        adaptive : bool
+            Ask the encoder where the map is uncertain, fill elsewhere, and audit what was filled.
+        tile : int
+            Side of a tile in pixels.
+        scheduler : str, optional
+            Address of a dask.distributed scheduler whose workers do the work.
         """
-        result = self.classify(scene, probabilities=probabilities is not None, watch=watch)
-        write_class_map(
-            Path(path),
-            result.ids,
+        layers = Layers(probabilities is not None, confidence is not None)
+        return map_to_files(
+            self._mapper(scene, layers, adaptive=adaptive),
+            scene,
+            Outputs(
+                Path(path),
+                Path(probabilities) if probabilities is not None else None,
+                Path(confidence) if confidence is not None else None,
+            ),
             self.classes,
             self.colours,
-            crs=scene.crs,
-            transform=scene.transform,
+            size=tile,
+            scheduler=scheduler,
+            watch=watch,
         )
-        if probabilities is not None and result.probabilities is not None:
-            names = [self.classes[i] for i in self.class_ids.tolist()]
-            write_bands(
-                Path(probabilities),
-                result.probabilities,
-                names,
-                crs=scene.crs,
-                transform=scene.transform,
-            )
-        return result
 
 
 def save_weights(folder: Path, model: Classifier, method: str, base: str) -> int:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:  # xarray takes seconds to load
     from hyperpeft.benchmark.grid import Cell
     from hyperpeft.records import RunRecord
 
+if TYPE_CHECKING:
+    from hyperpeft.mapping import Mapped
+
 
 class Console:
     """A context that shows the progress of a run; nothing of it when quiet."""
@@ -290,3 +293,18 @@ def _baseline_line(adapter: dict[str, Any], baseline: dict[str, Any]) -> str:
         if name not in ("source", "library") and isinstance(value, int | float | str):
             said.append(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}")
     return f"{adapter['method']}: {', '.join(said)}"
+
+
+def print_mapped(result: Mapped, *, adaptive: bool) -> None:
+    """What was mapped, and what the audit of an adaptive map says."""
+    files = " and ".join(map(str, result.files))
+    print(f"{result.pixels} pixels classified: {files}")
+    if result.encoded < result.pixels:
+        print(
+            f"the encoder saw {result.encoded} of them "
+            f"({100 * result.encoded / result.pixels:.1f} %); of {result.audited} audited pixels "
+            f"{result.wrong} were filled otherwise: with 95 % confidence at most "
+            f"{100 * result.bound:.2f} % differ from the exact map"
+        )
+    elif adaptive:
+        print("the audit found that this map cannot be filled: the encoder saw every pixel")

@@ -8,8 +8,8 @@ so they are in the sidecar `<name>.aux.xml` that GDAL reads along with the file.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -58,17 +58,65 @@ def write_class_map(
     ConfigError
         When the path cannot be written, or ids are negative, too large, unnamed or uncoloured.
     """
+    _check_ids(ids, classes, colours)
+    largest = int(ids.max(initial=UNLABELLED))
+    with class_map_writer(
+        path,
+        ids.shape,
+        classes,
+        colours,
+        crs=crs,
+        transform=transform,
+        extra_tags=extra_tags,
+        largest=largest,
+    ) as write:
+        write(ids, 0, 0)
+
+
+@contextmanager
+def class_map_writer(
+    path: Path,
+    shape: tuple[int, ...],
+    classes: Mapping[int, str],
+    colours: Mapping[int, tuple[int, int, int]],
+    *,
+    crs: str | None = None,
+    transform: Transform | None = None,
+    extra_tags: Mapping[str, str] | None = None,
+    largest: int = UNLABELLED,
+    staged: bool = False,
+) -> Iterator[Callable[[np.ndarray, int, int], None]]:
+    """A class map that is written piece by piece, as `write_class_map` writes it at once.
+
+    Yields a function that takes ids (h, w) and the row and column of their first pixel. The file
+    takes its name when the block ends without error.
+
+    Parameters
+    ----------
+    shape : (H, W)
+    largest : int
+        An id that may occur although no class has it.
+    staged : bool
+        Hold the pieces in a file beside `path` until all are there, and not in memory.
+    """
     path = Path(path)
-    present = _check_ids(ids, classes, colours)
-    largest = max([*classes, *present, UNLABELLED])
+    largest = max([*classes, largest, UNLABELLED])
     dtype = "uint8" if largest <= 255 else "uint16"
     tags = {f"CLASS_{i}": name for i, name in sorted(classes.items())} | dict(extra_tags or {})
+    size = (1, *shape)
     # The inner file takes its name first: no sidecar is left where the map could not be written.
     with replacing(path.with_name(f"{path.name}.aux.xml")) as sidecar, _written(path) as temporary:
-        with _memory(ids[None].astype(dtype), UNLABELLED, crs, transform, tags) as source:
+        stage = _stage(temporary) if staged else None
+        with _pieces(size, dtype, UNLABELLED, crs, transform, tags, stage) as source:
             if dtype == "uint8":
                 table = {i: (*map(int, rgb), 255) for i, rgb in colours.items() if 0 < i <= 255}
                 source.write_colormap(1, {UNLABELLED: (0, 0, 0, 0), **table})
+
+            def write(ids: np.ndarray, top: int, left: int) -> None:
+                _check_ids(ids, classes, colours)
+                source.write(ids[None].astype(dtype), window=_window(ids.shape, top, left))
+
+            yield write
             _copy_cog(source, temporary, PREDICTOR="NO", OVERVIEW_RESAMPLING="NEAREST")
         # GDAL may have its own sidecar beside the temporary file; ours replaces it.
         temporary.with_name(f"{temporary.name}.aux.xml").unlink(missing_ok=True)
@@ -107,16 +155,54 @@ def write_bands(
     """
     if bands.ndim != 3 or len(names) != len(bands):
         raise ConfigError("bands", expected=f"({len(names)}, H, W), one name each", got=bands.shape)
-    if half:  # rounded here, because GDAL truncates
-        bands = bands.astype(np.float16)
+    with bands_writer(
+        path,
+        bands.shape[1:],
+        names,
+        crs=crs,
+        transform=transform,
+        nodata=nodata,
+        half=half,
+        extra_tags=extra_tags,
+    ) as write:
+        write(bands, 0, 0)
+
+
+@contextmanager
+def bands_writer(
+    path: Path,
+    shape: tuple[int, ...],
+    names: Sequence[str],
+    *,
+    crs: str | None = None,
+    transform: Transform | None = None,
+    nodata: float = float("nan"),
+    half: bool = False,
+    extra_tags: Mapping[str, str] | None = None,
+    staged: bool = False,
+) -> Iterator[Callable[[np.ndarray, int, int], None]]:
+    """Named float bands written piece by piece, as `write_bands` writes them at once.
+
+    Yields a function that takes bands (k, h, w) and the row and column of their first pixel.
+    `staged` is as for `class_map_writer`.
+    """
     options = {"NBITS": "16"} if half else {}
-    tags = dict(extra_tags or {})
-    with (
-        _written(Path(path)) as temporary,
-        _memory(bands.astype(np.float32, copy=False), nodata, crs, transform, tags) as source,
-    ):
-        source.descriptions = tuple(names)
-        _copy_cog(source, temporary, PREDICTOR="YES", OVERVIEW_RESAMPLING="AVERAGE", **options)
+    size = (len(names), *shape)
+    with _written(Path(path)) as temporary:
+        stage = _stage(temporary) if staged else None
+        with _pieces(
+            size, "float32", nodata, crs, transform, dict(extra_tags or {}), stage
+        ) as source:
+            source.descriptions = tuple(names)
+
+            def write(bands: np.ndarray, top: int, left: int) -> None:
+                if half:  # rounded here, because GDAL truncates
+                    bands = bands.astype(np.float16)
+                window = _window(bands.shape[1:], top, left)
+                source.write(bands.astype(np.float32, copy=False), window=window)
+
+            yield write
+            _copy_cog(source, temporary, PREDICTOR="YES", OVERVIEW_RESAMPLING="AVERAGE", **options)
 
 
 @contextmanager
@@ -132,28 +218,49 @@ def _written(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _memory(
-    values: np.ndarray,
+def _pieces(
+    size: tuple[int, ...],
+    dtype: str,
     nodata: float,
     crs: str | None,
     transform: Transform | None,
     tags: Mapping[str, str],
+    stage: Path | None,
 ) -> Iterator[Any]:
-    """A dataset in memory that holds values (k, H, W), to be copied: COG is written in one go."""
+    """A dataset (k, H, W) to be filled and then copied, because COG is written in one go.
+
+    It is held in memory, or in the file `stage`, which is removed at the end.
+    """
     import rasterio
 
-    count, height, width = values.shape
+    count, height, width = size
     place = {} if transform is None else {"transform": rasterio.Affine(*transform)}
-    with warnings.catch_warnings():
+    profile = {
+        "driver": "GTiff", "count": count, "height": height, "width": width, "dtype": dtype,
+        "nodata": nodata, "crs": crs, **place,
+    }  # fmt: skip
+    tiled = {"tiled": True, "blockxsize": 256, "blockysize": 256, "BIGTIFF": "IF_SAFER"}
+    with warnings.catch_warnings(), ExitStack() as stack:
         # A scene without georeference is in order here and nothing that the user can change.
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with rasterio.MemoryFile() as file, file.open(
-            driver="GTiff", count=count, height=height, width=width, dtype=values.dtype.name,
-            nodata=nodata, crs=crs, **place,
-        ) as dataset:  # fmt: skip
-            dataset.write(values)
-            dataset.update_tags(**tags)
-            yield dataset
+        if stage is None:
+            memory = stack.enter_context(rasterio.MemoryFile())
+            dataset = stack.enter_context(memory.open(**profile))
+        else:
+            stack.callback(stage.unlink, missing_ok=True)
+            dataset = stack.enter_context(rasterio.open(stage, "w+", **profile, **tiled))
+        dataset.update_tags(**tags)
+        yield dataset
+
+
+def _stage(temporary: Path) -> Path:
+    return temporary.with_name(f"{temporary.stem}.stage.tif")
+
+
+def _window(shape: tuple[int, ...], top: int, left: int) -> Any:
+    from rasterio.windows import Window
+
+    return Window(left, top, shape[1], shape[0])
 
 
 def _copy_cog(source: Any, path: Path, **options: str) -> None:
@@ -166,8 +273,8 @@ def _copy_cog(source: Any, path: Path, **options: str) -> None:
 
 def _check_ids(
     ids: np.ndarray, classes: Mapping[int, str], colours: Mapping[int, tuple[int, int, int]]
-) -> list[int]:
-    """The class ids of a map, all of them writable, named and coloured."""
+) -> None:
+    """Refuse ids that are not writable, named and coloured."""
     if ids.ndim != 2 or ids.dtype.kind not in "iu":
         raise ConfigError("class map", expected="integers (H, W)", got=f"{ids.dtype} {ids.shape}")
     present: list[int] = [i for i in np.unique(ids).tolist() if i != UNLABELLED]
@@ -178,7 +285,6 @@ def _check_ids(
         missing = [i for i in present if i not in known]
         if missing:
             raise ConfigError(f"classes {missing} of the map have no {what}")
-    return present
 
 
 def _category_names(classes: Mapping[int, str], largest: int) -> str:

@@ -128,6 +128,11 @@ class Scene:
         """Rows start..stop as float32 (B, stop - start, W); invalid values are as in the file."""
         return self.cube.isel(y=slice(start, stop)).values.astype(np.float32, copy=False)
 
+    def window(self, rows: slice, columns: slice) -> np.ndarray:
+        """A window (B, rows, columns) in the file's own number type, read from where it lies."""
+        values: np.ndarray = self.cube.isel(y=rows, x=columns).values
+        return values
+
     def blocks(self, max_values: int = 2**24) -> Iterator[tuple[int, int, np.ndarray]]:
         """Yield (start, stop, rows) down the scene, each block of at most `max_values` values."""
         height, width, bands = self.shape

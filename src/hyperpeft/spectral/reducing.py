@@ -27,6 +27,7 @@ FORMAT = "hyperpeft reducer 1"
 USABLE = 1e-12  # smallest eigenvalue of a usable component, relative to the largest
 SAME_WAVELENGTH = 2.0  # nm
 S2_SCALE = 10_000  # value of a reflectance of 1 in Sentinel-2 L2A
+COLUMNS = 1024  # pixels reduced in one product
 BLOCK = 2**22  # values per block, 32 MiB in float64
 
 # Sentinel-2 L2A statistics of BigEarthNet, bands B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B11 B12.
@@ -102,12 +103,18 @@ class Reducer:
         bands = len(self.mean)
         if values.ndim < 1 or values.shape[0] != bands:
             raise SceneError("values to reduce", expected=f"({bands}, ...)", got=values.shape)
-        flat = values.reshape(bands, -1) - self.mean[:, None]  # (B, n) float64
-        projected = self.components @ flat  # (k, n)
-        repeated = projected[_cycle(len(self.components))]  # (12, n)
-        out = repeated * self.scale[:, None] + self.shift[:, None]
-        reduced: np.ndarray = out.astype(np.float32).reshape(N_BANDS, *values.shape[1:])
-        return reduced
+        flat = values.reshape(bands, -1)
+        out = np.empty((N_BANDS, flat.shape[1]), np.float32)
+        # Always the same number of pixels at a time: the last bits of a matrix product depend on
+        # its shape, and a pixel must not depend on how the scene was cut into blocks and tiles.
+        centred = np.zeros((bands, COLUMNS))
+        for start in range(0, flat.shape[1], COLUMNS):
+            block = flat[:, start : start + COLUMNS]
+            n = block.shape[1]
+            centred[:, :n] = block - self.mean[:, None]
+            projected = (self.components @ centred)[_cycle(len(self.components)), :n]  # (12, n)
+            out[:, start : start + n] = projected * self.scale[:, None] + self.shift[:, None]
+        return out.reshape(N_BANDS, *values.shape[1:])
 
     def reduce(self, scene: Scene) -> np.ndarray:
         """Reduce a scene block by block to float32 (12, H, W).

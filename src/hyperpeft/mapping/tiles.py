@@ -1,0 +1,94 @@
+"""Tiles: pieces of a scene that are read, reduced and classified one after the other.
+
+A tile is read with a halo of half a window, and mirrored only at the scene's own border, so that
+its pixels see what they would see in the whole scene. Its corners lie on a grid of cells that is
+the scene's and not the tile's: the pixels of one cell are one batch, whatever the tile's size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hyperpeft.errors import ConfigError
+from hyperpeft.patches import mirrored
+from hyperpeft.records import Scene
+from hyperpeft.spectral import N_BANDS, Reducer
+
+SIZE = 512  # pixels
+LARGEST = 16384
+STRIP = 2**22  # values converted to float at a time
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Rows top..bottom and columns left..right of a scene."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(h, w)."""
+        return self.bottom - self.top, self.right - self.left
+
+    @property
+    def inside(self) -> tuple[slice, slice]:
+        """Rows and columns in the scene."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+
+def plan(shape: tuple[int, int], size: int, cell: int) -> list[Tile]:
+    """The tiles of a scene (H, W), row after row.
+
+    Parameters
+    ----------
+    size : int
+        Side in pixels, rounded up to whole cells.
+    cell : int
+
+    Examples
+    --------
+    >>> [tile.shape for tile in plan((100, 70), 60, 8)]
+    [(64, 64), (64, 6), (36, 64), (36, 6)]
+    """
+    if not 1 <= size <= LARGEST:
+        raise ConfigError("tile", expected=f"1 to {LARGEST} pixels", got=size)
+    height, width = shape
+    step = -(-size // cell) * cell
+    return [
+        Tile(top, left, min(top + step, height), min(left + step, width))
+        for top in range(0, height, step)
+        for left in range(0, width, step)
+    ]
+
+
+def by_cell(positions: np.ndarray, cell: int) -> list[np.ndarray]:
+    """Positions (n, 2) in the scene, in the order of `argwhere`, as one array per cell."""
+    if len(positions) == 0:
+        return []
+    rows, columns = (positions // cell).T
+    keys = rows * (columns.max() + 1) + columns
+    order = np.argsort(keys, kind="stable")
+    borders = np.flatnonzero(np.diff(keys[order])) + 1
+    return np.split(positions[order], borders)
+
+
+def read(scene: Scene, reducer: Reducer, tile: Tile, half: int) -> np.ndarray:
+    """The reduced tile with its halo: float32 (12, h + 2 half, w + 2 half), 0 where not valid."""
+    height, width, _ = scene.shape
+    rows = mirrored(tile.top - half, tile.bottom + half, height)
+    columns = mirrored(tile.left - half, tile.right + half, width)
+    inside = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
+    values, valid = scene.window(*inside), scene.valid[inside]
+    out = np.zeros((N_BANDS, *valid.shape), np.float32)
+    step = max(1, STRIP // (len(values) * valid.shape[1]))
+    for start in range(0, len(valid), step):
+        strip = slice(start, start + step)
+        where = valid[strip]
+        chosen = values[:, strip][:, where].astype(np.float32, copy=False)  # as `Scene.rows`
+        out[:, strip][:, where] = reducer.transform(chosen)
+    return out[:, rows - inside[0].start][:, :, columns - inside[1].start]
