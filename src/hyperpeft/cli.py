@@ -115,11 +115,7 @@ def demo(
     """
     from hyperpeft.config import make_config
 
-    # The fields are strips of about ten pixels: windows of five stay inside them.
-    values = {
-        "scene": "demo", "per_class": 20, "patch_size": 5, "normalise": "sqrt", "epochs": 30,
-        "out": out,
-    }  # fmt: skip
+    values = {"scene": "demo", "per_class": 20, "out": out}
     config = make_config(values)
     record = _train(config, quiet=quiet or as_json, overwrite=overwrite)
     _show_record(record, out, quiet=quiet, as_json=as_json)

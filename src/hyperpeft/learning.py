@@ -142,6 +142,9 @@ def adapt(
     notes = [*reducer.notes]
     if not encoder.pretrained:
         notes.append(f"backbone {config.backbone} is not pretrained: a seeded initialisation")
+    else:
+        digest = str(backbone["weights_sha256"])[:12]
+        notes.append(f"backbone {config.backbone} starts from pretrained weights ({digest})")
     for note in notes:
         progress.note(note)
     adapters.attach(

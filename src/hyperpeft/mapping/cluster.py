@@ -58,13 +58,8 @@ def _map_tile(name: str, tile: Tile) -> TileMap:
 
 def connect(address: str) -> Any:
     """A client of a scheduler; ConfigError where there is none, or no worker comes."""
-    try:
-        from distributed import Client
-    except ImportError:
-        raise ConfigError(
-            "--scheduler needs dask.distributed, which is not installed",
-            do="pip install 'hyperpeft[cluster]'",
-        ) from None
+    from distributed import Client
+
     try:
         client = Client(address, timeout=10, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
