@@ -103,7 +103,8 @@ def tiles_on(
         client.register_plugin(Copy(packed), name=name)
         waiting = iter(tiles)
         running: dict[Any, Tile] = {}
-        finished = as_completed()
+        with client.as_current():
+            finished = as_completed()
 
         def hand_out() -> None:
             most = AHEAD * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
