@@ -117,7 +117,8 @@ def _was_run(job: Job, work: Path) -> bool:
         return False
     found = json.loads((work / RUN).read_text(encoding="utf-8"))["config"]
     wanted = complete(job.values).model_dump(mode="json")
-    decided = {*PATHS, "out"}  # a path may be written in two ways
+    # A path may be written in two ways; what is open or "auto" the run has chosen.
+    decided = {*PATHS, "out"} | {name for name, v in wanted.items() if v in (None, "auto")}
     return all(found.get(name) == v for name, v in wanted.items() if name not in decided)
 
 

@@ -190,11 +190,13 @@ def check_records(folder: Path, cells: Iterable[Cell]) -> None:
         except (OSError, ValueError, KeyError, TypeError):
             raise ConfigError(f"{path} cannot be read", do="remove its folder") from None
         wanted = cell.config.model_dump(mode="json")
-        # Options that came with a later version are not in earlier records.
+        # Options that came with a later version are not in earlier records; what is open or "auto"
+        # the run has chosen.
         other = {
             name: f"{found[name]!r} is {value!r} now"
             for name, value in wanted.items()
             if name in found and found[name] != value and name != "map"
+            if value not in (None, "auto")
         }
         if other and path.name == RUN:
             raise ConfigError(
