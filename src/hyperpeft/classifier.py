@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from hyperpeft.backbone import BANDS, SpectralGPT
 from hyperpeft.patches import Windows, centres_of, resize
-from hyperpeft.ridge import logit_scale, ridge
+from hyperpeft.ridge import STRENGTH, Ridge, logit_scale, ridge
 
-# Of the centre's components beside the pooled tokens, both of unit variance. Twelve numbers
-# against hundreds: under ridge a weight of 4 gives them about an equal say.
+# Of the centre's components beside the pooled tokens, both of unit variance: twelve numbers
+# against hundreds, so that a step of the optimiser moves their say about equally.
 CENTRE_WEIGHT = 4.0
 
 
@@ -88,18 +88,34 @@ class Classifier(nn.Module):
         self.train(was_training)
         return features
 
-    def start_head(self, windows: Windows, positions: Tensor, targets: Tensor) -> None:
-        """Set the head to the ridge solution on the pixels (n, 2) with class indices (n,).
+    def fit_head(
+        self, features: Tensor, targets: Tensor, share: float = 0.5, strength: float = STRENGTH
+    ) -> Ridge:
+        """The ridge head on features (n, D or D + 12) of pixels with class indices (n,).
 
-        Its scores are scaled so that they are right as logits for pixels left out.
+        Parameters
+        ----------
+        share : float
+            Spread of the centre's components over that of the tokens, before the shrinkage: 0
+            leaves the head to the tokens. Without sight of the centre it means nothing.
+        strength : float
+            Of the shrinkage, see `hyperpeft.ridge`.
         """
-        targets = targets.to(self.head.weight.device)
-        features = self.features_of(windows, positions).double()
-        fitted = ridge(features, targets, self.head.out_features)
+        classes, dim = self.head.out_features, self.encoder.dim
+        scale = torch.ones(features.shape[1], dtype=features.dtype, device=features.device)
+        if self.centre:
+            spread = features.var(0, correction=0)
+            scale[:dim] = (spread[:dim].sum() + 1e-12).rsqrt()
+            scale[dim:] = share * (spread[dim:].sum() + 1e-12).rsqrt()
+        fitted = ridge(features * scale, targets, classes, strength)
+        return fitted._replace(weight=fitted.weight * scale)
+
+    @torch.no_grad()
+    def start_head(self, fitted: Ridge, targets: Tensor) -> None:
+        """Set the head to a ridge solution, scaled to be right as logits for pixels left out."""
         scale = logit_scale(fitted.left_out, targets)
-        with torch.no_grad():
-            self.head.weight.copy_(fitted.weight * scale)
-            self.head.bias.copy_(fitted.bias * scale)
+        self.head.weight.copy_(fitted.weight * scale)
+        self.head.bias.copy_(fitted.bias * scale)
 
     def head_state(self) -> dict[str, Tensor]:
         """The head's tensors: norm and linear layer."""

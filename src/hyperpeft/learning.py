@@ -19,7 +19,7 @@ from accelerate import PartialState
 
 from hyperpeft import adapters, bundle, recording, runfolder, spectral
 from hyperpeft.baselines import BASELINES, Task
-from hyperpeft.choosing import Candidate, best, compare_windows
+from hyperpeft.choosing import choose
 from hyperpeft.classifier import Classifier, choose_precision
 from hyperpeft.config import WINDOWS, RunConfig
 from hyperpeft.errors import ConfigError
@@ -158,17 +158,19 @@ def adapt(
     model = Classifier(encoder, len(ids), config.seed, centre=config.centre)
     model.to(PartialState().device)
     train = _pixels(split.train, split.train_ids, ids)
-    tried: list[Candidate] = []
-    patch_size = config.patch_size
-    if patch_size == "auto":
-        progress.stage("Choosing the window")
+    patch_size, tried = config.patch_size, []
+    if patch_size == "auto" or config.head == "ridge":
+        sizes = WINDOWS if patch_size == "auto" else (patch_size,)
+        progress.stage("Choosing the window" if patch_size == "auto" else "Fitting the head")
         precision = choose_precision(config.precision, PartialState().device)
-        tried = compare_windows(model, cube, train, WINDOWS, precision)
-        patch_size = best(tried)
-        progress.note(f"window {patch_size} x {patch_size}, chosen by the training pixels")
+        choice = choose(model, cube, train, sizes, precision)
+        tried = [candidate._asdict() for candidate in choice.tried]
+        if patch_size == "auto":
+            patch_size = choice.best.patch_size
+            progress.note(f"window {patch_size} x {patch_size}, chosen by the training pixels")
+        if config.head == "ridge":
+            model.start_head(choice.head, train.targets.to(PartialState().device))
     windows = Windows(cube, patch_size, PartialState().device)
-    if config.head == "ridge":
-        model.start_head(windows, train.positions, train.targets)
     if overwrite:  # only now: a mistake in the options must not cost the earlier run
         runfolder.clear(config.out)
 
@@ -189,7 +191,7 @@ def adapt(
     writes = PartialState().is_main_process
     bytes_ = bundle.save_weights(config.out, model, config.method, config.backbone) if writes else 0
     adapter = recording.adapter_section(model, config.method, ids, bytes_)
-    adapter["windows_tried"] = [candidate._asdict() for candidate in tried]
+    adapter["windows_tried"] = tried
     adapters.merge(encoder)
 
     progress.stage("Mapping" if config.map else "Testing")
