@@ -6,7 +6,7 @@ import pytest
 
 from hyperpeft import experiment, splits
 from hyperpeft.benchmark.cells import resolved
-from hyperpeft.benchmark.grid import _largest_window, complete, expand, read_bench
+from hyperpeft.benchmark.grid import complete, expand, read_bench
 
 BENCH = read_bench("offline")
 
@@ -18,7 +18,7 @@ def test_no_test_window_of_any_method_holds_a_training_pixel(scene, data, tmp_pa
     cells = [c for c in expand(BENCH, scenes=[scene]) if c.split == "disjoint"]
     assert {c.method for c in cells} == set(BENCH.methods)
     opened = experiment.labelled_scene(complete(resolved(cells[0].values, tmp_path)))
-    shape, windows = opened.valid.shape, {_largest_window(c.config) for c in cells}
+    shape, windows = opened.valid.shape, {c.config.largest_window for c in cells}
     for seed in BENCH.seeds:
         same = {}
         for cell in cells:
