@@ -13,8 +13,8 @@ from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import ConfigError
 
 # What a method's rate is where the user gives none: fully trained weights bear less.
-LR = {"full": 1e-4}
-DEFAULT_LR = 5e-4
+LR = {"full": 3e-5}
+DEFAULT_LR = 1e-4
 LAMBDA = 16.0
 # The plain recipe of arXiv 2505.15334: one window for every scene, whitened components at 32 x 32,
 # a head that starts at random and sees the pooled tokens alone.
@@ -81,7 +81,7 @@ class RunConfig(BaseModel):
     batch_size: int = Field(16, ge=1)
     accumulate: int = Field(1, ge=1)
     lr: float | None = Field(None, gt=0)
-    head_lr: float = Field(3e-4, gt=0)
+    head_lr: float = Field(3e-5, gt=0)
     lam: float = Field(LAMBDA, gt=0)
     weight_decay: float = Field(0.05, ge=0)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
