@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hyperpeft.config import RunConfig, make_config, read_config
+from hyperpeft.config import RunConfig, make_config, read_config, settle
 from hyperpeft.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
@@ -33,7 +33,7 @@ def test_defaults():
     config = make_config({"scene": "demo"})
     assert (config.method, config.backbone, config.targets) == ("krona+", "tiny", ("q", "v"))
     assert (config.per_class, config.fraction, config.split) == (None, None, None)
-    assert config.patch_size == 9
+    assert config.patch_size == "auto"
     assert config.out == Path("run")
 
 
@@ -122,3 +122,13 @@ def test_every_option_of_train_is_an_option_of_the_configuration():
     alone = {"config", "option", "resume", "overwrite", "quiet", "as_json"}
     named = {"map" if n == "map_scene" else n for n in inspect.signature(train).parameters} - alone
     assert named <= set(RunConfig.model_fields)
+
+
+def test_the_papers_recipe_fills_in_what_is_not_given():
+    given = {"scene": "demo", "recipe": "paper", "epochs": 7}
+    plain = settle(make_config(given))
+    assert (plain.patch_size, plain.image_size, plain.normalise) == (9, 32, "zscore")
+    assert (plain.centre, plain.head, plain.epochs) == (False, "random", 7)
+    default = settle(make_config({"scene": "demo"}))
+    assert (default.patch_size, default.centre, default.head) == ("auto", True, "ridge")
+    assert plain.rate > default.rate
