@@ -137,6 +137,8 @@ def settle(config: RunConfig) -> RunConfig:
     """The same options, with the recipe's or a baseline's own values where the user gave none."""
     given = {name for name in config.model_fields_set if getattr(config, name) is not None}
     baseline = BASELINES.get(config.method)
+    if baseline is not None and config.patch_size == "auto":
+        given.discard("patch_size")  # nothing chooses a window for a baseline: it has its own
     if baseline is None:
         own = PAPER if config.recipe == "paper" else {}
         options = config.options

@@ -11,7 +11,7 @@ import rasterio
 from small import PROGRAM, config, options, planted, strict_json, write_scene
 
 from hyperpeft import bank, exports
-from hyperpeft.baselines import BASELINES, Task
+from hyperpeft.baselines import BASELINES, Task, classical
 from hyperpeft.bundle import load_run
 from hyperpeft.config import make_config, settle
 from hyperpeft.errors import BundleError, ConfigError, TrainingError
@@ -24,10 +24,16 @@ QUICK = {  # sizes at which a test takes a second, and still learns
     "rf": {"options": {"trees": 60}},
     "rf-pca": {"options": {"trees": 60}, "patch_size": 3},
     "svm-pca": {"patch_size": 3},
-    "hybridsn": {"patch_size": 9, "options": {"components": 13}, "epochs": 12, "batch_size": 16},
+    "hybridsn": {
+        "patch_size": 9, "options": {"components": 13}, "epochs": 12, "batch_size": 16,
+        "per_class": 120,
+    },
     "spectralformer": {"patch_size": 3, "epochs": 60, "batch_size": 16, "lr": 2e-3},
-    "ssftt": {"patch_size": 5, "options": {"components": 12}, "epochs": 15, "batch_size": 16},
-}
+    "ssftt": {
+        "patch_size": 5, "options": {"components": 12}, "epochs": 15, "batch_size": 16,
+        "per_class": 120,
+    },
+}  # fmt: skip
 FILES = {
     "run.json", "split.npz", "map.tif", "map.tif.aux.xml", "map.png", "confusion.png",
 }  # fmt: skip
@@ -35,11 +41,20 @@ INVALID = np.zeros((24, 24), bool)
 INVALID[3:6, 10:15] = True
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_tuning():
+    """Fewer trees and deals rank the same grid in a tenth of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classical, "TUNED_TREES", 8)
+        patch.setattr(classical, "SVM_REPEATS", 1)
+        yield
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A scene with nodata pixels on disk, two classes apart by six deviations in one band."""
+    """A scene with nodata pixels on disk, two classes in four blocks, six deviations apart."""
     folder = tmp_path_factory.mktemp("world")
-    write_scene(folder, planted(), INVALID)
+    write_scene(folder, planted(block=12), INVALID)
     return folder
 
 
@@ -62,7 +77,7 @@ def finished(request, folder):
 
 def test_a_planted_scene_is_recovered(finished):
     method, record, out = finished
-    assert record.metrics["oa"] > 95, method
+    assert record.metrics["oa"] > 92, method
     with rasterio.open(out / "map.tif") as file:
         ids = file.read(1)
         assert file.crs.to_epsg() == 32633
@@ -73,7 +88,7 @@ def test_a_planted_scene_is_recovered(finished):
 def test_shuffled_labels_are_at_chance(method, tmp_path):
     write_scene(tmp_path, planted(shuffled=True))
     record = run(quick(tmp_path, method, tmp_path / "r", map=False))
-    # 516 test pixels of two classes at 30 each: one deviation is 2.2 %.
+    # At least 336 test pixels of two classes: one deviation is at most 2.7 %.
     assert record.metrics["oa"] == pytest.approx(50, abs=9)
 
 
@@ -98,7 +113,8 @@ def test_the_record_has_every_section_and_null_for_what_does_not_apply(finished)
     assert values["split"]["leakage"]["patch_size"] == window
     leak = values["split"]["leakage"]["test_windows_touching_train"]
     assert leak == 0 if window == 1 else leak > 0
-    assert values["split"]["test"] == 24 * 24 - INVALID.sum() - 60
+    trained = 2 * QUICK.get(method, {}).get("per_class", 30)
+    assert values["split"]["test"] == 24 * 24 - INVALID.sum() - trained
     baseline = values["baseline"]
     assert baseline["source"] == BASELINES[method].source
     if method.startswith("svm"):
@@ -185,7 +201,7 @@ def test_test_pixels_are_not_looked_at():
 
 
 def test_validation_keeps_the_best_epoch(folder, tmp_path):
-    config = quick(folder, "ssftt", tmp_path / "r", validation=0.5, epochs=6, lr=3e-3)
+    config = quick(folder, "ssftt", tmp_path / "r", per_class=30, validation=0.5, epochs=6)
     record = run(config)
     rows = (tmp_path / "r" / "history.csv").read_text().splitlines()
     assert rows[0] == "epoch,loss,validation_oa,lr,seconds"
@@ -222,6 +238,13 @@ def test_a_baselines_own_defaults_and_what_replaces_them():
     assert mine.lr == 1e-3
     svm = settle(make_config({"scene": "demo", "method": "svm"}))
     assert svm.patch_size == make_config({"scene": "demo"}).patch_size
+
+
+def test_a_window_that_is_left_open_is_the_baselines_own():
+    given = {"scene": "demo", "patch_size": "auto"}
+    sizes = {m: settle(make_config({**given, "method": m})).patch_size for m in ("svm", "ssftt")}
+    assert sizes == {"svm": 9, "ssftt": 13}
+    assert settle(make_config(given)).patch_size == "auto"  # an adapter's is chosen
 
 
 @pytest.mark.parametrize("method", [*BASELINES, "krona+"])
@@ -302,7 +325,7 @@ def test_the_command_line(folder, tmp_path):
 def test_scikit_learns_baselines_need_no_torch():
     code = """
 import sys
-from hyperpeft.baselines import BASELINES, Task
+from hyperpeft.baselines import BASELINES, Task, classical
 from hyperpeft.scenes import planted_scene
 from hyperpeft.splits import per_class
 assert "sklearn" not in sys.modules

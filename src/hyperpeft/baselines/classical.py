@@ -79,11 +79,11 @@ def _svm(task: Task, seen: Features) -> Fitted:
     from sklearn.svm import SVC
 
     count = seen[0].shape[1]
-    grid = {"svc__C": C, "svc__gamma": [value / count for value in GAMMA]}
-    estimator = make_pipeline(StandardScaler(), SVC())
-    otherwise = {"svc__C": 2.0**6, "svc__gamma": 1 / count}
-    chosen = _chosen(estimator, grid, task, seen, otherwise, SVM_REPEATS)
-    estimator.set_params(**chosen.parameters).fit(seen[0], task.split.train_ids)
+    grid = {"C": C, "gamma": [value / count for value in GAMMA]}
+    otherwise = {"C": 2.0**6, "gamma": 1 / count}
+    chosen = _chosen(SVC(), grid, task, seen, otherwise, SVM_REPEATS, StandardScaler())
+    estimator = make_pipeline(StandardScaler(), SVC(**chosen.parameters))
+    estimator.fit(seen[0], task.split.train_ids)
     return _fitted(estimator, chosen, seen, support_vectors=len(estimator[-1].support_))
 
 
@@ -107,6 +107,7 @@ def _chosen(
     seen: Features,
     otherwise: dict[str, Any],
     repeats: int = 1,
+    scaler: Any = None,
 ) -> Choice:
     return choose(
         estimator,
@@ -117,6 +118,7 @@ def _chosen(
         seed=task.seed,
         otherwise=otherwise,
         repeats=repeats,
+        scaler=scaler,
     )
 
 
@@ -137,7 +139,7 @@ def _fitted(estimator: Any, chosen: Choice, seen: Features, **sizes: int) -> Fit
 
     about = {
         "features": seen[0].shape[1],
-        **{name.rpartition("__")[2]: value for name, value in chosen.parameters.items()},
+        **chosen.parameters,
         **sizes,
         "tuning": {
             "folds": chosen.folds,
