@@ -23,7 +23,7 @@ from hyperpeft import cli
 from hyperpeft.experiment import run
 
 COMMANDS = [
-    "demo", "train", "evaluate", "map", "bench", "report",
+    "demo", "train", "evaluate", "map", "bench", "report", "pretrain",
     "scenes list", "scenes info", "scenes fetch", "backbones list", "backbones convert",
     "adapters list", "adapters export", "adapters merge",
 ]  # fmt: skip
