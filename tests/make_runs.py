@@ -63,7 +63,10 @@ def make_run(
         },
         reducer={},
         split={"train": 40},
-        backbone={"name": backbone, "parameters": 1, "weights_sha256": sha256, "pretrained": encoder.pretrained},
+        backbone={
+            "name": backbone, "parameters": 1, "weights_sha256": sha256,
+            "pretrained": encoder.pretrained,
+        },
         adapter={
             "method": method,
             "adapter_parameters": count,

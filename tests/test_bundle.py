@@ -257,7 +257,7 @@ def test_every_method_comes_back(folder, tmp_path, method):
     result = evaluate(out)
     assert result.scores == record.metrics
     assert result.pixels == record.split["test"]
-    head = 2 * (48 + 1) + 2 * 48
+    head = 2 * (48 + 12 + 1) + 2 * 48  # 12 weights a class for the centre pixel
     encoder_size = record.backbone["parameters"]
     # Q and V of 2 blocks; 48 = 6 x 8: A 6 x 6, B 8 x 8.
     sizes = {"full": encoder_size + head, "probe": head}
