@@ -397,7 +397,8 @@ def test_demo(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "this scene is generated" in done.stderr
-    assert "not pretrained" in done.stdout
+    assert "starts from pretrained weights" in done.stderr
+    assert "not pretrained" not in done.stdout
     assert "hyperpeft train SCENE.tif --labels LABELS.tif" in done.stdout  # what to do next
     assert {"run.json", "map.png", "map.tif", "confusion.png", "adapter"} <= {
         path.name for path in out.iterdir()

@@ -76,7 +76,8 @@ def test_what_a_checkpoint_says_of_itself(reference):
     assert model.pretrained
     assert not model.training
     assert (model.dim, model.depth, model.blocks[0].mlp.fc1.out_features) == (48, 2, 192)
-    assert not load_backbone("tiny").pretrained
+    assert load_backbone("tiny").pretrained
+    assert not load_backbone("tiny", pretrained=False).pretrained
 
 
 @pytest.mark.parametrize(("dim", "hidden"), [(49, 16), (48, 100), (147, 48)])
@@ -254,6 +255,8 @@ def test_heads_and_stride_of_built_in_sizes():
     assert model.blocks[0].attn.num_heads == 6
     assert model.pos_embed_spatial.shape == (1, 15 * 15, 192)
     with pytest.raises(ConfigError, match="num_heads: expected a divisor of the width 192, got 5"):
+        load_backbone("tiny", num_heads=5, pretrained=False)
+    with pytest.raises(WeightsError, match="num_heads, a divisor of 192, got 5"):
         load_backbone("tiny", num_heads=5)
 
 

@@ -139,7 +139,9 @@ class AdapterBank:
         backbone : str or Path, optional
             Where the base model is now, if it was a file that has moved.
         """
-        encoder = load_base(RunRecord.from_file(Path(folder) / RUN), backbone)
+        record = RunRecord.from_file(Path(folder) / RUN)
+        check_usable(Path(folder), record)
+        encoder = load_base(record, backbone)
         return cls(encoder.to("cuda" if torch.cuda.is_available() else "cpu"))
 
     def __len__(self) -> int:

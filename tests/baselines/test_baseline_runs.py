@@ -237,7 +237,7 @@ def test_a_baselines_own_defaults_and_what_replaces_them():
     assert {name: getattr(mine, name) for name in given} == given
     assert mine.lr == 1e-3
     svm = settle(make_config({"scene": "demo", "method": "svm"}))
-    assert svm.patch_size == make_config({"scene": "demo"}).patch_size
+    assert svm.patch_size == 9
 
 
 def test_a_window_that_is_left_open_is_the_baselines_own():
