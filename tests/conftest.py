@@ -9,6 +9,8 @@ import pytest
 
 # As the command line does, and before torch is loaded: see `hyperpeft.cli.main`.
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+# Two test processes share the cores: one thread each.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def _folder(variable: str, beside: str) -> Path | None:

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -226,6 +225,12 @@ def test_import_costs_nothing():
     assert min(seconds for _, seconds in runs) < 0.1
 
 
+def _children() -> float:
+    """Processor seconds of all child processes that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def test_help_loads_nothing_heavy_and_answers_at_once(tmp_path):
     code = (
         "import io, contextlib; sys.argv = ['hyperpeft', '--help']\n"
@@ -241,10 +246,10 @@ def test_help_loads_nothing_heavy_and_answers_at_once(tmp_path):
     kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     kept["PYTHONPYCACHEPREFIX"] = str(tmp_path)
     seconds = []
-    for _ in range(5):  # the best of five: a noisy machine only ever adds time
-        start = time.perf_counter()
+    for _ in range(5):  # the best of five, of the processor: other tests run beside this one
+        start = _children()
         subprocess.run(script, capture_output=True, check=True, env=kept)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(_children() - start)
     assert min(seconds) < 0.5
 
 

@@ -117,7 +117,9 @@ def test_what_does_not_belong_is_refused(bank, folders, tmp_path, windows):
     with pytest.raises(BundleError, match="'one'"):
         bank.add("one", folders["two"])
     with pytest.raises(BundleError, match="another base model"):
-        bank.add("new", make_run(tmp_path / "other", encoder=load_backbone("tiny", seed=1)))
+        bank.add(
+            "new", make_run(tmp_path / "other", encoder=load_backbone("tiny", pretrained=False))
+        )
     with pytest.raises(BundleError, match="fine-tuned the whole encoder"):
         bank.add("new", make_run(tmp_path / "full", "full"))
     heads = make_run(tmp_path / "heads")

@@ -112,7 +112,8 @@ def test_killed_and_continued_equals_never_killed(tmp_path):
         == 0
     )
     again = json.loads((tmp_path / "killed" / "pretrain.json").read_text())
-    assert again["backbone"] == whole["backbone"]
+    # The file itself may differ: safetensors does not keep the order of metadata.
+    assert again["backbone"]["weights_sha256"] == whole["backbone"]["weights_sha256"]
     first, second = ((tmp_path / n / "history.csv").read_text() for n in ("whole", "killed"))
     assert first == second
 
