@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -347,5 +348,5 @@ def _write(
     save_losses(out / "losses.png", state.history)
     with replacing(out / RECORD) as temporary:
         temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    (out / CHECKPOINT).unlink(missing_ok=True)
-    (out / CHECKPOINT.parent).rmdir()
+    # With what a killed process may have left half-written beside the checkpoint.
+    shutil.rmtree(out / CHECKPOINT.parent, ignore_errors=True)
