@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 import yaml
 from PIL import Image
@@ -20,6 +21,7 @@ from small import HEADS, PROGRAM, checkpoint, planted, write_scene
 from hyperpeft.errors import BundleError, ConfigError, SceneError
 from hyperpeft.pretrain.sources import SENTINEL2, draw_windows, find_sources
 from hyperpeft.pretraining import PretrainConfig, pretrain, read_pretrain_config
+from hyperpeft.spectral import BIGEARTHNET_MEAN, BIGEARTHNET_STD
 from hyperpeft.weights import load_backbone, weights_sha256
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("pretrain-*.yaml"))
@@ -148,8 +150,6 @@ class _StopAfter:
 
 
 def test_chips_are_standardised_band_by_band(tmp_path):
-    from hyperpeft.spectral import BIGEARTHNET_MEAN, BIGEARTHNET_STD
-
     (source,) = find_sources(str(write_chips(tmp_path / "a.npz")), "sqrt")
     expected = (np.arange(12) * 100 - BIGEARTHNET_MEAN) / BIGEARTHNET_STD
     np.testing.assert_allclose(source.images[0, :, 3, 4], expected, rtol=1e-5)
@@ -161,6 +161,35 @@ def test_a_band_that_chips_lack_is_taken_from_its_neighbour(tmp_path):
     (source,) = find_sources(str(write_chips(tmp_path / "a.npz", bands)), "sqrt")
     np.testing.assert_array_equal(source.images[:, 0], source.images[:, 1])  # B01 is B02
     assert source.images.shape == (6, 12, 20, 24)
+
+
+def write_chip(path: Path, names: tuple[str, ...], nodata: int | None = None) -> Path:
+    """A GeoTIFF of 20 x 24 pixels; band i holds 100 i everywhere, its first pixel no data."""
+    values = np.arange(len(names))[:, None, None] * np.full((1, 20, 24), 100)
+    values[:, 0, 0] = 0 if nodata is None else nodata
+    profile = {"count": len(names), "height": 20, "width": 24, "dtype": "uint16", "nodata": nodata}
+    place = rasterio.transform.from_origin(370000, 5810000, 10, 10)
+    with rasterio.open(path, "w", driver="GTiff", transform=place, **profile) as file:
+        file.write(values.astype(np.uint16))
+        file.descriptions = names
+    return path
+
+
+def test_a_geotiff_of_named_bands_is_a_chip(tmp_path):
+    """Bands in any order, under their short names, with the one that sees cirrus."""
+    names = ("B8A", "B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B10", "B11", "B12")
+    (source,) = find_sources(str(write_chip(tmp_path / "a.tif", names, 65535)), "sqrt")
+    stored = np.array([100, 200, 300, 400, 500, 600, 700, 800, 0, 900, 1100, 1200])
+    expected = (stored - BIGEARTHNET_MEAN) / BIGEARTHNET_STD
+    np.testing.assert_allclose(source.images[0, :, 3, 4], expected, rtol=1e-5)
+    assert (source.images[0, :, 0, 0] == 0).all()  # no data is the mean, not an extreme
+    assert not source.signs
+
+
+def test_a_geotiff_of_other_bands_is_a_scene(tmp_path):
+    names = tuple(f"band {i}" for i in range(14))
+    (source,) = find_sources(str(write_chip(tmp_path / "a.tif", names)), "sqrt")
+    assert source.signs  # of principal components
 
 
 def test_windows_are_those_of_the_source(tmp_path):
@@ -178,6 +207,7 @@ def test_windows_are_those_of_the_source(tmp_path):
         ({"x": np.zeros((2, 3, 4))}, "bands"),
         ({"x": np.zeros((2, 3, 4)), "bands": np.array(["B02", "B03", "B04"])}, "chips"),
         ({"x": np.zeros((2, 1, 4, 4)), "bands": np.array(["red"])}, "B04"),
+        ({"x": np.full((2, 1, 4, 4), 0.3), "bands": np.array(["B04"])}, "x 10,000"),
     ],
 )
 def test_a_file_that_holds_no_chips_is_refused(tmp_path, content, message):

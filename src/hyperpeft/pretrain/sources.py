@@ -1,19 +1,23 @@
 """Unlabelled windows for masked autoencoding, from any mix of sources.
 
 A source is a cube of 12 bands in memory: a scene of any reader reduced as at fine-tuning time, or
-Sentinel-2 chips. Chips are `.npz` files with `x` (N, C, H, W), reflectance x 10,000, and `bands`,
-the C names; the 12 bands of level 2A are standardised by the statistics of BigEarthNet, and a band
-that a file lacks is taken from its neighbour in the list below.
+Sentinel-2 chips. Chips hold reflectance x 10,000: `.npz` files with `x` (N, C, H, W) and `bands`,
+the C names, or GeoTIFFs whose band descriptions are all Sentinel-2 names, one chip a file. The 12
+bands of level 2A are standardised by the statistics of BigEarthNet; a band that a file lacks is
+taken from its neighbour in the list below, and B10, which sees cirrus alone, is left out.
 """
 
 from __future__ import annotations
 
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import rasterio
 import torch
+from rasterio.errors import RasterioError
 from torch import Tensor
 
 from hyperpeft import spectral
@@ -22,6 +26,7 @@ from hyperpeft.patches import SYMMETRIES, turn
 from hyperpeft.scenes import open_scene, random_scene
 
 SENTINEL2 = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
+_NAME = re.compile(r"B0*(\d+)(A?)", re.IGNORECASE)  # B4, B04, b8a
 GROUP = 64  # windows of one size and source
 
 
@@ -43,7 +48,9 @@ def open_source(path: Path, normalise: str) -> Source:
         The file is neither.
     """
     if path.suffix == ".npz":
-        return _chips(path)
+        return _chips(path, *_npz(path))
+    if path.suffix.lower() in (".tif", ".tiff") and (chip := _tif(path)):
+        return _chips(path, *chip)
     scene = open_scene(path)
     cube = spectral.fit(scene, normalise=normalise).reduce(scene)
     return Source(path.name, cube[None], signs=True)
@@ -64,19 +71,54 @@ def find_sources(pattern: str, normalise: str) -> list[Source]:
     return [open_source(path, normalise) for path in paths]
 
 
-def _chips(path: Path) -> Source:
+def _npz(path: Path) -> tuple[np.ndarray, list[str]]:
+    """Chips (N, C, H, W) and the names of their bands."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            values, bands = file["x"], [str(name) for name in file["bands"]]
+            return file["x"], [str(name) for name in file["bands"]]
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise SceneError(
             f"{path} cannot be read as chips ({error})",
             expected="an .npz with x (N, C, H, W) and bands, the names of the C bands",
         ) from None
+
+
+def _tif(path: Path) -> tuple[np.ndarray, list[str]] | None:
+    """One chip (1, C, H, W) and its bands' names; None for a raster of other or unnamed bands."""
+    try:
+        with rasterio.open(path) as file:
+            names = [_standard(text or "") for text in file.descriptions]
+            if not all(name in (*SENTINEL2, "B10") for name in names):
+                return None
+            values = file.read(masked=True)
+    except RasterioError:
+        return None  # whoever reads it as a scene will say what is wrong
+    return values.astype(np.float32).filled(np.nan)[None], names
+
+
+def _standard(name: str) -> str:
+    """B4 and b04 are B04."""
+    match = _NAME.fullmatch(name.strip())
+    if match is None:
+        return name
+    number, letter = int(match[1]), match[2].upper()
+    return f"B{number}A" if letter else f"B{number:02}"
+
+
+def _chips(path: Path, values: np.ndarray, names: list[str]) -> Source:
+    """Chips (N, C, H, W) as the 12 bands, standardised; what is not finite becomes the mean."""
+    bands = [_standard(name) for name in names]
     known = [i for i, name in enumerate(SENTINEL2) if name in bands]
     if values.ndim != 4 or values.shape[1] != len(bands) or not known:
         raise SceneError(
             f"{path}: chips", expected="x (N, C, H, W) with C names such as B04", got=values.shape
+        )
+    if np.nanmax(values, initial=0) <= 2:
+        raise SceneError(
+            f"{path}: chips",
+            expected="reflectance x 10,000",
+            got=f"no value above {np.nanmax(values, initial=0):g}",
+            do="multiply reflectances from 0 to 1 by 10,000",
         )
     nearest = [min(known, key=lambda k: abs(k - i)) for i in range(len(SENTINEL2))]
     picked = values[:, [bands.index(SENTINEL2[k]) for k in nearest]].astype(np.float32)
