@@ -8,6 +8,9 @@ All contestants live in one process and take turns, round after round (A B C A B
 a busy machine slows all of them alike; the figure of each is the median of its rounds. Peak memory
 on a processor is that of a process of its own for each contestant, on a GPU what the allocator
 counted. One step is forward, backward and AdamW on random windows; the random seed is fixed.
+
+"An adapter that costs nothing" is the bound: the frozen layers alone, with the gradients that flow
+through them, and no work for a delta. No exact adapter on Q and V of every block can be faster.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +34,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "5000")  # as the command line does, bef
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 import hyperpeft
+from hyperpeft.adapters.base import Adapter
 from hyperpeft.classifier import Classifier, autocast, held_in
 from hyperpeft.optim import optimiser, parameter_groups
 from hyperpeft.recording import source_state
@@ -51,7 +56,8 @@ class Contestant:
     Attributes
     ----------
     method : str
-        Of hyperpeft, or "peft lora" and "peft krona" for stock PEFT doing the same job.
+        Of hyperpeft; "peft lora" and "peft krona" for stock PEFT doing the same job; "bound" for
+        the frozen layers without a delta.
     blocks : "all" or int
     cached : bool
         The tokens that enter the first adapted block come from a cache that is already filled.
@@ -70,6 +76,7 @@ CONTESTANTS = (
     Contestant("LoRA, r = 8", "lora"),
     Contestant("KronA+", "krona+"),
     Contestant("LoKr, r = 4", "lokr"),
+    Contestant("an adapter that costs nothing", "bound"),
     Contestant("stock PEFT, LoRA r = 8", "peft lora"),
     Contestant("stock PEFT, LoKr with full factors (= KronA)", "peft krona"),
     Contestant("full fine-tuning, bf16", "full", "bf16"),
@@ -84,9 +91,33 @@ def build(contestant: Contestant, size: str, device: torch.device) -> Classifier
     if contestant.method.startswith("peft "):
         encoder.requires_grad_(False)
         _attach_stock_peft(encoder, contestant.method)
+    elif contestant.method == "bound":
+        hyperpeft.attach(encoder, "krona+", ("q", "v"))
+        for layer in encoder.modules():
+            if isinstance(layer, Adapter):
+                layer.forward = partial(_without_delta, layer)  # type: ignore[method-assign]
     else:
         hyperpeft.attach(encoder, contestant.method, ("q", "v"), blocks=contestant.blocks)
     return Classifier(encoder, CLASSES).to(device)
+
+
+class _Frozen(torch.autograd.Function):
+    """W x + b; B gets a gradient of zeros, so that what precedes it is computed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, B: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(weight, B)
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+        weight, B = ctx.saved_tensors
+        into = gradient @ weight if ctx.needs_input_grad[0] else None
+        return into, None, None, torch.zeros_like(B)
+
+
+def _without_delta(layer: Any, x: Tensor) -> Tensor:
+    return _Frozen.apply(x, layer.weight, layer.bias, layer.B)
 
 
 def _attach_stock_peft(encoder: nn.Module, method: str) -> None:
