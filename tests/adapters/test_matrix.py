@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from small_models import encoder, images, relative, train_somehow
 
 from hyperpeft import adapters
@@ -120,6 +121,38 @@ def test_delta_weight_is_the_matrix_of_delta(variant):
         assert matrix.shape == (adapter.out_features, adapter.in_features)
         rows = adapter.delta(torch.eye(adapter.in_features))
         assert relative(rows.T, matrix) < 1e-5
+
+
+def test_a_formed_weight_gives_the_outputs_and_gradients_of_an_added_delta(variant):
+    """Many rows: one product with W + dW. Few, or no float32: W x + b and delta(x) beside it."""
+    model = train_somehow(attached(variant), deviation=0.2)
+    draw = torch.Generator().manual_seed(3)
+    for adapter in adapters.adapters_of(model).values():
+        many = torch.randn(5, adapter.out_features, adapter.in_features, generator=draw)
+        learning = [parameter for _, parameter in adapter.own_parameters()]
+        upstream = torch.randn(5, adapter.out_features, adapter.out_features, generator=draw)
+        x = many.requires_grad_()
+        formed = adapter(x)
+        added = F.linear(x, adapter.weight, adapter.bias) + adapter.delta(x)
+        assert "Product" in formed.grad_fn.name()
+        assert "Product" not in adapter(x[0, :4]).grad_fn.name()
+        half = copy.deepcopy(adapter).to(torch.bfloat16)
+        assert "Product" not in half(x.bfloat16()).grad_fn.name()
+        assert relative(formed, added) < 1e-5
+        grads = (torch.autograd.grad(y, [x, *learning], upstream) for y in (formed, added))
+        for one, other in zip(*grads, strict=True):
+            assert relative(one, other) < 1e-5
+
+
+def test_a_formed_weight_moves_only_what_learns(variant):
+    model = train_somehow(attached(variant))
+    adapter = next(iter(adapters.adapters_of(model).values()))
+    for _, parameter in adapter.role(adapter.A_NAMES):
+        parameter.requires_grad_(False)
+    x = torch.randn(adapter.out_features, adapter.in_features)
+    adapter(x).square().sum().backward()
+    assert all(parameter.grad is None for _, parameter in adapter.role(adapter.A_NAMES))
+    assert all(p.grad.abs().sum() > 0 for _, p in adapter.role(adapter.B_NAMES))
 
 
 def test_saved_loaded_switched(variant, tmp_path):

@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hyperpeft.adapters import forming
 from hyperpeft.errors import AdapterError
 
 NO_PEFT_FORM = "HYPERPEFT_"  # how `peft_type` begins where stock PEFT has no such adapter
@@ -99,12 +100,13 @@ class Adapter(nn.Module, ABC):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:  # (..., in) -> (..., out)
+        dropping = bool(self.dropout) and self.training
+        if not self.merged and not dropping and forming.pays(x, self.weight):
+            return forming.product(self, x)
         y = F.linear(x, self.weight, self.bias)
-        if self._plain_weight is not None:
+        if self.merged:
             return y
-        if self.dropout and self.training:
-            x = F.dropout(x, self.dropout)
-        return y + self.delta(x)
+        return y + self.delta(F.dropout(x, self.dropout) if dropping else x)
 
     def role(self, names: tuple[str, ...]) -> Iterator[tuple[str, nn.Parameter]]:
         """Own parameters that are among `names`."""

@@ -10,7 +10,7 @@ Formula    KronA: dW = s sum_t A_t (x) B_t, over R terms (R = 1 by default)
            A (a_out, a_in),  B (b_out, b_in),  B1 (b_out, r),  B2 (r, b_in),
            a_out b_out = out,  a_in b_in = in
 Product    (A (x) B) x = vec(A X B^T), X = x reshaped row by row to (a_in, b_in); the Kronecker
-           matrix is never formed in a forward pass.
+           matrix never multiplies activations.
 Start      KronA: A Kaiming-uniform (a = sqrt 5: within 1 / sqrt(a_in)), B zero.
            LoKr:  A and B1 Kaiming-uniform, B2 zero, as LyCORIS starts (PEFT's init_weights =
            "lycoris"). PEFT's own default zeroes A instead and draws B1 and B2. Both are files of
