@@ -193,7 +193,9 @@ def write_classes(tif: Path, png: Path, scene: Mapping[str, Any]) -> None:
     import rasterio
     from PIL import Image
 
-    with rasterio.open(tif) as file:
+    from hyperpeft.scenes.rasters import quiet
+
+    with quiet(), rasterio.open(tif) as file:
         ids = file.read(1)
     known = [0, *scene["class_ids"]]
     if len(known) > 256:  # more than a palette holds; the numbers are in the record

@@ -24,6 +24,7 @@ from hyperpeft import spectral
 from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.patches import SYMMETRIES, turn
 from hyperpeft.scenes import open_scene, random_scene
+from hyperpeft.scenes.rasters import quiet
 
 SENTINEL2 = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 _NAME = re.compile(r"B0*(\d+)(A?)", re.IGNORECASE)  # B4, B04, b8a
@@ -86,7 +87,7 @@ def _npz(path: Path) -> tuple[np.ndarray, list[str]]:
 def _tif(path: Path) -> tuple[np.ndarray, list[str]] | None:
     """One chip (1, C, H, W) and its bands' names; None for a raster of other or unnamed bands."""
     try:
-        with rasterio.open(path) as file:
+        with quiet(), rasterio.open(path) as file:
             names = [_standard(text or "") for text in file.descriptions]
             if not all(name in (*SENTINEL2, "B10") for name in names):
                 return None
