@@ -194,8 +194,14 @@ def _pretrain(
     config: PretrainConfig, out: Path, workers: int, every: float, watch: Watch | None
 ) -> dict[str, Any]:
     if (out / RECORD).is_file():
-        record: dict[str, Any] = json.loads((out / RECORD).read_text(encoding="utf-8"))
-        if record.get("config") == config.model_dump(mode="json"):
+        try:
+            record: dict[str, Any] = json.loads((out / RECORD).read_text(encoding="utf-8"))
+            same = record.get("config") == config.model_dump(mode="json")
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
+            raise ConfigError(
+                f"{out / RECORD} cannot be read ({error})", do="choose another --out, or remove it"
+            ) from None
+        if same:
             if PartialState().is_main_process:  # killed just before this was done
                 shutil.rmtree(out / CHECKPOINT.parent, ignore_errors=True)
             return record

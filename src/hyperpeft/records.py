@@ -290,7 +290,7 @@ class RunRecord:
                 f"{path.parent} is not a run folder: it has no run.json",
                 do="give the folder that `hyperpeft train --out` wrote",
             ) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BundleError(f"{path} cannot be read ({error})") from None
         fields = cls.__dataclass_fields__
         required = {

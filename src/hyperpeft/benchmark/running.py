@@ -190,7 +190,7 @@ def check_records(folder: Path, cells: Iterable[Cell]) -> None:
                 continue
         try:
             found = json.loads(path.read_text(encoding="utf-8"))["config"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise ConfigError(f"{path} cannot be read", do="remove its folder") from None
         wanted = cell.config.model_dump(mode="json")
         # Options that came with a later version are not in earlier records; what is open or "auto"

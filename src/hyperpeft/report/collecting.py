@@ -183,7 +183,7 @@ def _records(folder: Path, *, planned: bool) -> Iterator[Path]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path} cannot be read ({error})") from None
     if not isinstance(values, dict):
         raise BundleError(f"{path} is not a record", expected="an object", got=type(values))
