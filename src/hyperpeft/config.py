@@ -174,11 +174,24 @@ def parse_yaml(text: str) -> Any:
             f"more than {DEEPEST} brackets in each other, or {LONGEST:,} characters"
         )
     try:
-        return yaml.safe_load(text)
+        values = yaml.safe_load(text)
+        _count(values, DEEPEST, [LONGEST // 10])
+        return values
     except yaml.YAMLError:
         raise
     except Exception as problem:  # of what looks like a date or a number and is none
         raise yaml.YAMLError(f"{type(problem).__name__}: {problem}") from None
+
+
+def _count(values: Any, depth: int, left: list[int]) -> None:
+    """Refuse what contains itself, or the same thing very many times, by its aliases."""
+    left[0] -= 1
+    if depth < 0 or left[0] < 0:
+        raise yaml.YAMLError("an alias contains itself, or too much")
+    parts = values.values() if isinstance(values, dict) else values
+    if isinstance(values, dict | list):
+        for part in parts:
+            _count(part, depth - 1, left)
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hyperpeft import recordtypes
 from hyperpeft.errors import BundleError, LabelsError, SceneError
 
 UNLABELLED = 0  # the id of pixels without a label, and of nodata in a class map
@@ -309,6 +310,9 @@ class RunRecord:
         ]
         if lacking:
             raise BundleError(f"{path} is not a run record: it lacks {', '.join(lacking)}")
+        wrong = recordtypes.problems(values)
+        if wrong:
+            raise BundleError(f"{path} is not a run record: {'; '.join(wrong)}")
         # A later version may have added sections: they say nothing about those known here.
         values = {name: value for name, value in values.items() if name in fields}
         return cls(**values)

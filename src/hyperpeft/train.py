@@ -360,8 +360,9 @@ class Trainer:
             return
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            identity, state = content["identity"], State(**content["state"])
-            weights, moments, schedule = (content[n] for n in ("weights", "optimizer", "schedule"))
+            identity = content["identity"]
+            if identity == self.identity:
+                self._go_on_from(content)
         except Exception as error:  # whatever torch's unpickler stumbles over
             why = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise BundleError(
@@ -372,11 +373,13 @@ class Trainer:
                 f"{path} belongs to another configuration, scene or backbone",
                 do="give the same options as before, or --overwrite to start again",
             )
-        self.state = state
-        self._load_trainable(weights)
-        if moments is not None:
-            self.optimizer.load_state_dict(moments)
-        self.schedule.load_state_dict(schedule)
+
+    def _go_on_from(self, content: dict[str, Any]) -> None:
+        self.state = State(**content["state"])
+        self._load_trainable(content["weights"])
+        if content["optimizer"] is not None:
+            self.optimizer.load_state_dict(content["optimizer"])
+        self.schedule.load_state_dict(content["schedule"])
 
     def _write_history(self) -> None:
         if self.accelerator.is_main_process:

@@ -251,7 +251,9 @@ class Pretrainer:
             return
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            identity, state = content["identity"], Progress(**content["state"])
+            identity = content["identity"]
+            if identity == self.identity:
+                self._go_on_from(content)
         except Exception as error:  # whatever torch's unpickler stumbles over
             why = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise BundleError(
@@ -262,10 +264,12 @@ class Pretrainer:
                 f"{path} belongs to another configuration or other sources",
                 do="give the same configuration as before, or another --out",
             )
+
+    def _go_on_from(self, content: dict[str, Any]) -> None:
+        self.state = Progress(**content["state"])
         self.plain.load_state_dict(content["weights"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.schedule.load_state_dict(content["schedule"])
-        self.state = state
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:
