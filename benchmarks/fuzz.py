@@ -240,18 +240,20 @@ def add(record: dict[str, Any], name: str, seed: int, minutes: float, tally: Tal
 def table(record: dict[str, Any]) -> str:
     """All runs of a record as Markdown, one line a reader."""
     lines = [
-        "| reader | minutes | mutants | refused | opened | defects in the last run |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| reader | minutes | mutants | refused | for memory | opened | slowest, s | defects left |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name in TARGETS:
         runs = record["readers"].get(name, [])
         if runs:
-            total = {k: sum(r[k] for r in runs) for k in ("mutants", "refused", "opened")}
+            keys = ("mutants", "refused", "refused_for_memory", "opened")
+            total = {key: sum(run[key] for run in runs) for key in keys}
+            slowest = max(run["slowest_seconds"] for run in runs)
             minutes = sum(run["minutes"] for run in runs)
             left = sum(runs[-1]["defects"].values())
             lines.append(
                 f"| {name} | {minutes:.1f} | {total['mutants']:,} | {total['refused']:,} | "
-                f"{total['opened']:,} | {left} |"
+                f"{total['refused_for_memory']:,} | {total['opened']:,} | {slowest:.1f} | {left} |"
             )
     return "\n".join(lines)
 

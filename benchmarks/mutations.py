@@ -91,7 +91,7 @@ def _in_safetensors(draw: random.Random, data: bytes, other: bytes) -> bytes | N
         return None
     try:
         json.loads(data[8 : 8 + length])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     header = draw.choice(_OF_TEXT)(draw, data[8 : 8 + length], other)
     return len(header).to_bytes(8, "little") + header + data[8 + length :]
