@@ -240,7 +240,7 @@ def add(record: dict[str, Any], name: str, seed: int, minutes: float, tally: Tal
 def table(record: dict[str, Any]) -> str:
     """All runs of a record as Markdown, one line a reader."""
     lines = [
-        "| reader | minutes | mutants | refused | for memory | opened | slowest, s | defects left |",
+        "| reader | minutes | mutants | refused | for memory | opened | slowest s | defects left |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name in TARGETS:
