@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent / "scenes"))
 from make_files import cube, emit, geotiff, labelled_dataset
 
 from hyperpeft import splits
+from hyperpeft.benchmark.grid import make_bench
 from hyperpeft.config import parse_yaml, read_config
 from hyperpeft.errors import (
     BundleError,
@@ -32,7 +33,7 @@ from hyperpeft.errors import (
 from hyperpeft.experiment import Progress, run
 from hyperpeft.records import RunRecord
 from hyperpeft.report import write_report
-from hyperpeft.scenes import open_scene, read_cube
+from hyperpeft.scenes import open_scene, read_cube, read_labels
 from hyperpeft.weights import load_backbone
 
 NM = np.array([450.0, 550.0, 650.0, 940.0, 1380.0, 2200.0])
@@ -233,6 +234,18 @@ class TestText:
         assert str(HyperpeftError("a\nb", got="c\nd", do="e")) == "a b: got c d; e"
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"methods": {"krona+": "text"}}, {"methods": {"a": {"method": ["krona+"]}}},
+     {"splits": {"random": ["random"]}}, {"scenes": {"a": {"scene": "demo", "splits": {1: 2}}}},
+     {"common": {"split_window": "5", "patch_size": 3}, "splits": {"d": "disjoint"}, "seeds": "x"}],
+)  # fmt: skip
+def test_a_benchmark_of_other_types(change):
+    values = {"name": "b", "scenes": {"a": {"scene": "demo"}}, "methods": ["probe"], **change}
+    with pytest.raises(ConfigError):
+        make_bench(values)
+
+
 class TestRecords:
     """A record whose values have other types than they should."""
 
@@ -267,6 +280,18 @@ class TestRecords:
         yaml_file(tmp_path / "run.json", record)
         assert RunRecord.from_file(tmp_path / "run.json").metrics["oa"] is not None
         assert write_report(tmp_path, tmp_path / "report")[0].is_file()
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [("5 x 999999999", "at most 268,435,456 pixels"), ("9" * 5000 + " x 7", "no complete header")],
+)
+def test_regions_of_interest_of_an_endless_image(tmp_path, size, message):
+    lines = ["; ENVI Output of ROIs (4.8)", f"; File Dimension: {size}", "; ROI name: a",
+             "; ROI npts: 1", "1 2 3"]  # fmt: skip
+    (tmp_path / "m.txt").write_text("\n".join(lines))
+    with pytest.raises(LabelsError, match=message):
+        read_labels(tmp_path / "m.txt")
 
 
 def test_hdf5_is_told_apart_whatever_its_damage(tmp_path):
