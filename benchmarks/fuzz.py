@@ -7,8 +7,8 @@
 
 Small valid inputs of each reader (`fuzz_targets.py`) are damaged at random (`mutations.py`): bits,
 numbers at their extremes, cuts, splices, lines and words of text, members of archives. A process
-of its own opens one mutant after the other and reads a window; it is given 10 seconds for each and
-2 GB above what it begins with. What is neither read nor refused with an error of hyperpeft is a
+of its own opens one mutant after the other and reads a window; it is given 10 seconds of the
+processor for each and 2 GB above what it begins with. What is neither read nor refused with an error of hyperpeft is a
 defect: another exception, a crash, a hang, a want of memory, a message of more than a line. The
 process is replaced after a crash, and by and by. With `--keep` the first mutant of every defect is
 put into a folder, for `--replay`.
@@ -50,7 +50,8 @@ from hyperpeft.errors import InputError
 from hyperpeft.files import replacing
 from hyperpeft.recording import source_state
 
-SECONDS, BYTES = 10.0, 2 * 2**30  # of one mutant
+SECONDS, BYTES = 10.0, 2 * 2**30  # of one mutant: of the processor, and above the beginning
+PATIENCE = 120.0  # seconds of the clock, on a machine that is busy otherwise
 MUTANTS_OF_A_PROCESS = 1500
 LONGEST_MESSAGE = 2000
 
@@ -86,8 +87,7 @@ class Worker:
         """What became of a mutant: "opened", "refused" or what is wrong."""
         self.opened += 1
         os.write(self._orders, number.to_bytes(8, "little"))
-        ready, _, _ = select.select([self._answers], [], [], SECONDS)
-        if not ready:
+        if not self._answers_in_time():
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
             return "hang"
@@ -98,6 +98,19 @@ class Worker:
         if os.WIFSIGNALED(status):
             return f"crash: {signal.Signals(os.WTERMSIG(status)).name}"
         return f"crash: exit {os.WEXITSTATUS(status)}"
+
+    def _answers_in_time(self) -> bool:
+        """Within so many seconds of the processor; or of the clock, should it wait for nothing."""
+        begun, end = self._spent(), time.monotonic() + PATIENCE
+        while time.monotonic() < end and self._spent() - begun < SECONDS:
+            if select.select([self._answers], [], [], 1.0)[0]:
+                return True
+        return False
+
+    def _spent(self) -> float:
+        """Processor seconds of the process so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> None:
         """Close the pipes; an idle process ends by that."""
