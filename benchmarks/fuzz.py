@@ -8,10 +8,10 @@
 Small valid inputs of each reader (`fuzz_targets.py`) are damaged at random (`mutations.py`): bits,
 numbers at their extremes, cuts, splices, lines and words of text, members of archives. A process
 of its own opens one mutant after the other and reads a window; it is given 10 seconds of the
-processor for each and 2 GB above what it begins with. What is neither read nor refused with an error of hyperpeft is a
-defect: another exception, a crash, a hang, a want of memory, a message of more than a line. The
-process is replaced after a crash, and by and by. With `--keep` the first mutant of every defect is
-put into a folder, for `--replay`.
+processor for each, and 2 GB above what it begins with. What is neither read nor refused with an
+error of hyperpeft is a defect: another exception, a crash, a hang, a want of memory, a message of
+more than a line. The process is replaced after a crash, and by and by. With `--keep` the first
+mutant of every defect is put into a folder, for `--replay`.
 
 A run adds to the record of earlier ones with other seeds. Linux.
 """
