@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples each time; HYPOTHESIS_PROFILE=default draws new ones.
+settings.register_profile("repeated", derandomize=True, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeated"))
 
 # As the command line does, and before torch is loaded: see `hyperpeft.cli.main`.
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")

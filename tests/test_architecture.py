@@ -17,7 +17,7 @@ import hyperpeft
 ROOT = Path(hyperpeft.__file__).parent
 GROUND, DATA, MODEL, WORK, RUNS, TOP = "0", "1", "1'", "2", "3", "4"
 FLOORS = {
-    GROUND: "errors files downloads interruption records metrics",
+    GROUND: "errors files locks downloads interruption records recordtypes metrics",
     DATA: "scenes splits spectral patches figures geotiff",
     MODEL: "backbone weights adapters",
     WORK: "ridge classifier choosing optim tokens train pretrain mapping baselines",

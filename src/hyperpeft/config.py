@@ -31,6 +31,7 @@ PAPER_LR = {"full": 3e-4}
 PAPER_DEFAULT_LR = 2e-3
 WINDOWS = (1, 3, 5, 7, 9, 11)  # that "auto" chooses from
 BASELINE_WINDOW = 9  # of baselines that look around a pixel and say no other
+DEEPEST, LONGEST = 64, 1_000_000  # brackets within each other, and characters, of YAML
 SPATIAL = ("disjoint", "polygons")  # splits that `per_class` or `fraction` gives a size
 
 
@@ -159,10 +160,44 @@ def make_config(values: dict[str, Any]) -> RunConfig:
         raise ConfigError(readable(error)) from None
 
 
+def parse_yaml(text: str) -> Any:
+    """Plain values; whatever is wrong with the text is a YAMLError.
+
+    Deep nesting is refused before it is parsed: it costs the square of its depth.
+    """
+    depth = deepest = 0
+    for character in text:
+        depth += (character in "[{") - (character in "]}")
+        deepest = max(deepest, depth)
+    if deepest > DEEPEST or len(text) > LONGEST:
+        raise yaml.YAMLError(
+            f"more than {DEEPEST} brackets in each other, or {LONGEST:,} characters"
+        )
+    try:
+        values = yaml.safe_load(text)
+        _count(values, DEEPEST, [LONGEST // 10])
+        return values
+    except yaml.YAMLError:
+        raise
+    except Exception as problem:  # of what looks like a date or a number and is none
+        raise yaml.YAMLError(f"{type(problem).__name__}: {problem}") from None
+
+
+def _count(values: Any, depth: int, left: list[int]) -> None:
+    """Refuse what contains itself, or the same thing very many times, by its aliases."""
+    left[0] -= 1
+    if depth < 0 or left[0] < 0:
+        raise yaml.YAMLError("an alias contains itself, or too much")
+    parts = values.values() if isinstance(values, dict) else values
+    if isinstance(values, dict | list):
+        for part in parts:
+            _count(part, depth - 1, left)
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """The options of a RUN.yaml, not yet validated."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"configuration {path} does not exist") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -196,7 +231,7 @@ def read_options(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, text = pair.partition("=")
         try:
-            value = yaml.safe_load(text)
+            value = parse_yaml(text)
         except yaml.YAMLError:
             value = None
         if not name or not equals or value is None:

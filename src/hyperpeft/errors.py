@@ -7,6 +7,8 @@ without a traceback; anything else that escapes is a defect and exits with 1.
 
 from __future__ import annotations
 
+_LONGEST = 1600  # characters
+
 
 class HyperpeftError(Exception):
     """Root of the tree.
@@ -37,7 +39,13 @@ class HyperpeftError(Exception):
         found = [f"expected {expected}"] if expected is not None else []
         found += [f"got {got}"] if got is not None else []
         message = f"{what}: {', '.join(found)}" if found else what
-        super().__init__(f"{message}; {do}" if do else message)
+        super().__init__(f"{_short(message)}; {do}" if do else _short(message))
+
+
+def _short(value: object) -> str:
+    """In one line, and its beginning and end where what was found is a whole file."""
+    text = " ".join(str(value).splitlines())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 200]} ... {text[-200:]}"
 
 
 class InputError(HyperpeftError):

@@ -81,8 +81,11 @@ def run(
 def _run(config: RunConfig, resume: bool, overwrite: bool, progress: Progress) -> RunRecord:
     config = settle(config)
     check_options(config)
-    runfolder.check(config, resume, overwrite)
+    with runfolder.held(config, resume, overwrite):
+        return _compose(config, overwrite, progress)
 
+
+def _compose(config: RunConfig, overwrite: bool, progress: Progress) -> RunRecord:
     progress.stage("Reading the scene")
     scene = labelled_scene(config)
     split = _split(config, scene)

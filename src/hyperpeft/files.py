@@ -9,9 +9,10 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from hyperpeft.errors import ConfigError
+
+PART = "part-"  # in the name of a file that is being written
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
-            prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent
+            prefix=f".{path.stem}.{PART}", suffix=path.suffix, dir=path.parent
         )
     except OSError as error:
         raise ConfigError(
@@ -46,39 +47,14 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[bool]:
-    """Hold a lock file; False where another process holds it.
+def sweep(folder: Path, *, below: bool = True) -> None:
+    """Remove what killed processes have left half-written in a folder, and below it.
 
-    The lock is the operating system's: it ends with the process, however that ends. The file
-    stays.
+    For whoever holds the folder's lock.
     """
-    with path.open("a+b") as file:
-        held = _lock(file) and _same(file, path)
-        yield held
-
-
-def _lock(file: BinaryIO) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _same(file: BinaryIO, path: Path) -> bool:
-    """Whether the open file is still the one of that name: its last holder may have removed it."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
+    pattern = f".*.{PART}*"
+    for path in list(folder.rglob(pattern) if below else folder.glob(pattern)):
+        path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

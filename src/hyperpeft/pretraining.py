@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,8 @@ from hyperpeft import recording
 from hyperpeft.backbone import BAND_GROUP, BANDS, token_grid
 from hyperpeft.config import read_config, readable
 from hyperpeft.errors import ConfigError
-from hyperpeft.files import replacing, sha256_of
+from hyperpeft.files import replacing, sha256_of, sweep
+from hyperpeft.locks import LOCK, locked
 from hyperpeft.patches import check_patch_size
 from hyperpeft.pretrain.episodes import EpisodeRules
 from hyperpeft.pretrain.loop import CHECKPOINT, Objectives, Plan, Pretrainer, Progress, Watch
@@ -170,10 +172,38 @@ def pretrain(
     -------
     dict
         The record, as in pretrain.json.
+
+    Raises
+    ------
+    InputError
+        Whatever is wrong with the configuration or its sources.
+    Taken
+        Another process is pretraining in `out`.
+    Interrupted
+        After Ctrl-C, once the state has been saved.
     """
+    # The first of the processes that train together holds the folder for all.
+    first = PartialState().is_main_process
+    with locked(out / LOCK, f"pretraining folder {out}") if first else nullcontext():
+        if first:
+            sweep(out)
+        return _pretrain(config, out, workers, every, watch)
+
+
+def _pretrain(
+    config: PretrainConfig, out: Path, workers: int, every: float, watch: Watch | None
+) -> dict[str, Any]:
     if (out / RECORD).is_file():
-        record: dict[str, Any] = json.loads((out / RECORD).read_text(encoding="utf-8"))
-        if record.get("config") == config.model_dump(mode="json"):
+        try:
+            record: dict[str, Any] = json.loads((out / RECORD).read_text(encoding="utf-8"))
+            same = record.get("config") == config.model_dump(mode="json")
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
+            raise ConfigError(
+                f"{out / RECORD} cannot be read ({error})", do="choose another --out, or remove it"
+            ) from None
+        if same:
+            if PartialState().is_main_process:  # killed just before this was done
+                shutil.rmtree(out / CHECKPOINT.parent, ignore_errors=True)
             return record
         raise ConfigError(f"{out} holds another pretraining run", do="choose another --out")
     code = recording.source_state()  # now: the tree may change while this runs

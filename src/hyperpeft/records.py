@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hyperpeft import recordtypes
 from hyperpeft.errors import BundleError, LabelsError, SceneError
 
 UNLABELLED = 0  # the id of pixels without a label, and of nodata in a class map
@@ -290,7 +291,7 @@ class RunRecord:
                 f"{path.parent} is not a run folder: it has no run.json",
                 do="give the folder that `hyperpeft train --out` wrote",
             ) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BundleError(f"{path} cannot be read ({error})") from None
         fields = cls.__dataclass_fields__
         required = {
@@ -309,6 +310,9 @@ class RunRecord:
         ]
         if lacking:
             raise BundleError(f"{path} is not a run record: it lacks {', '.join(lacking)}")
+        wrong = recordtypes.problems(values)
+        if wrong:
+            raise BundleError(f"{path} is not a run record: {'; '.join(wrong)}")
         # A later version may have added sections: they say nothing about those known here.
         values = {name: value for name, value in values.items() if name in fields}
         return cls(**values)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ from hyperpeft import figures, spectral, splits
 from hyperpeft.bundle import ADAPTER, BACKBONE, HEAD, REDUCER, RUN, SPLIT
 from hyperpeft.config import RunConfig
 from hyperpeft.errors import ConfigError
-from hyperpeft.files import replacing
+from hyperpeft.files import replacing, sweep
 from hyperpeft.geotiff import write_class_map
+from hyperpeft.locks import LOCK, locked
 from hyperpeft.mapping import ClassMap
 from hyperpeft.records import RunRecord, Scene, Split
 from hyperpeft.train import CHECKPOINT
@@ -29,7 +32,30 @@ OUTPUTS = (
 )  # fmt: skip
 
 
-def check(config: RunConfig, resume: bool, overwrite: bool) -> None:
+@contextmanager
+def held(config: RunConfig, resume: bool, overwrite: bool) -> Iterator[None]:
+    """The run folder, checked, and held against other processes.
+
+    Raises
+    ------
+    ConfigError
+        It holds something else.
+    Taken
+        Another process is at work in it.
+    """
+    out = config.out
+    cut_off = (out / LOCK).is_file()
+    _check(config, resume, overwrite, cut_off)  # nothing is put into a folder of someone else's
+    if not PartialState().is_main_process:
+        yield  # the first of the processes that train together holds it for all
+        return
+    with locked(out / LOCK, f"run folder {out}"):
+        _check(config, resume, overwrite, cut_off)  # another process may have ended since
+        sweep(out)
+        yield
+
+
+def _check(config: RunConfig, resume: bool, overwrite: bool, cut_off: bool) -> None:
     """Make sure that nothing of another run is lost or mixed with this one."""
     out, checkpoint = config.out, (config.out / CHECKPOINT).is_file()
     if resume and overwrite:
@@ -41,10 +67,14 @@ def check(config: RunConfig, resume: bool, overwrite: bool) -> None:
             raise ConfigError(
                 f"{out} holds another run", do="choose another --out, or add --overwrite"
             )
-    elif not checkpoint and out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif out.exists() and not (checkpoint or cut_off or _is_empty(out)):
         raise ConfigError(
             f"{out} exists and is not a run folder", do="choose another --out, or empty it"
         )
+
+
+def _is_empty(out: Path) -> bool:
+    return out.is_dir() and {path.name for path in out.iterdir()} <= {LOCK}
 
 
 def _same_run(config: RunConfig, found: dict[str, Any]) -> bool:

@@ -17,6 +17,7 @@ from torch import Tensor
 from hyperpeft.adapters.attaching import block_number
 from hyperpeft.backbone import SpectralGPT
 from hyperpeft.classifier import Classifier, autocast
+from hyperpeft.files import PART
 from hyperpeft.patches import SYMMETRIES, Windows, turn
 
 IN_MEMORY = 2 * 2**30  # bytes; more goes to a file
@@ -108,6 +109,6 @@ def _room(shape: tuple[int, ...], dtype: torch.dtype, folder: Path) -> Tensor:
     if values * dtype.itemsize <= IN_MEMORY:
         return torch.empty(shape, dtype=dtype)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".tokens") as file:
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=f".tokens.{PART}") as file:
         # Once mapped it needs no name: nothing is left behind, however the process ends.
         return torch.from_file(file.name, shared=True, size=values, dtype=dtype).view(shape)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import math
-import pickle
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -32,9 +31,6 @@ from hyperpeft.tokens import TokenCache, pays
 
 CHECKPOINT = Path("checkpoint") / "state.pt"
 CHECKPOINT_SECONDS = 20.0  # between two checkpoints of a long run
-
-# What torch.load raises for a file that is cut short, empty or of another kind.
-_UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -364,9 +360,10 @@ class Trainer:
             return
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            identity, state = content["identity"], State(**content["state"])
-            weights, moments, schedule = (content[n] for n in ("weights", "optimizer", "schedule"))
-        except (*_UNREADABLE, KeyError, TypeError) as error:
+            identity = content["identity"]
+            if identity == self.identity:
+                self._go_on_from(content)
+        except Exception as error:  # whatever torch's unpickler stumbles over
             why = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise BundleError(
                 f"{path} is not a checkpoint ({why[:120]})", do="remove it to start again"
@@ -376,11 +373,13 @@ class Trainer:
                 f"{path} belongs to another configuration, scene or backbone",
                 do="give the same options as before, or --overwrite to start again",
             )
-        self.state = state
-        self._load_trainable(weights)
-        if moments is not None:
-            self.optimizer.load_state_dict(moments)
-        self.schedule.load_state_dict(schedule)
+
+    def _go_on_from(self, content: dict[str, Any]) -> None:
+        self.state = State(**content["state"])
+        self._load_trainable(content["weights"])
+        if content["optimizer"] is not None:
+            self.optimizer.load_state_dict(content["optimizer"])
+        self.schedule.load_state_dict(content["schedule"])
 
     def _write_history(self) -> None:
         if self.accelerator.is_main_process:

@@ -20,9 +20,9 @@ from small import HEADS, options
 from hyperpeft import cli
 from hyperpeft.benchmark.cells import FAILED, resolved
 from hyperpeft.benchmark.grid import expand, make_bench
-from hyperpeft.benchmark.locking import Taken, locked
 from hyperpeft.benchmark.running import Watch, run_bench
 from hyperpeft.errors import ConfigError, Interrupted
+from hyperpeft.locks import Taken, locked
 
 PROGRAM = [sys.executable, "-c", "from hyperpeft.cli import main; main()"]
 
@@ -200,26 +200,6 @@ def test_two_benchmarks_on_one_folder_refuse_each_other(tmp_path):
         pytest.raises(Taken, match=rf"is in use by process {os.getpid()} on "),
     ):
         start(plan(), tmp_path / "out")
-
-
-def test_a_lock_ends_with_its_process(tmp_path):
-    path = tmp_path / "lock"
-    script = (
-        "import sys, time; from pathlib import Path\n"
-        "from hyperpeft.benchmark.locking import locked\n"
-        "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "held\n"
-    with pytest.raises(Taken, match=f"process {process.pid}"), locked(path, "it"):
-        pass
-    process.kill()
-    process.wait()
-    with locked(path, "it"):
-        assert str(os.getpid()) in path.read_text()
-    assert not path.exists()
 
 
 def write(path: Path, bench) -> Path:

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hyperpeft.benchmark.grid import Cell, complete
-from hyperpeft.benchmark.locking import locked
 from hyperpeft.config import make_config
 from hyperpeft.errors import BundleError, ConfigError, HyperpeftError, Interrupted
 from hyperpeft.files import data_folders, replacing
+from hyperpeft.locks import locked
 
 if TYPE_CHECKING:
     from hyperpeft.experiment import Progress

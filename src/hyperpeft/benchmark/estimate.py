@@ -23,8 +23,11 @@ def estimate(cells: Sequence[Cell], folder: Path) -> float | None:
         if not path.is_file():
             open_cells.append(cell)
             continue
-        timing = json.loads(path.read_text(encoding="utf-8"))["timing"]
-        seconds = sum(timing.get(name) or 0.0 for name in ("train_seconds", "predict_seconds"))
+        try:
+            timing = json.loads(path.read_text(encoding="utf-8"))["timing"]
+            seconds = sum(timing.get(name) or 0.0 for name in ("train_seconds", "predict_seconds"))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            continue  # whoever reads the record will say what is wrong
         for key in ((cell.scene, cell.method), ("", cell.method), ("", "")):
             took.setdefault(key, []).append(seconds)
     if not took:

@@ -144,7 +144,7 @@ def expand(
                 for method, theirs in bench.methods.items():
                     where = {"scene": scene, "split": label, "budget": budget, "method": method}
                     values = {"scene": scene, "method": method, **bench.common, **own}
-                    brought = _brought_along(theirs.get("method", method))
+                    brought = _brought_along(str(theirs.get("method", method)))
                     values = {k: v for k, v in values.items() if k not in brought} | theirs
                     for override in bench.overrides:
                         if override.matches(where):
@@ -191,7 +191,10 @@ def _axes(bench: BenchConfig, scene: str) -> dict[str, Any]:
         seeds = tuple(int(seed) for seed in own.get("seeds", bench.seeds))
     except (ValueError, TypeError) as error:
         raise ConfigError(f"scene {scene}: {error}") from None
-    if not (isinstance(splits, dict) and splits and isinstance(budgets, dict) and budgets):
+    texts = isinstance(splits, dict) and all(
+        isinstance(text, str) for pair in splits.items() for text in pair
+    )
+    if not (texts and splits and isinstance(budgets, dict) and budgets):
         raise ConfigError(f"scene {scene}: splits and budgets are lists, or labels with a value")
     return {"splits": splits, "budgets": budgets, "seeds": seeds}
 
@@ -207,12 +210,12 @@ def _one_split(kind: str, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, An
     No training pixel is in the window of a test pixel for any method; the blocks of a disjoint
     split are as large as the first method's window.
     """
-    sizes = [complete(values).largest_window for values in rows.values()]
-    first = next(iter(rows.values()))
+    configs = [complete(values) for values in rows.values()]
+    first, largest = configs[0], max(config.largest_window for config in configs)
     if kind != "disjoint":
-        return {"split_window": first.get("split_window") or max(sizes)}
-    window = first.get("split_window") or sizes[0]
-    gap = first.get("split_gap") or max(window, max(sizes) // 2 + 1)
+        return {"split_window": first.split_window or largest}
+    window = first.split_window or first.largest_window
+    gap = first.split_gap or max(window, largest // 2 + 1)
     return {"split_window": window, "split_gap": gap}
 
 

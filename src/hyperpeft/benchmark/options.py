@@ -110,6 +110,8 @@ class BenchConfig(BaseModel):
 
 def spelled(values: Mapping[Any, Any]) -> dict[str, Any]:
     """Options under their own names, where the file has them as on the command line."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"expected options as `name: value`, got {values!r}")
     names = {key: str(key).replace("-", "_") for key in values}
     return {"lam" if name == "lambda" else name: values[key] for key, name in names.items()}
 

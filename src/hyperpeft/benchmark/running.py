@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,11 @@ from hyperpeft.benchmark.cells import (
     state_of,
 )
 from hyperpeft.benchmark.grid import Cell, complete
-from hyperpeft.benchmark.locking import locked
 from hyperpeft.benchmark.options import BenchConfig
 from hyperpeft.errors import ConfigError, InputError, Interrupted
 from hyperpeft.experiment import Progress
-from hyperpeft.files import replacing
+from hyperpeft.files import replacing, sweep
+from hyperpeft.locks import locked
 
 __all__ = ["Watch", "check_records", "check_scenes", "run_bench"]
 
@@ -93,6 +94,8 @@ def run_bench(
         raise ConfigError(f"--out {folder} is a file", do="choose a folder")
     with locked(folder / WORK / "lock", f"benchmark folder {folder}"):
         check_records(folder, cells)
+        sweep(folder, below=False)
+        sweep(folder / "cells")  # not where a worker that is still alive may be writing
         states = {cell.path: state_of(folder, cell.path) for cell in cells}
         wanted = {"open", "failed"} if retry_failed else {"open"}
         todo = [cell for cell in cells if states[cell.path] in wanted]
@@ -118,7 +121,7 @@ def run_bench(
         for leftover in folder.joinpath(WORK).iterdir():
             if leftover.is_dir():
                 shutil.rmtree(leftover)
-    if not any((folder / WORK).iterdir()):
+    with suppress(OSError):  # it has gone with the lock, or another benchmark has begun
         (folder / WORK).rmdir()
     return [outcomes[cell.path] for cell in cells]
 
@@ -187,7 +190,7 @@ def check_records(folder: Path, cells: Iterable[Cell]) -> None:
                 continue
         try:
             found = json.loads(path.read_text(encoding="utf-8"))["config"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise ConfigError(f"{path} cannot be read", do="remove its folder") from None
         wanted = cell.config.model_dump(mode="json")
         # Options that came with a later version are not in earlier records; what is open or "auto"

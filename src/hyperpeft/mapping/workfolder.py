@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from hyperpeft.errors import ConfigError
-from hyperpeft.files import locked, replacing
+from hyperpeft.files import replacing, sweep
+from hyperpeft.locks import locked
 from hyperpeft.mapping.mapper import TileMap
 from hyperpeft.mapping.tiles import Tile
 
@@ -98,20 +99,15 @@ def opened(out: Path, identity: str) -> Iterator[WorkFolder]:
         When the folder cannot be written, is not a work folder, or another process maps there.
     """
     folder = out.with_name(f"{out.name}.work")
-    known = folder / "identity"
-    if folder.is_dir() and not (folder / "lock").is_file() and any(folder.iterdir()):
+    known, lock = folder / "identity", folder / "lock"
+    ours = known.is_file() or lock.is_file()
+    if folder.is_dir() and not ours and any(folder.iterdir()):
         raise ConfigError(
             f"{folder} exists and is not a work folder of hyperpeft", do="choose another --out"
         )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = locked(folder / "lock")
-        with lock as held:
-            if not held:
-                raise ConfigError(
-                    f"another process is mapping to {out}",
-                    do="wait for it, or choose another --out",
-                )
+        with locked(lock, f"map {out}"):
+            sweep(folder)
             if not known.is_file() or known.read_text(encoding="utf-8") != identity:
                 _clear(folder)
                 with replacing(known) as temporary:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -30,8 +29,6 @@ from hyperpeft.pretrain.steps import Step, Steps
 
 CHECKPOINT = Path("checkpoint") / "state.pt"
 EVERY = 20  # steps that a row of the history is the mean of
-
-_UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -254,8 +251,10 @@ class Pretrainer:
             return
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            identity, state = content["identity"], Progress(**content["state"])
-        except (*_UNREADABLE, KeyError, TypeError) as error:
+            identity = content["identity"]
+            if identity == self.identity:
+                self._go_on_from(content)
+        except Exception as error:  # whatever torch's unpickler stumbles over
             why = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise BundleError(
                 f"{path} is not a checkpoint ({why[:120]})", do="remove it to start again"
@@ -265,10 +264,12 @@ class Pretrainer:
                 f"{path} belongs to another configuration or other sources",
                 do="give the same configuration as before, or another --out",
             )
+
+    def _go_on_from(self, content: dict[str, Any]) -> None:
+        self.state = Progress(**content["state"])
         self.plain.load_state_dict(content["weights"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.schedule.load_state_dict(content["schedule"])
-        self.state = state
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:

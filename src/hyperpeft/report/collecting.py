@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hyperpeft import recordtypes
 from hyperpeft.errors import BundleError, ConfigError
 
 BENCH, RUN, FAILED = "bench.json", "run.json", "failed.json"
@@ -61,6 +62,11 @@ class Entry:
         """OA, AA or kappa."""
         value = self.record["metrics"].get(name)
         return None if value is None else float(value)
+
+    @property
+    def accuracies(self) -> dict[str, float | None]:
+        """Accuracy of each class, by its id."""
+        return self.record["metrics"].get("per_class") or {}
 
     def number(self, section: str, name: str) -> float | None:
         """A number of another section; None where the record has none."""
@@ -183,7 +189,7 @@ def _records(folder: Path, *, planned: bool) -> Iterator[Path]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path} cannot be read ({error})") from None
     if not isinstance(values, dict):
         raise BundleError(f"{path} is not a record", expected="an object", got=type(values))
@@ -195,6 +201,9 @@ def _entry(folder: Path, path: Path) -> Entry:
     for section in ("config", "scene", "split", "adapter", "metrics", "timing", "environment"):
         if not isinstance(record.get(section), dict):
             raise BundleError(f"{path} is not a run record: it lacks {section}")
+    wrong = recordtypes.problems(record)
+    if wrong:
+        raise BundleError(f"{path} is not a run record: {'; '.join(wrong)}")
     place = path.parent.relative_to(folder).as_posix()
     parts = place.split("/")
     if len(parts) == 6 and parts[0] == "cells" and parts[5].startswith("seed-"):

@@ -183,7 +183,7 @@ def class_table(results: Results, scene: str, setting: Setting) -> Table:
     entries = results.select(scene=scene, setting=setting)
     methods = [m for m in results.methods if any(e.method == m for e in entries)]
     names = class_names(entries[0])
-    ids = list(dict.fromkeys(i for e in entries for i in e.record["metrics"]["per_class"]))
+    ids = list(dict.fromkeys(i for e in entries for i in e.accuracies))
     rows: list[list[Any]] = []
     for i in ids:
         sizes = [(e.record["split"].get("per_class") or {}).get(i, {}) for e in entries]
@@ -192,7 +192,7 @@ def class_table(results: Results, scene: str, setting: Setting) -> Table:
         by_method = [
             over_seeds(
                 [e for e in entries if e.method == method],
-                lambda e, i=i: e.record["metrics"]["per_class"].get(i),  # type: ignore[misc]
+                lambda e, i=i: e.accuracies.get(i),  # type: ignore[misc]
             )
             for method in methods
         ]

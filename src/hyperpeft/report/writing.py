@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hyperpeft.files import replacing
+from hyperpeft.files import replacing, sweep
+from hyperpeft.locks import LOCK, locked
 from hyperpeft.report import formats
 from hyperpeft.report.charts import all_charts
 from hyperpeft.report.collecting import collect
@@ -39,6 +40,8 @@ def write_report(folder: Path, out: Path, *, reference: str | None = None) -> li
     ------
     ConfigError, BundleError
         There is nothing to report on, or a record is damaged.
+    Taken
+        Another process is writing to `out`.
     """
     results = collect(folder, reference)
     tables, charts = all_tables(results), all_charts(results)
@@ -51,7 +54,9 @@ def write_report(folder: Path, out: Path, *, reference: str | None = None) -> li
     for group in charts.values():
         for chart in group:
             files[out / "figures" / f"{chart.name}.svg"] = chart.in_file
-    for path, text in files.items():
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
+    with locked(out / LOCK, f"report folder {out}"):
+        sweep(out)
+        for path, text in files.items():
+            with replacing(path) as temporary:
+                temporary.write_text(text, encoding="utf-8", newline="\n")
     return list(files)

@@ -13,6 +13,7 @@ import numpy as np
 from hyperpeft.errors import HyperpeftError, SceneError
 from hyperpeft.scenes import matfiles
 from hyperpeft.scenes.cube import Cube, from_array, to_nm
+from hyperpeft.scenes.damage import unreadable
 from hyperpeft.scenes.layouts import DEFAULT, Layout, to_band_first
 from hyperpeft.scenes.lazy import StoredCube
 from hyperpeft.scenes.variables import (
@@ -117,7 +118,9 @@ def _open_npz(path: Path, error: type[HyperpeftError]) -> tuple[list[Variable], 
     arrays: dict[str, np.ndarray] = {}
     try:
         for name in archive.files:
-            arrays[name] = archive[name]
+            member = archive[name]
+            if isinstance(member, np.ndarray):  # bytes where it is another file
+                arrays[name] = member
     except ValueError as problem:
         if "pickle" not in str(problem):
             raise _damaged(path, problem, error) from None
@@ -149,11 +152,7 @@ def _pickled(path: Path, error: type[HyperpeftError]) -> HyperpeftError:
 
 
 def _damaged(path: Path, problem: Exception, error: type[HyperpeftError]) -> HyperpeftError:
-    reason = " ".join(str(problem).split())[:120] or type(problem).__name__
-    return error(
-        f"{path} cannot be read as a NumPy file ({reason})",
-        do="the file is damaged or cut short: get it again",
-    )
+    return unreadable(path, "a NumPy file", problem, error)
 
 
 def _vector(variable: Variable) -> bool:

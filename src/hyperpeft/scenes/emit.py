@@ -38,7 +38,7 @@ def is_emit(path: Path) -> bool:
     try:
         with h5py.File(path, "r") as file:
             return all(name in file for name in _GLT) and any(name in file for name in _CUBES)
-    except OSError:
+    except Exception:  # h5py's errors of damaged files have no common root
         return False
 
 

@@ -78,18 +78,9 @@ def read_labelled(path: Path, key: str | None, layout: Layout, given: bool) -> C
     """
     zarr = is_zarr(path)
     need(path, zarr)
-    try:
-        groups = zarr_groups(path) if zarr else netcdf_groups(path)
-        arrays = unnamed(path, groups) if zarr else {}
-        named = {g: open_group(path, g, zarr) for g in groups if g not in arrays}
-    except (SceneError, ConfigError):
-        raise
-    except Exception as problem:  # neither zarr's nor h5netcdf's errors have a common root
-        reason = " ".join(str(problem).split())[:120] or type(problem).__name__
-        raise SceneError(
-            f"{path} cannot be read as a {'Zarr store' if zarr else 'NetCDF file'} ({reason})",
-            do="it is damaged or incomplete: get it again",
-        ) from None
+    groups = zarr_groups(path) if zarr else netcdf_groups(path)
+    arrays = unnamed(path, groups) if zarr else {}
+    named = {g: open_group(path, g, zarr) for g in groups if g not in arrays}
     variables = [
         Variable(joined(group, str(name)), values.shape, values.dtype.kind in "biuf")
         for group, dataset in named.items()

@@ -15,6 +15,7 @@ from hyperpeft.scenes.arrays import read_array
 from hyperpeft.scenes.burning import burn
 from hyperpeft.scenes.card import ABUNDANCE_THRESHOLD
 from hyperpeft.scenes.colours import Colour, palette
+from hyperpeft.scenes.damage import refusing
 from hyperpeft.scenes.readers import check_file, format_of
 from hyperpeft.scenes.rois import is_rois, read_rois
 from hyperpeft.scenes.tables import is_table, read_table
@@ -97,9 +98,10 @@ def read_labels(
     elif format_of(path) == "arrays":
         array = read_array(path, key, LabelsError)
     else:
-        array, names, colours, notes = _read_raster_labels(
-            path, key if isinstance(key, str) else None, scene, resample_labels
-        )
+        with refusing(path, "a raster of labels", LabelsError):
+            array, names, colours, notes = _read_raster_labels(
+                path, key if isinstance(key, str) else None, scene, resample_labels
+            )
     array = from_abundances(array, str(path)) if rule == "abundances" else array
     labels = make_labels(array, {**names, **(classes or {})}, colours, source, scene)
     return replace(labels, notes=notes)

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from hyperpeft.errors import HyperpeftError, SceneError
+from hyperpeft.scenes import mattags
+from hyperpeft.scenes.damage import unreadable
 from hyperpeft.scenes.variables import Variable
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -40,8 +42,12 @@ def load(path: Path, names: list[str], error: type[HyperpeftError] = SceneError)
     from scipy.io import loadmat
 
     try:
+        mattags.check(path, names)
         values = loadmat(str(path), variable_names=names)
         return {name: values[name] for name in names}
+    except mattags.NotNumbers as problem:
+        what = f"{path}:{names[0]}" if len(names) == 1 else f"{path}"
+        raise error(what, expected="real numbers", got=problem) from None
     except Exception as problem:  # as above; also zlib errors and short reads of cut files
         raise _unreadable(path, problem, error) from None
 
@@ -106,11 +112,7 @@ def _is_matlab(path: Path, item: Any) -> bool:
 
 
 def _unreadable(path: Path, problem: Exception, error: type[HyperpeftError]) -> HyperpeftError:
-    reason = " ".join(str(problem).split())[:120] or type(problem).__name__
-    return error(
-        f"{path} cannot be read as a MATLAB or HDF5 file ({reason})",
-        do="the file is damaged or cut short: get it again",
-    )
+    return unreadable(path, "a MATLAB or HDF5 file", problem, error)
 
 
 def stated_size(values: dict[str, np.ndarray], names: tuple[tuple[str, str], ...]) -> Any:

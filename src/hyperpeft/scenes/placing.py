@@ -131,9 +131,16 @@ def _reproject(
     def move(xy: np.ndarray) -> np.ndarray:
         return np.stack(transform(theirs, ours, xy[:, 0], xy[:, 1]), axis=1)
 
+    try:
+        moved = np.asarray(shapely.transform(shapes, move), dtype=object)
+    except Exception as problem:  # GDAL's errors have no root that rasterio shows
+        raise LabelsError(
+            f"{what}: their coordinates cannot be brought to the scene's CRS ({problem})",
+            do="check the CRS that the labels name",
+        ) from None
     names = [crs.to_string() if len(crs.to_string()) < 40 else _name(crs) for crs in (theirs, ours)]
     notes.append(f"{what}: reprojected from {names[0]} to {names[1]}")
-    return np.asarray(shapely.transform(shapes, move), dtype=object)
+    return moved
 
 
 def _name(crs: object) -> str:

@@ -44,7 +44,7 @@ def is_prisma(path: Path) -> bool:
     try:
         with h5py.File(path, "r") as file:
             return any(name.startswith("PRS_L") for name in file.get(SWATHS, ()))
-    except OSError:
+    except Exception:  # h5py's errors of damaged files have no common root
         return False
 
 

@@ -45,7 +45,9 @@ def open_raster(
             dataset = rasterio.open(path)
             if dataset.subdatasets and (key is not None or dataset.count == 0):
                 dataset = rasterio.open(_subdataset(path, dataset.subdatasets, key, error))
-        except rasterio.errors.RasterioError as problem:
+        except HyperpeftError:
+            raise
+        except Exception as problem:  # also UnicodeDecodeError, of GDAL's own message
             raise error(
                 f"{path} cannot be opened as a raster ({_reason(problem, path)})",
                 do=_advice(path),

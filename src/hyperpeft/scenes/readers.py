@@ -14,6 +14,7 @@ from hyperpeft.files import sha256_of
 from hyperpeft.records import Scene
 from hyperpeft.scenes.arrays import NPY_MAGIC, ZIP_MAGIC, read_arrays
 from hyperpeft.scenes.cube import Cube
+from hyperpeft.scenes.damage import refusing
 from hyperpeft.scenes.layouts import parse_layout
 from hyperpeft.scenes.matfiles import is_hdf5
 from hyperpeft.scenes.mosaic import join, tile_paths
@@ -106,23 +107,28 @@ def _read(file: Path, key: str | Sequence[str] | None, layout: str | None) -> Cu
     if kind in ("zarr", "netcdf"):
         from hyperpeft.scenes.labelled import read_labelled
 
-        return read_labelled(file, text, parsed, given=layout is not None)
+        with refusing(file, f"a {'Zarr store' if kind == 'zarr' else 'NetCDF file'}"):
+            return read_labelled(file, text, parsed, given=layout is not None)
     if layout is not None:
         what = "a raster" if kind == "raster" else f"a product ({kind})"
         raise ConfigError(f"layout {layout!r}: {file} is {what} and knows its own axes")
     if kind == "enmap":
         from hyperpeft.scenes.enmap import metadata_of, read_enmap
 
-        return read_enmap(metadata_of(file) or file)
+        with refusing(file, "an EnMAP product"):
+            return read_enmap(metadata_of(file) or file)
     if kind == "prisma":
         from hyperpeft.scenes.prisma import read_prisma
 
-        return read_prisma(file)
+        with refusing(file, "a PRISMA product"):
+            return read_prisma(file)
     if kind == "emit":
         from hyperpeft.scenes.emit import read_emit
 
-        return read_emit(file)
-    return read_raster(file, text)
+        with refusing(file, "an EMIT product"):
+            return read_emit(file)
+    with refusing(file, "a raster"):
+        return read_raster(file, text)
 
 
 def check_file(path: Path, error: type[HyperpeftError]) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from hyperpeft.errors import LabelsError
 
+_MOST = 2**28  # pixels, of which each takes 4 bytes
 _MAGIC = b"; ENVI Output of ROIs"
 
 
@@ -37,12 +38,19 @@ def read_rois(path: Path) -> tuple[np.ndarray, dict[int, str]]:
         The header or the points are incomplete, or a point lies outside the image.
     """
     text = path.read_text(encoding="latin-1")
-    size = re.search(r"(?m)^; File Dimension:\s*(\d+)\s*x\s*(\d+)", text)
+    size = re.search(r"(?m)^; File Dimension:\s*(\d{1,9})\s*x\s*(\d{1,9})\s*$", text)
     names = re.findall(r"(?m)^; ROI name:\s*(.+?)\s*$", text)
-    counts = [int(n) for n in re.findall(r"(?m)^; ROI npts:\s*(\d+)", text)]
+    counts = [int(n) for n in re.findall(r"(?m)^; ROI npts:\s*(\d{1,9})\s*$", text)]
     if size is None or not counts or len(names) != len(counts):
         raise LabelsError(f"{path} has no complete header of ENVI regions of interest")
     width, height = int(size[1]), int(size[2])
+    if width * height > _MOST:
+        raise LabelsError(
+            f"{path}: File Dimension",
+            expected=f"at most {_MOST:,} pixels",
+            got=f"{width} x {height}",
+            do="its header is damaged, or the regions have to be cut to a smaller image",
+        )
     rows = [line.split() for line in text.splitlines() if line.strip() and line[0] != ";"]
     try:
         points = np.array([(int(row[2]), int(row[1])) for row in rows]).reshape(-1, 2) - 1

@@ -64,7 +64,7 @@ def read_vectors(path: Path, layer: str | None, class_field: str | None) -> Feat
     if meta["crs"] is None:
         notes.append(f"{what} name no CRS; taken to be the scene's")
     return Features(
-        geometries=shapely.from_wkb(wkb),
+        geometries=_quietly(path, shapely.from_wkb, wkb),
         ids=ids,
         classes=classes,
         crs=meta["crs"],

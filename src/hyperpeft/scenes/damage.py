@@ -1,0 +1,40 @@
+"""What libraries raise for a damaged file, as one clear error.
+
+h5py, zarr, xarray and GDAL raise whatever their parsers stumble over, from KeyError to
+UnicodeEncodeError: their errors have no common root. Around our own code this would hide its
+defects, so it stands around the readers of such files alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hyperpeft.errors import HyperpeftError, SceneError
+
+_LONGEST = 120
+
+
+@contextmanager
+def refusing(
+    path: Path, kind: str = "a scene", error: type[HyperpeftError] = SceneError
+) -> Iterator[None]:
+    """Turn every exception but our own into "... cannot be read as `kind` (reason)"."""
+    try:
+        yield
+    except HyperpeftError:
+        raise
+    except Exception as problem:
+        raise unreadable(path, kind, problem, error) from problem
+
+
+def unreadable(
+    path: Path, kind: str, problem: Exception, error: type[HyperpeftError] = SceneError
+) -> HyperpeftError:
+    """The error for a file that a library cannot read."""
+    reason = " ".join(str(problem).split())[:_LONGEST] or type(problem).__name__
+    do = "the file is damaged or cut short: get it again"
+    if isinstance(problem, MemoryError):
+        do = "it needs more memory than there is: cut the scene into parts, or get the file again"
+    return error(f"{path} cannot be read as {kind} ({reason})", do=do)

@@ -1,0 +1,303 @@
+"""Damaged files that the fuzzer has found: refused in a sentence, whatever a library raises."""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from scipy.io import savemat
+from small import config, encoder, yaml_file
+
+sys.path.insert(0, str(Path(__file__).parent / "scenes"))
+from make_files import cube, emit, geotiff, labelled_dataset
+
+from hyperpeft import splits
+from hyperpeft.benchmark.grid import make_bench
+from hyperpeft.config import parse_yaml, read_config
+from hyperpeft.errors import (
+    BundleError,
+    ConfigError,
+    HyperpeftError,
+    LabelsError,
+    SceneError,
+    SplitError,
+    WeightsError,
+)
+from hyperpeft.experiment import Progress, run
+from hyperpeft.records import RunRecord
+from hyperpeft.report import write_report
+from hyperpeft.scenes import open_scene, read_cube, read_labels
+from hyperpeft.weights import load_backbone
+
+NM = np.array([450.0, 550.0, 650.0, 940.0, 1380.0, 2200.0])
+
+
+class TestMatlab:
+    """Tags that scipy believes: a type beyond its table ends the process."""
+
+    @pytest.fixture(params=[False, True], ids=["plain", "compressed"])
+    def path(self, tmp_path, request):
+        savemat(tmp_path / "a.mat", {"x": cube()}, do_compression=request.param)
+        assert read_cube(tmp_path / "a.mat").cube.shape == (6, 7, 5)
+        return tmp_path / "a.mat"
+
+    def damage(self, path: Path, old: bytes, new: bytes) -> None:
+        """Replace bytes of the array's element, which may be compressed."""
+        import zlib
+
+        data = path.read_bytes()
+        kind, size = struct.unpack("<II", data[128:136])
+        element = data[136 : 136 + size]
+        element = zlib.decompress(element) if kind == 15 else element
+        assert element.count(old) == 1
+        element = element.replace(old, new)
+        element = zlib.compress(element) if kind == 15 else element
+        path.write_bytes(data[:128] + struct.pack("<II", kind, len(element)) + element)
+
+    @pytest.mark.parametrize(
+        ("kind", "size"), [(0, 420), (8, 420), (255, 420), (2**16 - 1, 420), (3, 418), (3, 2**31)]
+    )
+    def test_a_type_or_a_size_that_cannot_be(self, path, kind, size):
+        self.damage(path, struct.pack("<II", 3, 420), struct.pack("<II", kind, size))
+        with pytest.raises(SceneError, match="cannot be read as a MATLAB or HDF5 file"):
+            read_cube(path)
+
+    def test_dimensions_of_another_size(self, path):
+        self.damage(path, struct.pack("<iii", 7, 5, 6), struct.pack("<iii", 7, 5, 2**31 - 1))
+        with pytest.raises(SceneError, match="7 x 5 x 2147483647 numbers has 420 bytes of type 3"):
+            read_cube(path)
+
+    @pytest.mark.parametrize("value", [{"a": np.ones((4, 4, 5))}, "text", np.array([[1, "a"]])])
+    def test_what_is_no_array_is_not_read(self, tmp_path, value):
+        savemat(tmp_path / "a.mat", {"x": value})
+        with pytest.raises(SceneError, match=r"a\.mat:x: expected real numbers, got"):
+            read_cube(f"{tmp_path / 'a.mat'}:x")
+
+
+def damaged_copies(path: Path, step: int):
+    """One after the other: 16 bytes of 0xff at every so manieth place."""
+    data = path.read_bytes()
+    for at in range(0, len(data) - 16, step):
+        path.write_bytes(data[:at] + b"\xff" * 16 + data[at + 16 :])
+        yield at
+
+
+@pytest.mark.parametrize("kind", ["emit", "netcdf", "geotiff"])
+def test_bytes_that_make_no_sense_anywhere_in_a_file(tmp_path, kind):
+    path = tmp_path / ("c.tif" if kind == "geotiff" else "c.nc")
+    if kind == "emit":
+        y, x = np.indices((6, 5))
+        emit(path, cube(), x + 1, y + 1, centres=NM)
+    elif kind == "netcdf":
+        labelled_dataset(cube(), NM, fill=-9999).to_netcdf(path, engine="h5netcdf")
+    else:
+        geotiff(path, cube(), nodata=-9999, band_tags=[{"wavelength": str(n)} for n in NM])
+    refused = 0
+    for _ in damaged_copies(path, {"netcdf": 797, "emit": 197, "geotiff": 61}[kind]):
+        try:
+            _ = open_scene(path).cube.values
+        except HyperpeftError:
+            refused += 1
+    assert refused > 0
+
+
+def test_coordinates_that_cannot_be_projected(tmp_path):
+    scene = open_scene(geotiff(tmp_path / "c.tif", cube()))
+    ring = [[0, 0], [1, 0], [1, 2000], [0, 0]]
+    features = [
+        {"type": "Feature", "properties": {"class": i},
+         "geometry": {"type": "Polygon", "coordinates": [ring]}} for i in (1, 2)
+    ]  # fmt: skip
+    path = tmp_path / "m.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    with pytest.raises(LabelsError, match=r"cannot be brought to the scene's CRS|outside"):
+        open_scene(tmp_path / "c.tif", labels=path)
+    assert scene.crs is not None
+
+
+def test_a_ring_that_does_not_close(tmp_path):
+    path = tmp_path / "m.geojson"
+    geometry = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 1]]]}
+    feature = {"type": "Feature", "properties": {"class": 1}, "geometry": geometry}
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature, feature]}))
+    geotiff(tmp_path / "c.tif", cube())
+    with pytest.raises(LabelsError, match=r"m\.geojson"):
+        open_scene(tmp_path / "c.tif", labels=path)
+
+
+class Stop(Exception):
+    pass
+
+
+class StopAtMapping(Progress):
+    def mapped(self, done, total):
+        raise Stop
+
+
+class TestArchives:
+    """Members of .npz and .pth files that are not what they should be."""
+
+    def rewrite(self, path: Path, **members: bytes) -> None:
+        """With other members, whose sums are right."""
+        with zipfile.ZipFile(path) as archive:
+            content = {name: archive.read(name) for name in archive.namelist()}
+        for name, new in members.items():
+            (found,) = (n for n in content if Path(n).stem == name)
+            content[found] = new
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in content.items():
+                archive.writestr(name, data)
+
+    def test_a_member_that_is_no_array(self, tmp_path):
+        path = tmp_path / "a.npz"
+        np.savez(path, x=cube(), readme=np.array(1))
+        self.rewrite(path, readme=b"not an array")
+        assert read_cube(path).cube.shape == (6, 7, 5)
+        self.rewrite(path, x=b"not an array")
+        with pytest.raises(SceneError, match="no such array"):
+            read_cube(path)
+
+    @pytest.mark.parametrize(
+        "header", [b"not an array", b"\x93NUMPY\x01\x00\x10\x00{'descr': ((((  "]
+    )
+    def test_a_split(self, tmp_path, header):
+        path = tmp_path / "s.npz"
+        np.savez(path, train=np.zeros((1, 2), int), test=np.ones((1, 2), int))
+        self.rewrite(path, train=header)
+        with pytest.raises(SplitError, match=r"s\.npz"):
+            splits.load(path)
+
+    @pytest.mark.parametrize(
+        "pickle", [b"\x80\x02)\x81.", b"\x80\x02h\x07.", b"\x80\x020.", b"\x80\x02ctorch._utils\n."]
+    )
+    def test_a_checkpoint_of_torch(self, tmp_path, monkeypatch, pickle):
+        monkeypatch.setenv("HYPERPEFT_CACHE", str(tmp_path / "cache"))
+        path = tmp_path / "e.pth"
+        torch.save(encoder().state_dict(), path)
+        self.rewrite(path, data=pickle)
+        with pytest.raises(WeightsError, match="not a PyTorch file of tensors alone"):
+            load_backbone(path)
+
+    def test_the_checkpoint_of_a_run(self, tmp_path):
+        how = config(tmp_path, tmp_path / "run", epochs=1, map=False)
+        path = tmp_path / "run" / "checkpoint" / "state.pt"
+        with pytest.raises(Stop):
+            run(how, progress=StopAtMapping())
+        content = torch.load(path, weights_only=True)
+        for name, value in {"weights": {"a": torch.ones(1)}, "state": {"x": 1}}.items():
+            torch.save({**content, name: value}, path)
+            with pytest.raises(BundleError, match=r"not a checkpoint .*; remove it to start again"):
+                run(how)
+        self.rewrite(path, data=b"\x80\x02)\x81.")
+        with pytest.raises(BundleError, match=r"not a checkpoint .*; remove it to start again"):
+            run(how)
+
+
+class TestText:
+    """YAML and JSON that take long, or end in an error of their own."""
+
+    @pytest.mark.parametrize(
+        "text",
+        ["[" * 2000, "a: " + "{b: [" * 40, "- " * 5000 + "1", "a: 2020-99-99", "a: !!int x",
+         "a: !!timestamp x", "x" * 2_000_000, "options: &a {x: *a}",
+         "\n".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9 if i else '1')}]"
+                   for i in range(9))],
+        ids=lambda text: text[:12],
+    )  # fmt: skip
+    def test_yaml(self, tmp_path, text):
+        path = tmp_path / "run.yaml"
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=r"run\.yaml (is not YAML|: expected)") as refused:
+            read_config(path)
+        assert len(str(refused.value)) < 500
+
+    def test_brackets_that_close_are_not_deep(self):
+        assert parse_yaml("a: [" + "[1], " * 500 + "]")["a"][499] == [1]
+
+    def test_a_record(self, tmp_path):
+        (tmp_path / "run.json").write_text("[" * 100_000)
+        with pytest.raises(BundleError, match="cannot be read"):
+            RunRecord.from_file(tmp_path / "run.json")
+
+    def test_a_message_quotes_no_whole_file(self, tmp_path):
+        (tmp_path / "m.csv").write_text("x,y,class\n" + "a\\nb" * 10_000 + ",1,1\n")
+        with pytest.raises(LabelsError) as refused:
+            open_scene(geotiff(tmp_path / "c.tif", cube()), labels=tmp_path / "m.csv")
+        assert len(str(refused.value)) < 2000
+        assert str(HyperpeftError("a\nb", got="c\nd", do="e")) == "a b: got c d; e"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"methods": {"krona+": "text"}}, {"methods": {"a": {"method": ["krona+"]}}},
+     {"splits": {"random": ["random"]}}, {"scenes": {"a": {"scene": "demo", "splits": {1: 2}}}},
+     {"common": {"split_window": "5", "patch_size": 3}, "splits": {"d": "disjoint"}, "seeds": "x"}],
+)  # fmt: skip
+def test_a_benchmark_of_other_types(change):
+    values = {"name": "b", "scenes": {"a": {"scene": "demo"}}, "methods": ["probe"], **change}
+    with pytest.raises(ConfigError):
+        make_bench(values)
+
+
+class TestRecords:
+    """A record whose values have other types than they should."""
+
+    @pytest.fixture(scope="class")
+    def record(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("record")
+        run(config(folder, folder / "run", epochs=1, map=False, method="probe"))
+        return json.loads((folder / "run" / "run.json").read_text())
+
+    @pytest.mark.parametrize(
+        ("section", "name", "value"),
+        [
+            ("metrics", "confusion", [[1, 2]]), ("metrics", "confusion", [[1, [2]], [3, 4]]),
+            ("metrics", "class_ids", ["a", 2]), ("metrics", "per_class", [1, 2]),
+            ("metrics", "oa", "98"), ("scene", "colours", [[1, 2], [3, 4, 5]]),
+            ("scene", "classes", ["one"]), ("scene", "class_ids", [1.5, 2]),
+            ("split", "per_class", {"1": {"train": "x"}}), ("adapter", "class_ids", 3),
+            ("adapter", "method", ["krona"]), ("config", "image_size", "16"),
+            ("config", "stride", 0), ("timing", "train_seconds", [1]),
+        ],
+    )  # fmt: skip
+    def test_is_refused_by_name(self, record, tmp_path, section, name, value):
+        wrong = {**record, section: {**record[section], name: value}}
+        path = yaml_file(tmp_path / "run.json", wrong)
+        for use in (RunRecord.from_file, lambda p: write_report(p.parent, tmp_path / "report")):
+            with pytest.raises(BundleError, match=f"{section}.{name}: expected"):
+                use(path)
+        assert not (tmp_path / "report").exists()
+
+    def test_what_is_missing_stays_missing(self, record, tmp_path):
+        del record["metrics"]["per_class"], record["metrics"]["confusion"]
+        yaml_file(tmp_path / "run.json", record)
+        assert RunRecord.from_file(tmp_path / "run.json").metrics["oa"] is not None
+        assert write_report(tmp_path, tmp_path / "report")[0].is_file()
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [("5 x 999999999", "at most 268,435,456 pixels"), ("9" * 5000 + " x 7", "no complete header")],
+)
+def test_regions_of_interest_of_an_endless_image(tmp_path, size, message):
+    lines = ["; ENVI Output of ROIs (4.8)", f"; File Dimension: {size}", "; ROI name: a",
+             "; ROI npts: 1", "1 2 3"]  # fmt: skip
+    (tmp_path / "m.txt").write_text("\n".join(lines))
+    with pytest.raises(LabelsError, match=message):
+        read_labels(tmp_path / "m.txt")
+
+
+def test_hdf5_is_told_apart_whatever_its_damage(tmp_path):
+    """The names of a product are asked of files that are none."""
+    with h5py.File(tmp_path / "c.he5", "w") as file:
+        file.create_group("HDFEOS/SWATHS")[b"PRS_L2D_HCO"] = h5py.SoftLink("/nowhere")
+        file["x"] = cube()
+    with pytest.raises(SceneError):
+        read_cube(tmp_path / "c.he5")
