@@ -24,8 +24,7 @@ HOLD = (
 HOLD_AND_FORK = (
     "import os, sys, time; from pathlib import Path; from hyperpeft.locks import locked\n"
     "with locked(Path(sys.argv[1])):\n"
-    "    child = os.fork()\n"
-    "    if child: print(child, flush=True)\n"
+    "    if os.fork() == 0: print(os.getpid(), flush=True)\n"  # once it is all there
     "    time.sleep(60)"
 )
 
