@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import ConfigError
+from hyperpeft.yamlfiles import parse, read_yaml
 
 # What a method's rate is where the user gives none: fully trained weights bear less.
 LR = {"full": 3e-5}
@@ -161,13 +162,7 @@ def make_config(values: dict[str, Any]) -> RunConfig:
 
 def read_config(path: Path) -> dict[str, Any]:
     """The options of a RUN.yaml, not yet validated."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"configuration {path} does not exist") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise ConfigError(f"configuration {path} is not YAML ({why})") from None
+    values = read_yaml(path)
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(
             f"configuration {path}", expected="options as `name: value`", got=type(values).__name__
@@ -196,8 +191,8 @@ def read_options(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, text = pair.partition("=")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
+            value = parse(text)
+        except (yaml.YAMLError, ValueError, RecursionError):
             value = None
         if not name or not equals or value is None:
             raise ConfigError("--option", expected="NAME=VALUE, such as rank=4", got=pair)
@@ -216,7 +211,8 @@ def readable(error: ValidationError, model: type[BaseModel] = RunConfig) -> str:
         elif problem["type"] == "missing":
             lines.append(f"option {where} is missing")
         elif where:
-            lines.append(f"option {where}: {problem['msg']}, got {problem['input']!r}")
+            what = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"option {where}: {what}, got {problem['input']!r}")
         else:
             lines.append(problem["msg"].removeprefix("Value error, "))
     return "; ".join(lines)

@@ -23,6 +23,7 @@ from hyperpeft.choosing import choose
 from hyperpeft.classifier import Classifier, choose_precision
 from hyperpeft.config import WINDOWS, RunConfig
 from hyperpeft.errors import ConfigError
+from hyperpeft.estimates import check_memory
 from hyperpeft.mapping import ClassMap, classify
 from hyperpeft.patches import Windows
 from hyperpeft.records import UNLABELLED, Scene, Split
@@ -114,6 +115,15 @@ def adapt(
     progress : Progress
     """
     method = adapters.get_method(config.method)
+    size = config.image_size or image_size_of(config.backbone, pretrained=config.pretrained)
+    encoder = load_backbone(
+        config.backbone,
+        size,
+        config.num_heads,
+        stride=config.stride,
+        pretrained=config.pretrained,
+    )
+    check_memory(config, scene, len(split.train), encoder)
     progress.stage("Reducing to 12 bands")
     reducer = spectral.fit(
         scene,
@@ -124,14 +134,6 @@ def adapt(
         reflectance_scale=config.reflectance_scale,
     )
     cube = reducer.reduce(scene)
-    size = config.image_size or image_size_of(config.backbone, pretrained=config.pretrained)
-    encoder = load_backbone(
-        config.backbone,
-        size,
-        config.num_heads,
-        stride=config.stride,
-        pretrained=config.pretrained,
-    )
     encoder.gradient_checkpointing = config.gradient_checkpointing
     backbone: dict[str, Any] = {
         "name": config.backbone,

@@ -18,7 +18,7 @@ from hyperpeft import recording
 from hyperpeft.backbone import BAND_GROUP, BANDS, token_grid
 from hyperpeft.config import read_config, readable
 from hyperpeft.errors import ConfigError
-from hyperpeft.files import replacing, sha256_of
+from hyperpeft.files import read_json, replacing, sha256_of
 from hyperpeft.patches import check_patch_size
 from hyperpeft.pretrain.episodes import EpisodeRules
 from hyperpeft.pretrain.loop import CHECKPOINT, Objectives, Plan, Pretrainer, Progress, Watch
@@ -172,8 +172,8 @@ def pretrain(
         The record, as in pretrain.json.
     """
     if (out / RECORD).is_file():
-        record: dict[str, Any] = json.loads((out / RECORD).read_text(encoding="utf-8"))
-        if record.get("config") == config.model_dump(mode="json"):
+        record: dict[str, Any] = read_json(out / RECORD)
+        if isinstance(record, dict) and record.get("config") == config.model_dump(mode="json"):
             return record
         raise ConfigError(f"{out} holds another pretraining run", do="choose another --out")
     code = recording.source_state()  # now: the tree may change while this runs

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from hyperpeft.benchmark.cells import RUN
 from hyperpeft.benchmark.grid import Cell
+from hyperpeft.files import read_json
 
 
 def estimate(cells: Sequence[Cell], folder: Path) -> float | None:
@@ -23,7 +23,7 @@ def estimate(cells: Sequence[Cell], folder: Path) -> float | None:
         if not path.is_file():
             open_cells.append(cell)
             continue
-        timing = json.loads(path.read_text(encoding="utf-8"))["timing"]
+        timing = read_json(path)["timing"]
         seconds = sum(timing.get(name) or 0.0 for name in ("train_seconds", "predict_seconds"))
         for key in ((cell.scene, cell.method), ("", cell.method), ("", "")):
             took.setdefault(key, []).append(seconds)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hyperpeft import spectral
 from hyperpeft.errors import ConfigError, SceneError
+from hyperpeft.files import check_archive
 from hyperpeft.patches import SYMMETRIES, turn
 from hyperpeft.scenes import open_scene, random_scene
 
@@ -65,10 +66,11 @@ def find_sources(pattern: str, normalise: str) -> list[Source]:
 
 
 def _chips(path: Path) -> Source:
+    check_archive(path, SceneError)
     try:
         with np.load(path, allow_pickle=False) as file:
             values, bands = file["x"], [str(name) for name in file["bands"]]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, MemoryError, zipfile.BadZipFile) as error:
         raise SceneError(
             f"{path} cannot be read as chips ({error})",
             expected="an .npz with x (N, C, H, W) and bands, the names of the C bands",

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from hyperpeft.errors import SplitError
-from hyperpeft.files import replacing
+from hyperpeft.files import check_archive, replacing
 from hyperpeft.records import UNLABELLED, Labels, Split
 from hyperpeft.splits.drawing import PARTS
+
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 def save(split: Split, path: Path) -> None:
@@ -92,6 +94,7 @@ def load(path: Path, labels: Labels | None = None) -> Split:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    check_archive(path, SplitError)
     try:
         with zipfile.ZipFile(path) as archive:  # np.load alone would take a lone .npy as well
             names = [name.removesuffix(".npy") for name in archive.namelist()]
@@ -102,7 +105,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             return {name: file[name] for name in names}
     except FileNotFoundError:
         raise SplitError(f"there is no split file {path}") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (MemoryError, *_UNREADABLE) as error:
         raise SplitError(f"{path} is not a split file ({error})", expected=".npz") from None
 
 

@@ -1,0 +1,1 @@
+"""Bad input: named cases, and the one message and status that each must end with."""
