@@ -210,3 +210,15 @@ def predict(
             yield logits
     finally:
         model.train(was_training)
+
+
+def check_outputs(model: Classifier, windows: Windows, positions: Tensor, precision: str) -> None:
+    """Refuse a model whose logits of these pixels (n, 2), in one batch, are not finite.
+
+    Raises
+    ------
+    TrainingError
+    """
+    size = max(len(positions), 1)
+    for logits in predict(model, windows, positions, precision=precision, batch_size=size):
+        check_finite(logits)

@@ -107,7 +107,9 @@ def _no_memory(error: Exception) -> bool:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    # One line, whatever a file is called; control characters could hide what is printed.
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))
+    print(f"error: {text}", file=sys.stderr)
     sys.exit(status)
 
 

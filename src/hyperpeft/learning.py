@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,9 +21,9 @@ from accelerate import PartialState
 from hyperpeft import adapters, bundle, recording, runfolder, spectral
 from hyperpeft.baselines import BASELINES, Task
 from hyperpeft.choosing import choose
-from hyperpeft.classifier import Classifier, choose_precision
+from hyperpeft.classifier import Classifier, check_outputs, choose_precision
 from hyperpeft.config import WINDOWS, RunConfig
-from hyperpeft.errors import ConfigError
+from hyperpeft.errors import ConfigError, TrainingError
 from hyperpeft.estimates import check_memory
 from hyperpeft.mapping import ClassMap, classify
 from hyperpeft.patches import Windows
@@ -190,6 +191,14 @@ def adapt(
         watch=progress.trained,
     ).run()
 
+    most = -(-config.batch_size // config.accumulate)
+    try:  # the loss of each step was finite, but nothing has looked behind the last one
+        check_outputs(model, windows, train.positions[:most], outcome.precision)
+    except TrainingError:
+        runfolder.clear(config.out)  # of no use to go on from
+        with suppress(OSError):
+            config.out.rmdir()
+        raise
     writes = PartialState().is_main_process
     bytes_ = bundle.save_weights(config.out, model, config.method, config.backbone) if writes else 0
     adapter = recording.adapter_section(model, config.method, ids, bytes_)

@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from hyperpeft.classifier import (
     Classifier,
     autocast,
-    check_finite,
     choose_precision,
     held_in,
     predict,
@@ -204,7 +203,6 @@ class Trainer:
                 if time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self._save()
                     saved = time.monotonic()
-            self._check_outputs()
             self._save()  # what follows, such as mapping, may be interrupted too
             self._heed(interrupted)
         if self.state.best:
@@ -301,18 +299,6 @@ class Trainer:
             logits = self.model(x.to(device), entering, centres)
         targets = self.train.targets[part].to(device)
         return F.cross_entropy(logits.float(), targets, label_smoothing=self.recipe.label_smoothing)
-
-    def _check_outputs(self) -> None:
-        """The loss of each step was finite, but nothing has looked behind the last one."""
-        most = -(-self.recipe.batch_size // self.parts)
-        for logits in predict(
-            self.plain,
-            self.windows,
-            self.train.positions[: self.recipe.batch_size],
-            precision=self.precision,
-            batch_size=most,
-        ):
-            check_finite(logits)
 
     def _fill_cache(self) -> None:
         """Compute the tokens below the first block that learns, where that pays."""

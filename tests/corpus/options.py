@@ -51,7 +51,9 @@ def _(w: World):
     return w.train(split="disjoint", patch_size=9, split_window=3)
 
 
-@case("weights that burst in the only step", "not finite after epoch 1", "lower the learning rate")
+@case(
+    "weights that burst in the only step", "values that are not finite", "lower the learning rate"
+)
 def _(w: World):
     return w.train(method="full", lr=1e30)
 

@@ -21,8 +21,6 @@ from small import HEADS, config, options, yaml_file
 
 from corpus.table import Case
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scenes"))
-
 PER_CLASS = 4
 
 
