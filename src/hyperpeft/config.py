@@ -35,6 +35,9 @@ BASELINE_WINDOW = 9  # of baselines that look around a pixel and say no other
 SPATIAL = ("disjoint", "polygons")  # splits that `per_class` or `fraction` gives a size
 
 
+_KIND = re.compile(r"literal\[.*\]|constrained-\w+")
+
+
 class RunConfig(BaseModel):
     """One run, from scene to map.
 
@@ -204,7 +207,8 @@ def readable(error: ValidationError, model: type[BaseModel] = RunConfig) -> str:
     """Pydantic's findings as one sentence each."""
     lines = []
     for problem in error.errors(include_url=False):
-        where = ".".join(map(str, problem["loc"]))
+        # Where an option may be one of several kinds, pydantic names the kind behind it.
+        where = ".".join(part for part in map(str, problem["loc"]) if not _KIND.fullmatch(part))
         if problem["type"] == "extra_forbidden":
             known = ", ".join(model.model_fields)
             lines.append(f"unknown option {where}: expected one of {known}")

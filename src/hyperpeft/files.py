@@ -19,7 +19,7 @@ from hyperpeft.memory import amount, need
 LARGEST_TEXT = 2**24  # bytes of a JSON file; the record of a run has some kilobytes
 
 # How libraries that have their own exceptions say that the system refused to write.
-_NOT_WRITTEN = ("os error", "PytorchStreamWriter", "file write failed")
+_NOT_WRITTEN = ("os error", "inline_container", "PytorchStreamWriter")
 
 
 @contextmanager

@@ -11,7 +11,8 @@ HEAD = """# Bad input, and what hyperpeft says
 
 {count} cases, written by `python -m corpus` in `tests/`; the tests play each of them through the
 command line. Every one ends with exit status 2 and the one message shown, on stderr, without a
-traceback, and leaves no file behind. `.` is the folder of the case, `HOME` that of good files.
+traceback, and leaves no file behind but, on a full disk, whole ones that the same command goes on
+from. `.` is the folder of the case, `HOME` that of good files.
 """
 
 

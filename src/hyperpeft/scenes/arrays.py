@@ -50,8 +50,8 @@ def read_arrays(path: Path, layout: Layout, key: str | Sequence[str] | None) -> 
     cube = _stored(path, name, next(v for v in variables if v.name == name), layout)
     if cube is None:
         shape = next(v.shape for v in variables if v.name == name)
-        size = 2 * path.stat().st_size if path.suffix == ".npz" else 8 * math.prod(shape)
-        need(f"{what}, which is read whole,", size, error=SceneError)
+        taken = 2 * path.stat().st_size if path.suffix == ".npz" else 8 * math.prod(shape)
+        need(f"{what}, which is read whole,", taken, error=SceneError)
         array = real_array(load([name])[name], what, SceneError)
         cube = from_array(path, to_band_first(array, layout, size, what))
     bands, height, width = cube.data.shape

@@ -99,7 +99,8 @@ def read_labelled(path: Path, key: str | None, layout: Layout, given: bool) -> C
         for name, values in dataset.variables.items()
     ]
     bare = [v for found in arrays.values() for v in found]
-    chosen = _choose(path, [*variables, *bare], key, layout)
+    listed = sorted([*variables, *bare], key=lambda variable: variable.name)
+    chosen = _choose(path, listed, key, layout)
     if given or any(v.name == chosen for v in bare):
         if not zarr:
             raise ConfigError(f"layout: {path} names its own dimensions")
