@@ -18,9 +18,9 @@ from small import config, encoder, yaml_file
 sys.path.insert(0, str(Path(__file__).parent / "scenes"))
 from make_files import cube, emit, geotiff, labelled_dataset
 
-from hyperpeft import splits
+from hyperpeft import splits, yamlfiles
 from hyperpeft.benchmark.grid import make_bench
-from hyperpeft.config import parse_yaml, read_config
+from hyperpeft.config import read_config
 from hyperpeft.errors import (
     BundleError,
     ConfigError,
@@ -70,8 +70,8 @@ class TestMatlab:
             read_cube(path)
 
     def test_dimensions_of_another_size(self, path):
-        self.damage(path, struct.pack("<iii", 7, 5, 6), struct.pack("<iii", 7, 5, 2**31 - 1))
-        with pytest.raises(SceneError, match="7 x 5 x 2147483647 numbers has 420 bytes of type 3"):
+        self.damage(path, struct.pack("<iii", 7, 5, 6), struct.pack("<iii", 7, 5, 2**20))
+        with pytest.raises(SceneError, match="7 x 5 x 1048576 numbers has 420 bytes of type 3"):
             read_cube(path)
 
     @pytest.mark.parametrize("value", [{"a": np.ones((4, 4, 5))}, "text", np.array([[1, "a"]])])
@@ -89,6 +89,8 @@ def damaged_copies(path: Path, step: int):
         yield at
 
 
+# GDAL's message may quote the damaged bytes, which rasterio's callback cannot decode or pass on.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", ["emit", "netcdf", "geotiff"])
 def test_bytes_that_make_no_sense_anywhere_in_a_file(tmp_path, kind):
     path = tmp_path / ("c.tif" if kind == "geotiff" else "c.nc")
@@ -219,7 +221,7 @@ class TestText:
         assert len(str(refused.value)) < 500
 
     def test_brackets_that_close_are_not_deep(self):
-        assert parse_yaml("a: [" + "[1], " * 500 + "]")["a"][499] == [1]
+        assert yamlfiles.parse("a: [" + "[1], " * 500 + "]")["a"][499] == [1]
 
     def test_a_record(self, tmp_path):
         (tmp_path / "run.json").write_text("[" * 100_000)

@@ -26,7 +26,7 @@ from hyperpeft.backbone import SpectralGPT
 from hyperpeft.baselines import BASELINES
 from hyperpeft.classifier import Classifier, choose_precision
 from hyperpeft.errors import BundleError
-from hyperpeft.files import replacing
+from hyperpeft.files import replacing, within
 from hyperpeft.mapping import (
     SIZE,
     ClassMap,
@@ -96,7 +96,9 @@ class Bundle:
         mapper = self._mapper(scene, Layers(probabilities=probabilities))
         start, shape, total = time.monotonic(), scene.valid.shape, int(scene.valid.sum())
         ids = np.full(shape, UNLABELLED, np.int32)
-        chances = np.full((len(self.class_ids), *shape), np.nan, np.float32)
+        chances = None
+        if probabilities:
+            chances = np.full((len(self.class_ids), *shape), np.nan, np.float32)
         done = 0
 
         def told(pixels: int) -> None:
@@ -107,9 +109,9 @@ class Bundle:
 
         for tile, result in tiles_here(mapper, scene, plan(shape, SIZE, mapper.cell), told):
             ids[tile.inside] = result.ids
-            if result.probabilities is not None:
+            if chances is not None:
                 chances[:, *tile.inside] = result.probabilities
-        return ClassMap(ids, chances if probabilities else None, total, time.monotonic() - start)
+        return ClassMap(ids, chances, total, time.monotonic() - start)
 
     def _mapper(self, scene: Scene, layers: Layers, *, adaptive: bool = False) -> Mapper:
         check_bands(self.reducer, scene)
@@ -244,7 +246,9 @@ def load_run(folder: str | Path, *, backbone: str | Path | None = None) -> Bundl
 
 
 def check_usable(folder: Path, record: RunRecord) -> None:
-    """BundleError for the run of a baseline, whose model is not kept."""
+    """BundleError for the run of a baseline, whose model is not kept, and for links out of it."""
+    for name in (HEAD, REDUCER, SPLIT, ADAPTER, BACKBONE):
+        within(folder, name)
     method = record.adapter["method"]
     if method in BASELINES:
         raise BundleError(
@@ -305,4 +309,7 @@ def _load_tensors(module: nn.Module, path: Path, expected: set[str] | None = Non
     wrong += sorted(n for n in names & set(tensors) if own[n].shape != tensors[n].shape)
     if wrong:
         raise BundleError(f"{path} does not fit this model", expected=sorted(names), got=wrong)
+    odd = [name for name, tensor in tensors.items() if not tensor.float().isfinite().all()]
+    if odd:
+        raise BundleError(f"{path}: {', '.join(odd[:8])}", expected="finite numbers", got="others")
     module.load_state_dict(tensors, strict=expected is None)

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperpeft.backbone import BANDS, SpectralGPT
+from hyperpeft.errors import TrainingError
+from hyperpeft.halving import Batches
 from hyperpeft.patches import Windows, centres_of, resize
 from hyperpeft.ridge import STRENGTH, Ridge, logit_scale, ridge
 
@@ -81,10 +83,13 @@ class Classifier(nn.Module):
         """What the linear head sees of the pixels at positions (n, 2): (n, D or D + 12)."""
         device, was_training = self.head.weight.device, self.training
         self.eval()
-        batches = [windows.at(batch).to(device) for batch in positions.split(batch_size)]
-        tokens = [self.encoder.leave(self.enter(batch, 0), 0) for batch in batches]
-        pairs = zip(tokens, batches, strict=True)
-        features = torch.cat([self.features(t.float(), centres_of(b)) for t, b in pairs])
+
+        def of(batch: Tensor) -> Tensor:
+            found = windows.at(batch).to(device)
+            tokens = self.encoder.leave(self.enter(found, 0), 0)
+            return self.features(tokens.float(), centres_of(found))
+
+        features = Batches(batch_size)(of, positions)
         self.train(was_training)
         return features
 
@@ -173,6 +178,16 @@ def held_in(model: nn.Module, precision: str) -> Iterator[None]:
             parameter.data = data
 
 
+def check_finite(logits: Tensor) -> None:
+    """Refuse logits that are no numbers: their largest would be a class all the same."""
+    if not bool(logits.isfinite().all()):
+        raise TrainingError(
+            "the model gives values that are not finite",
+            do="lower the learning rate (lr, lam) and train again, or look for extreme values in "
+            "the scene",
+        )
+
+
 def predict(
     model: nn.Module,
     windows: Windows,
@@ -183,13 +198,27 @@ def predict(
 ) -> Iterator[Tensor]:
     """Logits (n, K) float32 on the processor, batch by batch, for pixels (N, 2) row, column."""
     device = next(model.parameters()).device
-    was_training = model.training
+    batches, was_training = Batches(batch_size), model.training
     model.eval()
     try:
         for batch in positions.split(batch_size):
             # Entered anew for each batch: a generator must not leave its caller in inference mode.
             with torch.inference_mode(), autocast(device, precision):
-                logits = model(windows.at(batch).to(device)).float().cpu()
+                logits = batches(
+                    lambda part: model(windows.at(part).to(device)).float().cpu(), batch
+                )
             yield logits
     finally:
         model.train(was_training)
+
+
+def check_outputs(model: Classifier, windows: Windows, positions: Tensor, precision: str) -> None:
+    """Refuse a model whose logits of these pixels (n, 2), in one batch, are not finite.
+
+    Raises
+    ------
+    TrainingError
+    """
+    size = max(len(positions), 1)
+    for logits in predict(model, windows, positions, precision=precision, batch_size=size):
+        check_finite(logits)

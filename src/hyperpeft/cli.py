@@ -6,6 +6,7 @@ at once.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -16,6 +17,7 @@ import typer
 
 from hyperpeft import __version__
 from hyperpeft.errors import ConfigError, HyperpeftError, InputError, Interrupted
+from hyperpeft.offline import stay_offline
 
 if TYPE_CHECKING:
     from hyperpeft.records import RunRecord
@@ -34,6 +36,12 @@ adapters_app = typer.Typer(no_args_is_help=True, help="Trained adapters: list, e
 app.add_typer(scenes_app, name="scenes")
 app.add_typer(backbones_app, name="backbones")
 app.add_typer(adapters_app, name="adapters")
+
+# The system refuses: a full disk, a read-only one, a folder of someone else, a path that cannot be.
+NO_DEFECT = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR,
+    errno.ENAMETOOLONG, errno.EMFILE, errno.EIO,
+)  # fmt: skip
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 ClassField = Annotated[
@@ -61,6 +69,7 @@ def main() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     # GDAL keeps blocks of the files it reads, by default in 5 % of the memory: these are MB.
     os.environ.setdefault("GDAL_CACHEMAX", "256")
+    stay_offline()
     try:
         app(standalone_mode=False)
     except typer.Exit as stop:
@@ -71,7 +80,17 @@ def main() -> None:
         _fail(str(error), 2)
     except HyperpeftError as error:
         _fail(str(error), 1)
+    except OSError as error:
+        if error.errno not in NO_DEFECT:
+            raise
+        _fail(f"{error.filename or 'a file'}: {error.strerror}", 2)
     except Exception as error:
+        if _no_memory(error):
+            _fail(
+                f"there is not enough memory ({' '.join(str(error).split())[:160]}); use a smaller "
+                "batch size, window, tile or backbone",
+                2,
+            )
         usage = getattr(error, "format_message", None)  # click's, for wrong usage
         if usage is None:
             raise
@@ -80,8 +99,17 @@ def main() -> None:
         _fail(usage(), 2)
 
 
+def _no_memory(error: Exception) -> bool:
+    """Whether memory ran out in spite of the estimates: the processor's, or a GPU's."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
 def _fail(message: str, status: int) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    # One line, whatever a file is called; control characters could hide what is printed.
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))
+    print(f"error: {text}", file=sys.stderr)
     sys.exit(status)
 
 
@@ -383,6 +411,7 @@ def map_(
     with _console(quiet or as_json) as progress:
         from hyperpeft.bundle import load_run
         from hyperpeft.experiment import reopen
+        from hyperpeft.halving import told_to
         from hyperpeft.scenes import open_scene
 
         loaded = load_run(run, backbone=backbone)
@@ -390,10 +419,11 @@ def map_(
         target = open_scene(scene, layout=layout) if scene else reopen(loaded.record)
         progress.stage("Mapping")
         try:
-            result = loaded.map(
-                target, out, **beside, adaptive=adaptive, tile=tile, scheduler=scheduler,
-                watch=progress.mapped,
-            )  # fmt: skip
+            with told_to(progress.note):
+                result = loaded.map(
+                    target, out, **beside, adaptive=adaptive, tile=tile, scheduler=scheduler,
+                    watch=progress.mapped,
+                )  # fmt: skip
         except KeyboardInterrupt:
             raise Interrupted(
                 "interrupted", do=f"the same command goes on from the tiles in {out}.work"

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import ConfigError
+from hyperpeft.yamlfiles import parse, read_yaml
 
 # What a method's rate is where the user gives none: fully trained weights bear less.
 LR = {"full": 3e-5}
@@ -31,8 +32,10 @@ PAPER_LR = {"full": 3e-4}
 PAPER_DEFAULT_LR = 2e-3
 WINDOWS = (1, 3, 5, 7, 9, 11)  # that "auto" chooses from
 BASELINE_WINDOW = 9  # of baselines that look around a pixel and say no other
-DEEPEST, LONGEST = 64, 1_000_000  # brackets within each other, and characters, of YAML
 SPATIAL = ("disjoint", "polygons")  # splits that `per_class` or `fraction` gives a size
+
+
+_KIND = re.compile(r"literal\[.*\]|constrained-\w+")
 
 
 class RunConfig(BaseModel):
@@ -160,49 +163,9 @@ def make_config(values: dict[str, Any]) -> RunConfig:
         raise ConfigError(readable(error)) from None
 
 
-def parse_yaml(text: str) -> Any:
-    """Plain values; whatever is wrong with the text is a YAMLError.
-
-    Deep nesting is refused before it is parsed: it costs the square of its depth.
-    """
-    depth = deepest = 0
-    for character in text:
-        depth += (character in "[{") - (character in "]}")
-        deepest = max(deepest, depth)
-    if deepest > DEEPEST or len(text) > LONGEST:
-        raise yaml.YAMLError(
-            f"more than {DEEPEST} brackets in each other, or {LONGEST:,} characters"
-        )
-    try:
-        values = yaml.safe_load(text)
-        _count(values, DEEPEST, [LONGEST // 10])
-        return values
-    except yaml.YAMLError:
-        raise
-    except Exception as problem:  # of what looks like a date or a number and is none
-        raise yaml.YAMLError(f"{type(problem).__name__}: {problem}") from None
-
-
-def _count(values: Any, depth: int, left: list[int]) -> None:
-    """Refuse what contains itself, or the same thing very many times, by its aliases."""
-    left[0] -= 1
-    if depth < 0 or left[0] < 0:
-        raise yaml.YAMLError("an alias contains itself, or too much")
-    parts = values.values() if isinstance(values, dict) else values
-    if isinstance(values, dict | list):
-        for part in parts:
-            _count(part, depth - 1, left)
-
-
 def read_config(path: Path) -> dict[str, Any]:
     """The options of a RUN.yaml, not yet validated."""
-    try:
-        values = parse_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"configuration {path} does not exist") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise ConfigError(f"configuration {path} is not YAML ({why})") from None
+    values = read_yaml(path)
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(
             f"configuration {path}", expected="options as `name: value`", got=type(values).__name__
@@ -231,7 +194,7 @@ def read_options(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, text = pair.partition("=")
         try:
-            value = parse_yaml(text)
+            value = parse(text)
         except yaml.YAMLError:
             value = None
         if not name or not equals or value is None:
@@ -244,14 +207,16 @@ def readable(error: ValidationError, model: type[BaseModel] = RunConfig) -> str:
     """Pydantic's findings as one sentence each."""
     lines = []
     for problem in error.errors(include_url=False):
-        where = ".".join(map(str, problem["loc"]))
+        # Where an option may be one of several kinds, pydantic names the kind behind it.
+        where = ".".join(part for part in map(str, problem["loc"]) if not _KIND.fullmatch(part))
         if problem["type"] == "extra_forbidden":
             known = ", ".join(model.model_fields)
             lines.append(f"unknown option {where}: expected one of {known}")
         elif problem["type"] == "missing":
             lines.append(f"option {where} is missing")
         elif where:
-            lines.append(f"option {where}: {problem['msg']}, got {problem['input']!r}")
+            what = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"option {where}: {what}, got {problem['input']!r}")
         else:
             lines.append(problem["msg"].removeprefix("Value error, "))
     return "; ".join(lines)

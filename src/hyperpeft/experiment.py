@@ -13,7 +13,7 @@ import torch
 from accelerate import PartialState
 
 import hyperpeft
-from hyperpeft import bundle, learning, metrics, recording, runfolder, splits
+from hyperpeft import bundle, halving, learning, metrics, recording, runfolder, splits
 from hyperpeft.baselines import BASELINES
 from hyperpeft.bundle import SPLIT
 from hyperpeft.config import SPATIAL, RunConfig, read_config, settle
@@ -97,8 +97,13 @@ def _compose(config: RunConfig, overwrite: bool, progress: Progress) -> RunRecor
     for note in notes:
         progress.note(note)
 
+    def told(note: str) -> None:
+        notes.append(note)
+        progress.note(note)
+
     learn = learning.fit if config.method in BASELINES else learning.adapt
-    learned = learn(config, scene, split, ids, where, overwrite=overwrite, progress=progress)
+    with halving.told_to(told):
+        learned = learn(config, scene, split, ids, where, overwrite=overwrite, progress=progress)
     assert scene.labels is not None
     record = RunRecord(
         hyperpeft=hyperpeft.__version__,
@@ -153,7 +158,14 @@ def evaluate(
         ids = match_names(scene.labels, loaded.classes).ids
         known = np.isin(ids, loaded.class_ids) & scene.valid
         positions, true = np.argwhere(known), ids[known]
-    result = loaded.classify(scene, watch=progress.mapped)
+        if not len(true):
+            raise LabelsError(
+                f"scene {scene.name} has no labelled pixel of the classes of {folder}",
+                expected=", ".join(f"{i} ({name})" for i, name in loaded.classes.items()),
+                got=", ".join(f"{i} ({name})" for i, name in scene.labels.classes.items()),
+            )
+    with halving.told_to(progress.note):
+        result = loaded.classify(scene, watch=progress.mapped)
     scores = _score(result.ids, positions, true, loaded.class_ids)
     return Evaluation(scores, len(true), loaded.classes)
 

@@ -13,6 +13,7 @@ from hyperpeft.errors import AdapterError, BundleError, ConfigError
 from hyperpeft.files import replacing
 from hyperpeft.records import RunRecord
 
+HEAD_TENSORS = ["head.bias", "head.weight", "norm.bias", "norm.weight"]
 RUN, CARD = "run.json", "README.md"  # the first as in `bundle`, which would load torch
 
 
@@ -102,8 +103,7 @@ def export(run: Path, to: Path) -> list[Path]:
             f"the adapter of {run} has no PEFT form: {why}",
             do="load the run folder with hyperpeft, or use `hyperpeft adapters merge`",
         )
-    if not (run / HEAD).is_file():
-        raise BundleError(f"{run} is incomplete", expected=HEAD, got="no such file")
+    _check_head(run / HEAD)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise ConfigError(f"--to {to}", expected="a new or empty folder", got="one with files")
     try:
@@ -116,6 +116,19 @@ def export(run: Path, to: Path) -> list[Path]:
     with replacing(to / CARD) as temporary:
         temporary.write_text(card, encoding="utf-8")
     return [to / name for name in (store.CONFIG, store.TENSORS, HEAD, CARD)]
+
+
+def _check_head(path: Path) -> None:
+    """BundleError unless the file, which is copied as it is, holds the tensors of a head."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as file:
+            found = sorted(file.keys())
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"{path} cannot be read ({error})") from None
+    if found != HEAD_TENSORS:
+        raise BundleError(f"{path} is not a head", expected=HEAD_TENSORS, got=found)
 
 
 def merge(run: Path, out: Path, *, backbone: str | Path | None = None) -> dict[str, Any]:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from hyperpeft.errors import ConfigError
+from hyperpeft.errors import BundleError, ConfigError, HyperpeftError
+from hyperpeft.memory import amount, need
+
+LARGEST_TEXT = 2**24  # bytes of a JSON file; the record of a run has some kilobytes
+
+# How libraries that have their own exceptions say that the system refused to write.
+_NOT_WRITTEN = ("os error", "inline_container", "PytorchStreamWriter")
 
 PART = "part-"  # in the name of a file that is being written
 
@@ -25,9 +34,10 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises
     ------
     ConfigError
-        When the folder cannot be written.
+        When the folder cannot be written, or the disk is full.
     """
     path = Path(path)
+    made = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
@@ -43,8 +53,75 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-    finally:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # folders that hold something by now stay
+            for folder in made:
+                folder.rmdir()
+        if isinstance(error, HyperpeftError) or not isinstance(error, Exception):
+            raise
+        why = getattr(error, "strerror", None) or " ".join(str(error).split())
+        if not isinstance(error, OSError) and not any(said in why for said in _NOT_WRITTEN):
+            raise
+        raise ConfigError(
+            f"{path} cannot be written ({why})", do="make room, or choose another folder"
+        ) from None
+
+
+def read_json(path: Path, error: type[HyperpeftError] = BundleError) -> Any:
+    """What a JSON file holds; a file that is missing is left to the caller (FileNotFoundError).
+
+    Raises
+    ------
+    HyperpeftError
+        Of type `error`: too large, nested without end, or no JSON.
+    """
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_TEXT:
+            raise error(f"{path}", expected=f"at most {LARGEST_TEXT} bytes of JSON", got=size)
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except RecursionError:
+        raise error(f"{path} cannot be read (it is nested too deeply)") from None
+    except (OSError, ValueError) as problem:
+        raise error(f"{path} cannot be read ({problem})") from None
+
+
+def check_archive(path: Path, error: type[HyperpeftError]) -> None:
+    """Refuse a zip archive (.npz, .pth) whose members would not fit into memory.
+
+    A file that is no archive is left to its reader.
+
+    Raises
+    ------
+    HyperpeftError
+        Of type `error`: it unpacks to more than is free, or says so.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):
+        return
+    need(f"{path} unpacks to {amount(size)}, which", size, error=error)
+
+
+def within(folder: Path, name: str) -> Path:
+    """A file of a folder that may come from a stranger: one that is a link out of it is refused.
+
+    Raises
+    ------
+    BundleError
+        When the file lies outside the folder.
+    """
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BundleError(
+            f"{path} is a link to a file outside its folder",
+            do="put the file itself into the folder, if you trust it",
+        )
+    return path
 
 
 def sweep(folder: Path, *, below: bool = True) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,9 +21,10 @@ from accelerate import PartialState
 from hyperpeft import adapters, bundle, recording, runfolder, spectral
 from hyperpeft.baselines import BASELINES, Task
 from hyperpeft.choosing import choose
-from hyperpeft.classifier import Classifier, choose_precision
+from hyperpeft.classifier import Classifier, check_outputs, choose_precision
 from hyperpeft.config import WINDOWS, RunConfig
-from hyperpeft.errors import ConfigError
+from hyperpeft.errors import ConfigError, TrainingError
+from hyperpeft.estimates import check_memory
 from hyperpeft.mapping import ClassMap, classify
 from hyperpeft.patches import Windows
 from hyperpeft.records import UNLABELLED, Scene, Split
@@ -114,6 +116,15 @@ def adapt(
     progress : Progress
     """
     method = adapters.get_method(config.method)
+    size = config.image_size or image_size_of(config.backbone, pretrained=config.pretrained)
+    encoder = load_backbone(
+        config.backbone,
+        size,
+        config.num_heads,
+        stride=config.stride,
+        pretrained=config.pretrained,
+    )
+    check_memory(config, scene, len(split.train), encoder)
     progress.stage("Reducing to 12 bands")
     reducer = spectral.fit(
         scene,
@@ -124,14 +135,6 @@ def adapt(
         reflectance_scale=config.reflectance_scale,
     )
     cube = reducer.reduce(scene)
-    size = config.image_size or image_size_of(config.backbone, pretrained=config.pretrained)
-    encoder = load_backbone(
-        config.backbone,
-        size,
-        config.num_heads,
-        stride=config.stride,
-        pretrained=config.pretrained,
-    )
     encoder.gradient_checkpointing = config.gradient_checkpointing
     backbone: dict[str, Any] = {
         "name": config.backbone,
@@ -188,6 +191,14 @@ def adapt(
         watch=progress.trained,
     ).run()
 
+    most = -(-config.batch_size // config.accumulate)
+    try:  # the loss of each step was finite, but nothing has looked behind the last one
+        check_outputs(model, windows, train.positions[:most], outcome.precision)
+    except TrainingError:
+        runfolder.clear(config.out)  # of no use to go on from
+        with suppress(OSError):
+            config.out.rmdir()
+        raise
     writes = PartialState().is_main_process
     bytes_ = bundle.save_weights(config.out, model, config.method, config.backbone) if writes else 0
     adapter = recording.adapter_section(model, config.method, ids, bytes_)

@@ -19,7 +19,7 @@ from hyperpeft import recording
 from hyperpeft.backbone import BAND_GROUP, BANDS, token_grid
 from hyperpeft.config import read_config, readable
 from hyperpeft.errors import ConfigError
-from hyperpeft.files import replacing, sha256_of, sweep
+from hyperpeft.files import read_json, replacing, sha256_of, sweep
 from hyperpeft.locks import LOCK, locked
 from hyperpeft.patches import check_patch_size
 from hyperpeft.pretrain.episodes import EpisodeRules
@@ -194,14 +194,8 @@ def _pretrain(
     config: PretrainConfig, out: Path, workers: int, every: float, watch: Watch | None
 ) -> dict[str, Any]:
     if (out / RECORD).is_file():
-        try:
-            record: dict[str, Any] = json.loads((out / RECORD).read_text(encoding="utf-8"))
-            same = record.get("config") == config.model_dump(mode="json")
-        except (OSError, ValueError, AttributeError, RecursionError) as error:
-            raise ConfigError(
-                f"{out / RECORD} cannot be read ({error})", do="choose another --out, or remove it"
-            ) from None
-        if same:
+        record: dict[str, Any] = read_json(out / RECORD, ConfigError)
+        if isinstance(record, dict) and record.get("config") == config.model_dump(mode="json"):
             if PartialState().is_main_process:  # killed just before this was done
                 shutil.rmtree(out / CHECKPOINT.parent, ignore_errors=True)
             return record

@@ -13,6 +13,7 @@ import xarray as xr
 
 from hyperpeft import recordtypes
 from hyperpeft.errors import BundleError, LabelsError, SceneError
+from hyperpeft.files import read_json
 
 UNLABELLED = 0  # the id of pixels without a label, and of nodata in a class map
 
@@ -246,16 +247,6 @@ class Split:
         }
 
 
-# What using a run again relies on.
-_NEEDED = {
-    "config": ("num_heads", "image_size", "stride", "patch_size", "precision"),
-    "scene": ("name", "class_ids", "classes", "colours"),
-    "backbone": ("name", "weights_sha256"),
-    "adapter": ("method", "class_ids", "bytes", "trainable_parameters"),
-    "metrics": ("oa",),
-}
-
-
 @dataclass(frozen=True)
 class RunRecord:
     """What `run.json` holds: the whole run but the weights. Missing stays missing (None).
@@ -285,14 +276,12 @@ class RunRecord:
     def from_file(cls, path: Path) -> RunRecord:
         """Read `run.json`; a file that is not one is refused by name."""
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_json(path)
         except FileNotFoundError:
             raise BundleError(
                 f"{path.parent} is not a run folder: it has no run.json",
                 do="give the folder that `hyperpeft train --out` wrote",
             ) from None
-        except (OSError, ValueError, RecursionError) as error:
-            raise BundleError(f"{path} cannot be read ({error})") from None
         fields = cls.__dataclass_fields__
         required = {
             name
@@ -302,17 +291,10 @@ class RunRecord:
         if not isinstance(values, dict) or not required <= values.keys():
             got = sorted(values) if isinstance(values, dict) else type(values).__name__
             raise BundleError(f"{path} is not a run record", expected=sorted(required), got=got)
-        lacking = [
-            f"{section}.{key}"
-            for section, keys in _NEEDED.items()
-            for key in keys
-            if not isinstance(values[section], dict) or key not in values[section]
-        ]
-        if lacking:
-            raise BundleError(f"{path} is not a run record: it lacks {', '.join(lacking)}")
-        wrong = recordtypes.problems(values)
+        wrong = recordtypes.lacking(values) or recordtypes.problems(values)
         if wrong:
-            raise BundleError(f"{path} is not a run record: {'; '.join(wrong)}")
+            more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+            raise BundleError(f"{path} is not a run record: {'; '.join(wrong[:3])}{more}")
         # A later version may have added sections: they say nothing about those known here.
         values = {name: value for name, value in values.items() if name in fields}
         return cls(**values)

@@ -33,12 +33,15 @@ def _or_none(test: Test) -> Test:
 _whole, _number, _text, _dict = _is(int), _is(int, float), _is(str), _is(dict)
 
 
-def _id(value: Any) -> bool:
-    return _whole(value) and 0 <= value <= 65535
+def _between(low: int, high: int) -> Test:
+    return lambda value: _whole(value) and low <= value <= high
 
 
-def _positive(value: Any) -> bool:
-    return _whole(value) and 0 < value < 2**31
+_id, _positive = _between(1, 65535), _between(1, 2**31 - 1)
+
+
+def _window(value: Any) -> bool:
+    return value == "auto" or (_between(1, 63)(value) and value % 2 == 1)
 
 
 def _byte(value: Any) -> bool:
@@ -56,16 +59,17 @@ TYPES: dict[str, tuple[Test, str]] = {
     ),
     **dict.fromkeys(
         ("scene.name", "scene.sha256", "split.kind", "split.sha256", "backbone.name",
-         "backbone.weights_sha256", "adapter.method", "config.precision"),
+         "backbone.weights_sha256", "adapter.method"),
         (_text, "text"),
     ),
     **dict.fromkeys(("scene.classes", "notes"), (_list(_text), "a list of texts")),
     "scene.colours": (_list(_colour), "a list of colours of 3 numbers from 0 to 255"),
     "scene.shape": (_list(_positive), "a list of whole numbers"),
-    **dict.fromkeys(
-        ("config.image_size", "config.stride", "config.num_heads", "config.patch_size"),
-        (_positive, "a whole number above 0"),
-    ),
+    "config.image_size": (_between(8, 128), "a whole number from 8 to 128"),
+    "config.stride": (_between(1, 8), "a whole number from 1 to 8"),
+    "config.num_heads": (_between(1, 2**16), "a whole number above 0"),
+    "config.patch_size": (_window, "an odd number from 1 to 63"),
+    "config.precision": (lambda value: value in ("auto", "fp32", "bf16"), "auto, fp32 or bf16"),
     "metrics.per_class": (_table(_or_none(_number)), "a number or null for each class"),
     "metrics.confusion": (_list(_list(_whole)), "rows of whole numbers"),
     "split.per_class": (_table(_table(_whole)), "numbers of pixels for each class"),
@@ -86,6 +90,26 @@ _OF_CLASSES = {"metrics.confusion": "metrics.class_ids", "scene.classes": "scene
                "scene.colours": "scene.class_ids"}  # fmt: skip
 
 
+# What using a run again relies on.
+NEEDED = {
+    "config": ("num_heads", "image_size", "stride", "patch_size", "precision"),
+    "scene": ("name", "class_ids", "classes", "colours"),
+    "backbone": ("name", "weights_sha256"),
+    "adapter": ("method", "class_ids", "bytes", "trainable_parameters"),
+    "metrics": ("oa",),
+}
+
+
+def lacking(record: Mapping[str, Any]) -> list[str]:
+    """What a record would need for its run to be used again, and does not have."""
+    return [
+        f"it lacks {section}.{key}"
+        for section, keys in NEEDED.items()
+        for key in keys
+        if not isinstance(record[section], dict) or key not in record[section]
+    ]
+
+
 def problems(record: Mapping[str, Any]) -> list[str]:
     """What is wrong with the types and lengths of a record's values; empty for a sound one."""
     found = []
@@ -99,6 +123,10 @@ def problems(record: Mapping[str, Any]) -> list[str]:
         value, classes = _at(record, path), _at(record, ids)
         if value is not None and classes is not None and len(value) != len(classes):
             found.append(f"{path}: expected {len(classes)}, as in {ids}, got {len(value)}")
+    ids = _at(record, "scene.class_ids")
+    strange = sorted(set(_at(record, "adapter.class_ids") or ()) - set(ids or ()))
+    if ids is not None and strange:
+        found.append(f"adapter.class_ids holds {strange[:8]}, which the scene does not")
     rows = _at(record, "metrics.confusion") or []
     if any(len(row) != len(rows) for row in rows):
         found.append("metrics.confusion: expected as many columns as rows")

@@ -92,7 +92,9 @@ def clear(out: Path) -> None:
     if PartialState().is_main_process:
         for name in OUTPUTS:
             path = out / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            # Of a link the link goes, and not what it points to.
+            folder = path.is_dir() and not path.is_symlink()
+            shutil.rmtree(path) if folder else path.unlink(missing_ok=True)
     PartialState().wait_for_everyone()
 
 

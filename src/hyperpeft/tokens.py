@@ -18,6 +18,7 @@ from hyperpeft.adapters.attaching import block_number
 from hyperpeft.backbone import SpectralGPT
 from hyperpeft.classifier import Classifier, autocast
 from hyperpeft.files import PART
+from hyperpeft.halving import Batches
 from hyperpeft.patches import SYMMETRIES, Windows, turn
 
 IN_MEMORY = 2 * 2**30  # bytes; more goes to a file
@@ -78,17 +79,19 @@ class TokenCache:
         self.centres = windows.centres(positions)  # (n, 12), the same in every symmetry
         self._tokens: Tensor | None = None
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        was_training = model.training
+        batches, was_training = Batches(BATCH), model.training
         model.eval()
-        for start in range(0, rows, BATCH):
-            numbers = torch.arange(start, min(start + BATCH, rows))
-            batch = windows.at(positions[numbers // self._variants])
-            batch = turn(batch, numbers % self._variants)
+
+        def entering(numbers: Tensor) -> Tensor:
+            batch = turn(windows.at(positions[numbers // self._variants]), numbers % self._variants)
             with torch.no_grad(), autocast(device, precision):
-                tokens = model.enter(batch.to(device), self.block)  # (N, L, D)
+                return model.enter(batch.to(device), self.block).to(dtype).cpu()  # (N, L, D)
+
+        for start in range(0, rows, BATCH):
+            tokens = batches(entering, torch.arange(start, min(start + BATCH, rows)))
             if self._tokens is None:
                 self._tokens = _room((rows, *tokens.shape[1:]), dtype, folder)
-            self._tokens[start : start + len(tokens)] = tokens.to(dtype).cpu()
+            self._tokens[start : start + len(tokens)] = tokens
         model.train(was_training)
 
     def at(self, pixels: Tensor, symmetries: Tensor | None) -> Tensor:

@@ -21,9 +21,16 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from hyperpeft.classifier import Classifier, autocast, choose_precision, held_in, predict
+from hyperpeft.classifier import (
+    Classifier,
+    autocast,
+    choose_precision,
+    held_in,
+    predict,
+)
 from hyperpeft.errors import BundleError, Interrupted, TrainingError
 from hyperpeft.files import replacing
+from hyperpeft.halving import smaller
 from hyperpeft.interruption import Event, interruptible
 from hyperpeft.optim import cosine, optimiser, parameter_groups
 from hyperpeft.patches import Windows, draw_symmetries, turn
@@ -165,6 +172,7 @@ class Trainer:
         self.schedule = cosine(self.optimizer.optimizer, steps=self.steps, warmup=warmup)
         self.windows, self.train, self.validation = windows, train, validation
         self.recipe, self.seed, self.watch = recipe, seed, watch
+        self.parts = recipe.accumulate  # that a batch is computed in; more where memory is short
         self.folder, self.identity = folder, identity
         self.state = State()
         self.cache: TokenCache | None = None
@@ -234,20 +242,14 @@ class Trainer:
 
     def _step(self, batch: Tensor) -> float:
         """One step of the optimiser on the pixels of these indices (n,); returns the loss."""
-        draw = self._generator(1 + self.state.step)
-        torch.manual_seed(draw.initial_seed())  # of dropout
         # Each process takes its share; one that would have none repeats the first pixel.
         mine = batch[self.accelerator.process_index :: self.accelerator.num_processes]
         mine = mine if len(mine) else batch[:1]
-        parts = mine.tensor_split(min(self.recipe.accumulate, len(mine)))
-        total = 0.0
-        for number, part in enumerate(parts, start=1):
-            share = len(part) / len(mine)
-            last = number == len(parts)
-            with nullcontext() if last else self.accelerator.no_sync(self.model):
-                loss = self._loss(part, draw) * share
-                self.accelerator.backward(loss)
-            total += loss.item()
+        total = self._gradient(mine)
+        while total is None:  # the GPU's memory was full: the same step, in more parts
+            largest = -(-len(mine) // min(self.parts, len(mine)))
+            self.parts = -(-len(mine) // smaller(largest, "learned from"))
+            total = self._gradient(mine)
         if not math.isfinite(total):
             raise TrainingError(
                 f"the loss became {total} in epoch {self.state.epoch + 1}",
@@ -256,6 +258,26 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.schedule.step()
+        return total
+
+    def _gradient(self, mine: Tensor) -> float | None:
+        """The loss of a step, its gradient accumulated; None where a part does not fit."""
+        draw = self._generator(1 + self.state.step)
+        torch.manual_seed(draw.initial_seed())  # of dropout
+        parts = mine.tensor_split(min(self.parts, len(mine)))
+        total = 0.0
+        try:
+            for number, part in enumerate(parts, start=1):
+                last = number == len(parts)
+                with nullcontext() if last else self.accelerator.no_sync(self.model):
+                    loss = self._loss(part, draw) * (len(part) / len(mine))
+                    self.accelerator.backward(loss)
+                total += loss.item()
+        except torch.OutOfMemoryError:
+            if self.accelerator.num_processes > 1:  # the others wait for this one's gradient
+                raise
+            self.optimizer.zero_grad()
+            return None
         return total
 
     def _loss(self, part: Tensor, draw: torch.Generator) -> Tensor:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,14 @@ from torch import Tensor
 from hyperpeft import downloads
 from hyperpeft.backbone import PATCH, SpectralGPT, initialise, interpolate_positions, token_grid
 from hyperpeft.errors import DownloadError, WeightsError
-from hyperpeft.files import cache_folder, data_folders, find_file, replacing, sha256_of
+from hyperpeft.files import (
+    cache_folder,
+    check_archive,
+    data_folders,
+    find_file,
+    replacing,
+    sha256_of,
+)
 
 
 @dataclass(frozen=True)
@@ -225,16 +234,30 @@ def convert(path: Path, out: Path) -> None:
 
 def _safe_load(path: Path) -> object:
     try:
+        check_archive(path, WeightsError)
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"checkpoint {path} does not exist") from None
+    except WeightsError:
+        raise
     except Exception as error:  # whatever its unpickler stumbles over
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(
-            f"checkpoint {path} is not a PyTorch file of tensors alone ({first[:160]})",
+            f"checkpoint {path} is not a PyTorch file of tensors alone ({_why(error)})",
             do="it was not loaded, because files with other objects can run code",
         ) from None
+
+
+def _why(error: Exception) -> str:
+    """What torch found, without its advice to load the file all the same."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    # The name of the class or function that is not allowed stands in one of several sentences.
+    named = re.search(r"(?:GLOBAL |Unsupported (?:global|class):? (?:GLOBAL )?)([\w.]+\w)", text)
+    if named is not None:
+        return f"it holds {named[1]}"
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is damaged, or of another kind"
+    return text.partition(". ")[0][:160]
 
 
 def _tensors_of(content: object, path: Path) -> dict[str, Tensor]:
@@ -289,13 +312,24 @@ def encoder_from(
         for key, value in expected.items()
         if key in ours and ours[key].shape != value.shape
     ]
+    problems += [
+        f"{key} holds other than finite real numbers"
+        for key, value in ours.items()
+        if key in expected and not (value.is_floating_point() and _finite(value))
+    ]
     if problems:
+        more = f"; and {len(problems) - 8} more" if len(problems) > 8 else ""
         raise WeightsError(
             f"{source} does not hold a SpectralGPT encoder of width {model.dim} and depth "
-            f"{model.depth}: {'; '.join(problems)}"
+            f"{model.depth}: {'; '.join(problems[:8])}{more}"
         )
-    model.load_state_dict({key: value.float() for key, value in ours.items()})
+    # Copies: what is done to the model must not reach the caller's tensors.
+    model.load_state_dict({key: v.float().clone() for key, v in ours.items()}, assign=True)
     return model, Account(tuple(sorted(ours)), aside)
+
+
+def _finite(values: Tensor) -> bool:
+    return bool(values.float().isfinite().all())
 
 
 def _is_square(positions: Tensor, dim: int) -> bool:
@@ -306,7 +340,10 @@ def _is_square(positions: Tensor, dim: int) -> bool:
 def _empty_like(
     state: Mapping[str, Tensor], image_size: int, num_heads: int | None, stride: int, source: str
 ) -> SpectralGPT:
-    """An encoder with the width, depth and MLP ratio that the shapes tell."""
+    """An encoder with the width, depth and MLP ratio that the shapes tell, without memory.
+
+    Shapes are compared before anything is allocated: one wrong shape can stand for terabytes.
+    """
     embed, fc1 = state.get("patch_embed.proj.weight"), state.get("blocks.0.mlp.fc1.weight")
     for key, value, ndim in (
         ("patch_embed.proj.weight", embed, 5),
@@ -319,7 +356,7 @@ def _empty_like(
     assert fc1 is not None
     dim = embed.shape[0]
     numbers = {key.split(".")[1] for key in state if key.startswith("blocks.")}
-    depth = 1 + max((int(number) for number in numbers if number.isdecimal()), default=0)
+    depth = len([number for number in numbers if number.isdecimal()])
     heads = num_heads or dim // 64
     if heads < 1 or dim % heads:
         raise WeightsError(
@@ -328,7 +365,8 @@ def _empty_like(
             got=num_heads,
         )
     ratio = fc1.shape[0] / dim
-    return SpectralGPT(dim, depth, heads, image_size=image_size, stride=stride, mlp_ratio=ratio)
+    with torch.device("meta"):
+        return SpectralGPT(dim, depth, heads, image_size=image_size, stride=stride, mlp_ratio=ratio)
 
 
 def weights_sha256(state: Mapping[str, Tensor]) -> str:

@@ -179,6 +179,20 @@ def test_archive_that_escapes(server, cache, tmp_path, evil):
     assert left_behind(cache) == []
 
 
+def test_archive_with_a_link_out_of_it(server, cache, tmp_path):
+    """What a link's entry holds is the name of its target: no .tif file."""
+    link = zipfile.ZipInfo("T.tif")
+    link.external_attr = 0o120777 << 16
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr(link, "/etc/passwd")
+    body = path.read_bytes()
+    server.pages["/a.zip"] = (200, body, len(body))
+    with pytest.raises(DownloadError, match=r"no \.tif file"):
+        fetch(card(server, name="a.zip"))
+    assert left_behind(cache) == []
+
+
 def test_archive_that_is_too_big_or_lacks_the_file(server, cache, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_MAX_UNPACKED", 1000)
     body = archive(tmp_path, {"T.tif": b"II*\x00" + b"\x00" * 2000})

@@ -32,7 +32,7 @@ from hyperpeft.adapters.attaching import (
 )
 from hyperpeft.adapters.base import NO_PEFT_FORM, Adapter
 from hyperpeft.errors import AdapterError
-from hyperpeft.files import replacing
+from hyperpeft.files import read_json, replacing, within
 
 PREFIX = "base_model.model."
 CONFIG, TENSORS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
@@ -216,7 +216,7 @@ def read(folder: Path) -> Saved:
     AdapterError
         When a file is missing, broken, or of a kind that can run code.
     """
-    config, path = _read_config(folder), folder / TENSORS
+    config, path = _read_config(folder), within(folder, TENSORS)
     if not path.is_file():
         if (folder / PICKLE).is_file():
             raise AdapterError(
@@ -238,15 +238,13 @@ def read(folder: Path) -> Saved:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
+    path = within(folder, CONFIG)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path, AdapterError)
     except FileNotFoundError:
         raise AdapterError(
             f"{folder} holds no adapter", expected=CONFIG, got="no such file"
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise AdapterError(f"{path} cannot be read ({error})") from None
     if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
         raise AdapterError(f"{path}", expected="a JSON object with peft_type", got=str(config)[:80])
     return config

@@ -23,7 +23,9 @@ from hyperpeft.baselines.base import Fitted, Task, Watch
 from hyperpeft.baselines.hybridsn import HybridSN
 from hyperpeft.baselines.spectralformer import SpectralFormer
 from hyperpeft.baselines.ssftt import SSFTT
+from hyperpeft.classifier import check_finite
 from hyperpeft.errors import TrainingError
+from hyperpeft.halving import Batches
 from hyperpeft.patches import Windows, draw_symmetries, turn
 
 BATCH = {"cpu": 64, "cuda": 512}  # windows predicted at a time
@@ -198,10 +200,13 @@ class Loop:
         """Class ids (n,) of pixels (n, 2)."""
         self.model.eval()
         found = []
-        done = 0
-        for batch in positions.split(BATCH.get(self.device.type, 256)):
+        done, size = 0, BATCH.get(self.device.type, 256)
+        batches = Batches(size)
+        for batch in positions.split(size):
             with torch.inference_mode():
-                found.append(self.model(self.windows.at(batch)).argmax(1).cpu())
+                logits = batches(lambda part: self.model(self.windows.at(part)).cpu(), batch)
+                check_finite(logits)
+                found.append(logits.argmax(1))
             done += len(batch)
             if watch is not None:
                 watch(done, len(positions))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from hyperpeft.benchmark.cells import RUN
 from hyperpeft.benchmark.grid import Cell
+from hyperpeft.errors import BundleError
+from hyperpeft.files import read_json
 
 
 def estimate(cells: Sequence[Cell], folder: Path) -> float | None:
@@ -24,9 +25,9 @@ def estimate(cells: Sequence[Cell], folder: Path) -> float | None:
             open_cells.append(cell)
             continue
         try:
-            timing = json.loads(path.read_text(encoding="utf-8"))["timing"]
+            timing = read_json(path)["timing"]
             seconds = sum(timing.get(name) or 0.0 for name in ("train_seconds", "predict_seconds"))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (BundleError, OSError, KeyError, TypeError, AttributeError):
             continue  # whoever reads the record will say what is wrong
         for key in ((cell.scene, cell.method), ("", cell.method), ("", "")):
             took.setdefault(key, []).append(seconds)

@@ -25,10 +25,10 @@ from hyperpeft.benchmark.cells import (
 )
 from hyperpeft.benchmark.grid import Cell, complete
 from hyperpeft.benchmark.options import BenchConfig
-from hyperpeft.errors import ConfigError, InputError, Interrupted
+from hyperpeft.errors import BundleError, ConfigError, InputError, Interrupted
 from hyperpeft.experiment import Progress
-from hyperpeft.files import replacing, sweep
-from hyperpeft.locks import locked
+from hyperpeft.files import read_json, replacing, sweep
+from hyperpeft.locks import Taken, locked
 
 __all__ = ["Watch", "check_records", "check_scenes", "run_bench"]
 
@@ -92,6 +92,29 @@ def run_bench(
     watch = watch or Watch()
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--out {folder} is a file", do="choose a folder")
+    begun = folder.exists()
+    try:
+        return _run(bench, cells, folder, workers, scheduler, retry_failed, watch)
+    except Taken:
+        raise
+    except InputError:  # before the first cell: nothing is left behind
+        if not begun:
+            (folder / BENCH).unlink(missing_ok=True)
+        for empty in (folder / WORK, *([] if begun else [folder])):
+            with suppress(OSError):
+                empty.rmdir()
+        raise
+
+
+def _run(
+    bench: BenchConfig,
+    cells: Sequence[Cell],
+    folder: Path,
+    workers: int,
+    scheduler: str | None,
+    retry_failed: bool,
+    watch: Watch,
+) -> list[Outcome]:
     with locked(folder / WORK / "lock", f"benchmark folder {folder}"):
         check_records(folder, cells)
         sweep(folder, below=False)
@@ -189,8 +212,8 @@ def check_records(folder: Path, cells: Iterable[Cell]) -> None:
             if not path.is_file():
                 continue
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))["config"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            found = read_json(path)["config"]
+        except (BundleError, OSError, KeyError, TypeError):
             raise ConfigError(f"{path} cannot be read", do="remove its folder") from None
         wanted = cell.config.model_dump(mode="json")
         # Options that came with a later version are not in earlier records; what is open or "auto"
@@ -215,8 +238,8 @@ def _write_bench(bench: BenchConfig, cells: Sequence[Cell], folder: Path) -> Non
     paths = [cell.path for cell in cells]
     if plan.is_file():
         try:
-            before = json.loads(plan.read_text(encoding="utf-8"))["cells"]
-        except (ValueError, KeyError, TypeError):
+            before = read_json(plan)["cells"]
+        except (BundleError, KeyError, TypeError):
             before = []
         paths += [path for path in before if path not in set(paths)]
     content: dict[str, Any] = {"config": bench.model_dump(mode="json"), "cells": paths}

@@ -70,12 +70,16 @@ def spread(
             client = stack.enter_context(Client(cluster))
         else:
             try:
-                client = stack.enter_context(Client(scheduler, timeout=SECONDS_TO_CONNECT))
+                # Not as the default: one that cannot connect would stay it, and locks of xarray
+                # would look for it.
+                client = Client(scheduler, timeout=SECONDS_TO_CONNECT, set_as_default=False)
             except (OSError, ValueError) as error:
                 raise ConfigError(
                     f"scheduler {scheduler} cannot be reached ({error})",
                     do="start one with `dask scheduler`, and workers with `dask worker ADDRESS`",
                 ) from None
+            stack.enter_context(client)
+            stack.enter_context(client.as_current())
 
         def heard(event: tuple[Any, Any]) -> None:
             message = event[1]

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hyperpeft.classifier import Classifier, autocast, held_in
+from hyperpeft.classifier import Classifier, autocast, check_finite, held_in
+from hyperpeft.halving import Batches
 from hyperpeft.mapping.tiles import by_cell
 from hyperpeft.patches import Windows
 from hyperpeft.records import UNLABELLED
@@ -76,15 +77,19 @@ def logits_of(
     starts = range(0, len(positions), size) if scattered else ()
     batches = [positions[i : i + size] for i in starts] or by_cell(positions, cell)
     device = next(model.parameters()).device
-    was_training = model.training
+    parts, was_training = Batches(size), model.training
     model.eval()
+
+    def predicted(positions: torch.Tensor) -> torch.Tensor:
+        return model(windows.at(positions).to(device)).float().cpu()
+
     try:
         with held_in(model, precision):
             for batch in batches:
                 # Entered anew for each batch: a generator must not leave its caller in this mode.
                 with torch.inference_mode(), autocast(device, precision):
-                    found = windows.at(torch.from_numpy(batch - origin)).to(device)
-                    logits = model(found).float().cpu()
+                    logits = parts(predicted, torch.from_numpy(batch - origin))
+                check_finite(logits)
                 yield batch, logits
     finally:
         model.train(was_training)

@@ -14,12 +14,15 @@ import numpy as np
 import torch
 
 import hyperpeft
+from hyperpeft.errors import ConfigError
 from hyperpeft.geotiff import bands_writer, class_map_writer
 from hyperpeft.mapping import workfolder
 from hyperpeft.mapping.mapper import Mapper, TileMap
 from hyperpeft.mapping.pixels import Watch
 from hyperpeft.mapping.tiles import SIZE, Tile, plan
+from hyperpeft.memory import need
 from hyperpeft.records import Scene
+from hyperpeft.spectral import N_BANDS
 
 CONFIDENCE_BANDS = ("margin", "entropy", "encoded")
 _NONE = np.empty((0, 0), np.int32)
@@ -128,7 +131,11 @@ def map_to_files(
     """
     start = time.monotonic()
     limit_cache()
+    for path in outputs.files:
+        if path.is_dir():
+            raise ConfigError(f"{path} is a folder", do="choose another name for the map")
     tiles = plan(scene.valid.shape, size, mapper.cell)
+    _check_memory(mapper, scene, tiles[0])
     counter = _Counter(int(scene.valid.sum()), watch)
     identity = identify(mapper, scene, size)
     with workfolder.opened(outputs.map, identity) as work:
@@ -159,6 +166,20 @@ def map_to_files(
         audited=sum(result.audited for result in results),
         wrong=sum(result.wrong for result in results),
         bound=sum(result.bound * result.pixels for result in results) / max(pixels, 1),
+    )
+
+
+def _check_memory(mapper: Mapper, scene: Scene, tile: Tile) -> None:
+    """Refuse tiles that do not fit: one is classified while the next one is read."""
+    half = mapper.patch_size // 2
+    pixels = (tile.bottom - tile.top + 2 * half) * (tile.right - tile.left + 2 * half)
+    read = 2 * scene.shape[2] * scene.cube.dtype.itemsize
+    reduced = 3 * N_BANDS * 4
+    logits = 3 * len(mapper.class_ids) * 4
+    need(
+        f"a tile of {tile.shape[0]} x {tile.shape[1]} pixels, {scene.shape[2]} bands",
+        pixels * (read + reduced + logits),
+        do="give a smaller --tile",
     )
 
 

@@ -112,7 +112,13 @@ def opened(out: Path, identity: str) -> Iterator[WorkFolder]:
                 _clear(folder)
                 with replacing(known) as temporary:
                     temporary.write_text(identity, encoding="utf-8")
-            yield WorkFolder(folder)
+            try:
+                yield WorkFolder(folder)
+            except BaseException:
+                if not any(folder.glob("tile-*.npz")):  # nothing to go on from
+                    _clear(folder)
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise ConfigError(
             f"{out} cannot be written ({error.strerror})", do="choose a folder you can write to"

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from hyperpeft import spectral
 from hyperpeft.errors import ConfigError, SceneError
+from hyperpeft.files import check_archive
 from hyperpeft.patches import SYMMETRIES, turn
 from hyperpeft.scenes import open_scene, random_scene
 from hyperpeft.scenes.rasters import quiet
@@ -74,10 +75,11 @@ def find_sources(pattern: str, normalise: str) -> list[Source]:
 
 def _npz(path: Path) -> tuple[np.ndarray, list[str]]:
     """Chips (N, C, H, W) and the names of their bands."""
+    check_archive(path, SceneError)
     try:
         with np.load(path, allow_pickle=False) as file:
             return file["x"], [str(name) for name in file["bands"]]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, MemoryError, zipfile.BadZipFile) as error:
         raise SceneError(
             f"{path} cannot be read as chips ({error})",
             expected="an .npz with x (N, C, H, W) and bands, the names of the C bands",

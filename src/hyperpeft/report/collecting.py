@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 from hyperpeft import recordtypes
 from hyperpeft.errors import BundleError, ConfigError
+from hyperpeft.files import read_json
 
 BENCH, RUN, FAILED = "bench.json", "run.json", "failed.json"
 
@@ -60,8 +60,7 @@ class Entry:
 
     def metric(self, name: str) -> float | None:
         """OA, AA or kappa."""
-        value = self.record["metrics"].get(name)
-        return None if value is None else float(value)
+        return self._number("metrics", name, self.record["metrics"].get(name))
 
     @property
     def accuracies(self) -> dict[str, float | None]:
@@ -70,15 +69,23 @@ class Entry:
 
     def number(self, section: str, name: str) -> float | None:
         """A number of another section; None where the record has none."""
-        value = (self.record.get(section) or {}).get(name)
-        return None if value is None else float(value)
+        return self._number(section, name, (self.record.get(section) or {}).get(name))
 
     @property
     def leakage(self) -> float | None:
         """Share of the test windows that hold a training pixel."""
         leak = self.record["split"].get("leakage") or {}
-        value = leak.get("test_windows_touching_train")
-        return None if value is None else float(value)
+        name = "test_windows_touching_train"
+        return self._number("split", name, leak.get(name))
+
+    def _number(self, section: str, name: str, value: object) -> float | None:
+        if value is None:
+            return None
+        if not isinstance(value, int | float):
+            raise BundleError(
+                f"{self.path}/{RUN}: {section}.{name}", expected="a number", got=repr(value)
+            )
+        return float(value)
 
     @property
     def split_hash(self) -> str | None:
@@ -187,10 +194,7 @@ def _records(folder: Path, *, planned: bool) -> Iterator[Path]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(f"{path} cannot be read ({error})") from None
+    values = read_json(path)
     if not isinstance(values, dict):
         raise BundleError(f"{path} is not a record", expected="an object", got=type(values))
     return values

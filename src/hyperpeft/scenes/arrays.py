@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from hyperpeft.errors import HyperpeftError, SceneError
+from hyperpeft.files import check_archive
+from hyperpeft.memory import need
 from hyperpeft.scenes import matfiles
 from hyperpeft.scenes.cube import Cube, from_array, to_nm
 from hyperpeft.scenes.damage import unreadable
@@ -47,6 +50,9 @@ def read_arrays(path: Path, layout: Layout, key: str | Sequence[str] | None) -> 
     what = f"{path}:{name}" if name else str(path)
     cube = _stored(path, name, next(v for v in variables if v.name == name), layout)
     if cube is None:
+        shape = next(v.shape for v in variables if v.name == name)
+        taken = 2 * path.stat().st_size if path.suffix == ".npz" else 8 * math.prod(shape)
+        need(f"{what}, which is read whole,", taken, error=SceneError)
         array = real_array(load([name])[name], what, SceneError)
         cube = from_array(path, to_band_first(array, layout, size, what))
     bands, height, width = cube.data.shape
@@ -114,6 +120,7 @@ def _open(path: Path, error: type[HyperpeftError]) -> tuple[list[Variable], Load
 
 
 def _open_npz(path: Path, error: type[HyperpeftError]) -> tuple[list[Variable], Loader]:
+    check_archive(path, error)
     archive = _load_numpy(path, error)
     arrays: dict[str, np.ndarray] = {}
     try:
@@ -125,7 +132,7 @@ def _open_npz(path: Path, error: type[HyperpeftError]) -> tuple[list[Variable], 
         if "pickle" not in str(problem):
             raise _damaged(path, problem, error) from None
         raise _pickled(path, error) from None
-    except Exception as problem:  # zipfile and zlib errors of damaged members
+    except Exception as problem:  # MemoryError too; zipfile and zlib errors of damaged members
         raise _damaged(path, problem, error) from None
     return [
         Variable(n, a.shape, a.dtype.kind in "biuf") for n, a in arrays.items()
@@ -136,7 +143,7 @@ def _load_numpy(path: Path, error: type[HyperpeftError]) -> Any:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as problem:
-        if "pickle" in str(problem) or "object" in str(problem).lower():
+        if re.search("allow_pickle|objects in dtype", str(problem)):
             raise _pickled(path, error) from None
         raise _damaged(path, problem, error) from None
     except Exception as problem:

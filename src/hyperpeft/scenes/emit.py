@@ -147,7 +147,8 @@ def _transform(path: Path, attributes: Any) -> Transform:
 
 
 def _crs(path: Path, attributes: Any) -> str:
-    from hyperpeft.scenes.rasters import import_rasterio, quiet
+    from hyperpeft.scenes.gdal import import_rasterio
+    from hyperpeft.scenes.rasters import quiet
 
     rasterio = import_rasterio(path)
     text = attributes.get("spatial_ref", "")

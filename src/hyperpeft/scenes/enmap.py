@@ -65,7 +65,7 @@ def read_enmap(metadata: Path) -> Cube:
     table = [
         [band.findtext(tag) for tag in ("wavelengthCenterOfBand", "FWHMOfBand")]
         + [band.findtext("GainOfBand", "1"), band.findtext("OffsetOfBand", "0")]
-        for band in sorted(_bands(root), key=lambda band: int(band.get("number", "0")))
+        for band in sorted(_bands(root), key=lambda band: _number(metadata, band))
     ]
     if len(table) != bands:
         raise SceneError(
@@ -119,6 +119,13 @@ def _parse(metadata: Path) -> ElementTree.Element:
 
 def _bands(root: ElementTree.Element) -> list[ElementTree.Element]:
     return root.findall("specific/bandCharacterisation/bandID")
+
+
+def _number(metadata: Path, band: ElementTree.Element) -> int:
+    text = band.get("number", "0")
+    if not text.isdecimal():
+        raise SceneError(f"{metadata}: bandID", expected="a whole number", got=repr(text))
+    return int(text)
 
 
 def _image(metadata: Path) -> Path:

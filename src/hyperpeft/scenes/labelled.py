@@ -31,6 +31,7 @@ from hyperpeft.scenes.stores import (
     need,
     netcdf_groups,
     open_group,
+    refuse_pickles,
     unnamed,
     zarr_groups,
 )
@@ -78,6 +79,8 @@ def read_labelled(path: Path, key: str | None, layout: Layout, given: bool) -> C
     """
     zarr = is_zarr(path)
     need(path, zarr)
+    if zarr:
+        refuse_pickles(path)
     groups = zarr_groups(path) if zarr else netcdf_groups(path)
     arrays = unnamed(path, groups) if zarr else {}
     named = {g: open_group(path, g, zarr) for g in groups if g not in arrays}
@@ -87,7 +90,8 @@ def read_labelled(path: Path, key: str | None, layout: Layout, given: bool) -> C
         for name, values in dataset.variables.items()
     ]
     bare = [v for found in arrays.values() for v in found]
-    chosen = _choose(path, [*variables, *bare], key, layout)
+    listed = sorted([*variables, *bare], key=lambda variable: variable.name)
+    chosen = _choose(path, listed, key, layout)
     if given or any(v.name == chosen for v in bare):
         if not zarr:
             raise ConfigError(f"layout: {path} names its own dimensions")
@@ -138,7 +142,7 @@ def _to_cube(path: Path, name: str, dataset: xr.Dataset, values: xr.DataArray) -
     block = (int(sizes.get(roles["y"], 1)), int(sizes.get(roles["x"], width)))
     wavelengths, fwhm = _spectral(dataset, roles["band"])
     flags = _along(dataset, roles["band"], _FLAGS)
-    nodata, empty = _fill(values)
+    nodata, empty = _fill(path, values)
     cube = Cube(
         path,
         data.to_xarray(block),
@@ -147,8 +151,8 @@ def _to_cube(path: Path, name: str, dataset: xr.Dataset, values: xr.DataArray) -
         good=None if flags is None else flags.values.ravel() != 0,
         nodata=() if nodata is None else (nodata,) * bands,
         empty=empty,
-        scale=np.full(bands, float(values.attrs.get("scale_factor", 1))),
-        offset=np.full(bands, float(values.attrs.get("add_offset", 0))),
+        scale=np.full(bands, _number(path, values, "scale_factor", 1)),
+        offset=np.full(bands, _number(path, values, "add_offset", 0)),
         crs=crs,
         transform=transform,
         block=block,
@@ -225,13 +229,23 @@ def _along(dataset: xr.Dataset, dim: str, names: tuple[str, ...]) -> xr.DataArra
     return None
 
 
-def _fill(values: xr.DataArray) -> tuple[float | None, tuple[float, ...]]:
+def _number(path: Path, values: xr.DataArray, attribute: str, default: float) -> float:
+    found = values.attrs.get(attribute, default)
+    try:
+        return float(np.ravel(found)[0])
+    except (TypeError, ValueError, IndexError):
+        raise SceneError(
+            f"{path}:{values.name}: attribute {attribute}", expected="a number", got=repr(found)
+        ) from None
+
+
+def _fill(path: Path, values: xr.DataArray) -> tuple[float | None, tuple[float, ...]]:
     """The value that marks nodata, and the one that does so in every band of a pixel only.
 
     Zarr stores a fill value for every array, by default 0, which is a dark band as often as not.
     """
     for attribute in ("_FillValue", "missing_value"):
         if attribute in values.attrs:
-            fill = float(np.ravel(values.attrs[attribute])[0])
+            fill = _number(path, values, attribute, 0)
             return (None, (0.0,)) if fill == 0 else (fill, ())
     return None, ()

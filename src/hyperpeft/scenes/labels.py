@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hyperpeft.errors import LabelsError
+from hyperpeft.memory import need
 from hyperpeft.records import Labels, Scene
 from hyperpeft.scenes.arrays import read_array
 from hyperpeft.scenes.burning import burn
@@ -167,6 +168,12 @@ def _read_raster_labels(
     with open_raster(path, key, LabelsError) as dataset:
         if dataset.count != 1:
             raise LabelsError(f"label raster {path}", expected="1 band", got=dataset.count)
+        if np.dtype(dataset.dtypes[0]).kind not in "biuf":
+            kind = dataset.dtypes[0]
+            raise LabelsError(f"label raster {path}", expected="whole numbers", got=f"type {kind}")
+        if scene is None or dataset.shape != scene.valid.shape:
+            size = 16 * dataset.height * dataset.width
+            need(f"label raster {path} of {dataset.shape} pixels", size, error=LabelsError)
         moves = scene is not None and not _same_place(
             path, scene, crs_of(dataset), transform_of(dataset), dataset.shape, resample
         )

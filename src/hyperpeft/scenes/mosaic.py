@@ -23,6 +23,7 @@ from hyperpeft.errors import SceneError
 from hyperpeft.records import Scene
 from hyperpeft.scenes.cube import Transform
 from hyperpeft.scenes.lazy import LazyCube
+from hyperpeft.scenes.validity import check_size
 from hyperpeft.scenes.variables import split_spec
 
 _PATTERN = "*?["
@@ -96,6 +97,7 @@ def join(tiles: Sequence[Scene], name: str, rgb: tuple[int, int, int] | None = N
         max(place[i] + tile.valid.shape[i] for place, tile in zip(places, tiles, strict=True))
         for i in (0, 1)
     )
+    check_size(f"a mosaic of {len(tiles)} tiles", (height, width))
     cube = MosaicCube(tiles, places, (height, width))
     valid = np.zeros((height, width), dtype=bool)
     for (row, column), tile in zip(places, tiles, strict=True):

@@ -167,7 +167,8 @@ def _grid(
 
 
 def _crs(path: Path, attributes: dict[str, Any]) -> str:
-    from hyperpeft.scenes.rasters import import_rasterio, quiet
+    from hyperpeft.scenes.gdal import import_rasterio
+    from hyperpeft.scenes.rasters import quiet
 
     rasterio = import_rasterio(path)
     code = int(_numbers(path, attributes, "Epsg_Code", 1)[0])

@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from hyperpeft.errors import ConfigError, HyperpeftError, SceneError
+from hyperpeft.errors import HyperpeftError, SceneError
 from hyperpeft.scenes.bandtags import BandTags
 from hyperpeft.scenes.cube import Cube, Transform
+from hyperpeft.scenes.gdal import check_sources, import_rasterio, refuse_services
 
 _CACHE_MB = "256"  # holds a row of blocks of a wide scene, all bands
 ENVI_DATA = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin", ".envi")
@@ -39,12 +40,14 @@ def open_raster(
         Name of a subdataset (NetCDF, HDF).
     """
     rasterio = import_rasterio(path)
+    refuse_services(path, error)
     os.environ.setdefault("GDAL_CACHEMAX", _CACHE_MB)
     with quiet(), rasterio.Env(CPL_VSIL_GZIP_WRITE_PROPERTIES="NO", GDAL_PAM_ENABLED="NO"):
         try:
             dataset = rasterio.open(path)
             if dataset.subdatasets and (key is not None or dataset.count == 0):
-                dataset = rasterio.open(_subdataset(path, dataset.subdatasets, key, error))
+                name = _subdataset(path, dataset.subdatasets, key, error)
+                dataset = rasterio.open(name)
         except HyperpeftError:
             raise
         except Exception as problem:  # also UnicodeDecodeError, of GDAL's own message
@@ -53,6 +56,7 @@ def open_raster(
                 do=_advice(path),
             ) from None
         with dataset:
+            check_sources(path, dataset, error)
             yield dataset
 
 
@@ -75,6 +79,7 @@ def read_raster(path: Path, key: str | None = None) -> Cube:
             raise SceneError(f"{path}", expected="real numbers", got=f"type {dataset.dtypes[0]}")
         data = _lazy(dataset.name)
         if dataset.driver == "ENVI":
+            _check_interleave(path)
             if _envi_field(path, "file compression"):
                 data = data.load()  # a window of a gzip stream costs the whole stream
             else:
@@ -173,19 +178,6 @@ def envi_data_file(path: Path) -> Path:
     )
 
 
-def import_rasterio(path: Path) -> Any:
-    """Import rasterio, or say that this file needs it."""
-    try:
-        import rasterio
-        import rasterio.errors
-    except ImportError:
-        raise ConfigError(
-            f"{path} is read through GDAL, and rasterio is not installed here",
-            do="pip install rasterio rioxarray, or convert the file to .mat or .npy",
-        ) from None
-    return rasterio
-
-
 def crs_of(dataset: Any) -> str | None:
     """The coordinate reference system as WKT, or None."""
     return dataset.crs.to_wkt() if dataset.crs else None
@@ -236,12 +228,27 @@ def _subdataset(path: Path, names: list[str], key: str | None, error: type[Hyper
 
 def _envi_field(path: Path, field: str) -> int:
     """A whole number of the ENVI header beside a data file; 0 where there is none."""
+    text = _envi_text(path, field)
+    return int(text) if text.isdecimal() else 0
+
+
+def _envi_text(path: Path, field: str) -> str:
+    """A word of the ENVI header beside a data file; "" where there is none."""
     for header in (path.with_suffix(".hdr"), Path(f"{path}.hdr")):
         if header.is_file():
             text = header.read_text(encoding="latin-1")[:100_000]
-            found = re.search(rf"(?im)^\s*{field}\s*=\s*(\d+)", text)
-            return int(found[1]) if found else 0
-    return 0
+            found = re.search(rf"(?im)^\s*{field}\s*=\s*(\S+)", text)
+            return found[1] if found else ""
+    return ""
+
+
+def _check_interleave(path: Path) -> None:
+    """GDAL reads an unknown interleave as bsq, and the pixels of every band from others."""
+    found = _envi_text(path, "interleave")
+    if found.lower() not in ("bsq", "bil", "bip"):
+        raise SceneError(
+            f"{path}: interleave in its header", expected="bsq, bil or bip", got=found or "none"
+        )
 
 
 def _refuse_short_envi(path: Path, dataset: Any) -> None:

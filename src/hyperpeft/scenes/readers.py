@@ -20,7 +20,7 @@ from hyperpeft.scenes.matfiles import is_hdf5
 from hyperpeft.scenes.mosaic import join, tile_paths
 from hyperpeft.scenes.rasters import quiet, read_raster
 from hyperpeft.scenes.remembered import recall, remember
-from hyperpeft.scenes.validity import check_pixels
+from hyperpeft.scenes.validity import check_pixels, check_size
 from hyperpeft.scenes.variables import split_spec
 
 _HDF5_NAMES = (".mat", ".h5", ".hdf5", ".he5")
@@ -181,6 +181,7 @@ def format_of(path: Path) -> str:
 
 
 def _to_scene(cube: Cube, name: str, rgb: tuple[int, int, int] | None) -> Scene:
+    check_size(f"{cube.path}", cube.data.shape[1:])
     cube, valid = check_pixels(cube)
     data = cube.scaled()
     data.encoding["preferred_chunks"] = {

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from hyperpeft.errors import ConfigError
+from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.scenes.variables import Variable
 
 _ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
+_PICKLE = re.compile(rb'"(?:id|name)"\s*:\s*"[^"]*pickle', re.IGNORECASE)
 
 
 def is_zarr(path: Path) -> bool:
@@ -28,6 +30,23 @@ def need(path: Path, zarr: bool) -> None:
             f"{path} is read through {name}, which is not installed here",
             do=f"pip install {name}, or install hyperpeft[formats]",
         ) from None
+
+
+def refuse_pickles(path: Path) -> None:
+    """Refuse a Zarr store with a codec that unpickles, before anything opens it.
+
+    Raises
+    ------
+    SceneError
+    """
+    for name in _ZARR_MARKS:
+        for mark in path.rglob(name):
+            if _PICKLE.search(mark.read_bytes()):
+                raise SceneError(
+                    f"{path} holds Python objects (pickle, in {mark.relative_to(path)}), which are "
+                    "not loaded because they can run code",
+                    expected="arrays of numbers",
+                )
 
 
 def joined(group: str, name: str) -> str:

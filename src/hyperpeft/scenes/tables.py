@@ -80,9 +80,14 @@ def _columns(path: Path) -> dict[str, np.ndarray]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         text = path.read_text(encoding="latin-1")
+    if "\0" in text:
+        raise LabelsError(f"labels {path}", expected="text in UTF-8", got="bytes that are no text")
     head = text.partition("\n")[0]
     separator = max(",;\t", key=head.count)
-    rows = [row for row in csv.reader(text.splitlines(), delimiter=separator) if any(row)]
+    try:
+        rows = [row for row in csv.reader(text.splitlines(), delimiter=separator) if any(row)]
+    except csv.Error as problem:
+        raise LabelsError(f"labels {path} cannot be read as a table ({problem})") from None
     names = [name.strip() for name in rows[0]] if rows else []
     if len(rows) < 2 or len(set(names)) < len(names):
         raise LabelsError(f"labels {path}", expected=f"{_EXAMPLE}, and a line for each point")

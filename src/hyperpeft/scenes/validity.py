@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from hyperpeft.errors import SceneError
+from hyperpeft.memory import need
 from hyperpeft.records import cover
 from hyperpeft.scenes.cube import Cube
 from hyperpeft.scenes.remembered import LARGE as _LARGE
 from hyperpeft.scenes.remembered import recall, remember
 
 _MAX_VALUES = 2**24
+_BYTES_PER_PIXEL = 6  # the mask, its copies, and class ids
 _SENTINELS = (-32768.0, -9999.0)  # in every band of a pixel: nodata that nobody declared
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -39,6 +41,23 @@ class _Tally:
         new = bad & valid
         valid[new] = False
         self.counts[reason] = self.counts.get(reason, 0) + int(np.count_nonzero(new))
+
+
+def check_size(what: str, shape: tuple[int, ...]) -> None:
+    """Refuse a scene (H, W) whose mask alone does not fit into memory.
+
+    Raises
+    ------
+    SceneError
+        With the estimate.
+    """
+    height, width = shape
+    need(
+        f"{what}: a scene of {height} x {width} pixels",
+        _BYTES_PER_PIXEL * height * width,
+        do="cut it into parts, or check that its header is right",
+        error=SceneError,
+    )
 
 
 def check_pixels(cube: Cube) -> tuple[Cube, np.ndarray]:
@@ -144,6 +163,8 @@ def _read(cube: Cube, rows: slice, columns: slice, bands: list[int] | None = Non
     data = cube.data if bands is None else cube.data.isel(band=bands)
     try:
         block: np.ndarray = data.isel(y=rows, x=columns).values
+    except SceneError:
+        raise
     except Exception as problem:  # GDAL's and HDF5's errors have no common root
         reason = " ".join(str(problem).split())[:120] or type(problem).__name__
         raise SceneError(

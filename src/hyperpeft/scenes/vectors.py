@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from hyperpeft.errors import LabelsError
+from hyperpeft.offline import stay_offline
 from hyperpeft.scenes.features import Features, choose_field, to_ids
+from hyperpeft.scenes.gdal import refuse_descriptions
 
 SUFFIXES = (".gpkg", ".geojson", ".json", ".shp", ".fgb", ".gml", ".kml", ".gdb", ".zip", ".shz")
 _PARTS = (".dbf", ".shx", ".prj", ".cpg")  # of a shapefile
@@ -75,6 +77,8 @@ def read_vectors(path: Path, layer: str | None, class_field: str | None) -> Feat
 
 def _layers(path: Path) -> list[str]:
     """Names of the layers that have geometries."""
+    stay_offline()
+    refuse_descriptions(path, LabelsError)
     import pyogrio
 
     listed = _quietly(path, pyogrio.list_layers, path)

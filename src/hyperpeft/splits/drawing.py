@@ -141,6 +141,12 @@ def from_masks(
         ]
     drawn = {c: class_rng(seed, c).permutation(where) for c, where in by_class(train_ids).items()}
     tested = by_class(np.where(both, UNLABELLED, test_ids))
+    if not tested:
+        raise SplitError(
+            "the test raster leaves no pixel to test",
+            expected="pixels that are not in the training raster",
+            got=f"{np.count_nonzero(both)} pixels in both",
+        )
     notes += test_notes
     notes += [
         f"{name_of(train.classes, c)}: no test pixel, so no accuracy"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hyperpeft.errors import SplitError
-from hyperpeft.files import replacing
+from hyperpeft.files import check_archive, replacing
 from hyperpeft.records import UNLABELLED, Labels, Split
 from hyperpeft.splits.drawing import PARTS
 
@@ -91,6 +91,7 @@ def load(path: Path, labels: Labels | None = None) -> Split:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    check_archive(path, SplitError)
     try:
         with zipfile.ZipFile(path) as archive:  # np.load alone would take a lone .npy as well
             names = [name.removesuffix(".npy") for name in archive.namelist()]

@@ -1,0 +1,29 @@
+"""GDAL without the internet: a file must not send its reader to a server.
+
+GDAL opens descriptions of data that lie elsewhere. Those of map services and of files on servers
+would let a file from a stranger call home.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Drivers of rasters and vectors that ask a server.
+REMOTE = (
+    "AmigoCloud", "CARTO", "CSW", "DAAS", "EEDA", "EEDAI", "ESRIC", "Elasticsearch", "GMLAS", "GTI",
+    "HTTP", "MRF", "NGW", "OAPIF", "OGCAPI", "PLMOSAIC", "PLScenes", "STACIT", "STACTA", "WCS",
+    "WFS", "WMS", "WMTS",
+)  # fmt: skip
+# Who wants GDAL to read from servers sets the variable: ours only stands in its absence.
+_SETTINGS = {
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",  # no file on a server exists
+    "GDAL_SKIP": " ".join(REMOTE),
+    "OGR_SKIP": ",".join(REMOTE),
+    "GML_DOWNLOAD_SCHEMA": "NO",
+}
+
+
+def stay_offline() -> None:
+    """Set GDAL's variables; they count when it is loaded."""
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)

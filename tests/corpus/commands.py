@@ -1,0 +1,87 @@
+"""map, scenes and demo with arguments that cannot be."""
+
+from __future__ import annotations
+
+from make_files import cube, geotiff
+
+from corpus.table import room
+from corpus.world import World
+
+case, scenes = room("map"), room("scenes")
+
+
+def mapping(name: str, *says: str, words: tuple[object, ...] = (), out: str = "map.tif"):
+    """A case of `map` of the good run."""
+    case(name, *says)(lambda w: ["map", w.home / "run", "--out", w / out, *words])
+
+
+mapping("an output that is no GeoTIFF", "expected a name that ends in .tif", out="map.png")
+mapping("tiles of nothing", "tile: expected 1 to 16384 pixels, got 0", words=("--tile", 0))
+mapping("tiles of a million pixels", "tile: expected 1 to 16384", words=("--tile", 10**6))
+mapping("a scene that is not there", "there is no scene 'nowhere.tif'", words=("nowhere.tif",))
+mapping("a scheduler's address that is none", "scheduler", words=("--scheduler", "host"))
+
+
+@case("a scene of other bands", "bands", "20", "6")
+def _(w: World):
+    return ["map", w.home / "run", geotiff(w / "b.tif", cube()), "--out", w / "map.tif"]
+
+
+@case("no run", "is not a run folder")
+def _(w: World):
+    return ["map", w.folder, "--out", w / "map.tif"]
+
+
+@case("the output is a folder", "map.tif", "folder")
+def _(w: World):
+    (w / "map.tif").mkdir()
+    return ["map", w.home / "run", "--out", w / "map.tif"]
+
+
+@case("a folder of someone else in the place of the tiles", "is not a work folder of hyperpeft")
+def _(w: World):
+    (w / "map.tif.work").mkdir()
+    w.file("map.tif.work/thesis.tex", "chapter 1")
+    return ["map", w.home / "run", "--out", w / "map.tif"]
+
+
+@case("the output lies below a file", "cannot be written")
+def _(w: World):
+    return ["map", w.home / "run", "--out", w.file("notes", "mine") / "map.tif"]
+
+
+@case("another process maps to the same file", "is in use by process")
+def _(w: World):
+    from hyperpeft.locks import locked
+
+    (w / "map.tif.work").mkdir()
+    held = locked(w / "map.tif.work/lock")
+    held.__enter__()
+    w.patch.setattr("hyperpeft.cli.map_.held", held, raising=False)  # until the case ends
+    return ["map", w.home / "run", "--out", w / "map.tif"]
+
+
+@scenes("a card that is not there", "salinas-b")
+def _(w: World):
+    return ["scenes", "info", "salinas-b"]
+
+
+@scenes("to fetch: a card that is not there", "salinas-b")
+def _(w: World):
+    return ["scenes", "fetch", "salinas-b"]
+
+
+@scenes("to fetch: no network", "could not be fetched", "no connection", "put ")
+def _(w: World):
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        w.patch.setenv(name, "http://127.0.0.1:9")
+    w.patch.delenv("NO_PROXY", raising=False)
+    w.patch.delenv("no_proxy", raising=False)
+    return ["scenes", "fetch", "salinas-a"]
+
+
+@scenes("the demo onto files of someone else", "exists and is not a run folder")
+def _(w: World):
+    (w / "out").mkdir()
+    w.file("out/thesis.tex", "chapter 1")
+    return ["demo", "--out", w / "out"]

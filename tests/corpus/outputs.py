@@ -1,0 +1,138 @@
+"""Places that cannot be written to, that are full, or that hold something already."""
+
+from __future__ import annotations
+
+import errno
+
+from corpus.table import room
+from corpus.world import World
+
+case = room("outputs")
+
+
+@case("a run below a file", "cannot be written", "choose a folder you can write to")
+def _(w: World):
+    return w.train(out=w.file("notes", "mine") / "run")
+
+
+@case("a run in the place of a file", "exists and is not a run folder")
+def _(w: World):
+    return w.train(out=w.file("out", "mine"))
+
+
+@case("a run in a folder of someone else", "exists and is not a run folder")
+def _(w: World):
+    (w / "out").mkdir()
+    w.file("out/thesis.tex", "chapter 1")
+    return w.train(out=w / "out")
+
+
+@case("a run onto another run", "holds another run", "add --overwrite")
+def _(w: World):
+    return w.train(out=w.copy("run"), seed=5)
+
+
+@case("a run onto a damaged record", "run.json cannot be read")
+def _(w: World):
+    w.cut(w.copy("run") / "run.json")
+    return w.train(out=w / "run")
+
+
+@case("mistaken options with --overwrite leave the earlier run", "targets", "zz")
+def _(w: World):
+    return [*w.train(out=w.copy("run"), targets="zz"), "--overwrite"]
+
+
+@case("a checkpoint of another run", "belongs to another configuration", "--overwrite")
+def _(w: World):
+    import torch
+
+    (w / "out/checkpoint").mkdir(parents=True)
+    content = {"identity": "0", "state": {}, "weights": {}, "optimizer": None, "schedule": {}}
+    torch.save(content, w / "out/checkpoint/state.pt")
+    return w.train()
+
+
+@case("a checkpoint cut short", "is not a checkpoint", "remove it to start again")
+def _(w: World):
+    (w / "out/checkpoint").mkdir(parents=True)
+    (w / "out/checkpoint/state.pt").write_bytes(b"PK\x03\x04")
+    return w.train()
+
+
+@case("a checkpoint that runs code", "is not a checkpoint")
+def _(w: World):
+    import torch
+
+    from corpus.checkpoints import Opens
+
+    (w / "out/checkpoint").mkdir(parents=True)
+    torch.save({"identity": Opens(w / "made")}, w / "out/checkpoint/state.pt")
+    return w.train()
+
+
+@case("a name that is too long", "xxx", "File name too long")
+def _(w: World):
+    return w.train(out=w / ("x" * 300))
+
+
+@case(
+    "a full disk, for the weights",
+    "head.safetensors cannot be written",
+    "No space left",
+    leaves=("out", "out/checkpoint*", "out/history.csv"),
+)
+def _(w: World):
+    fill(w, "head.safetensors")
+    return w.train()
+
+
+@case(
+    "a full disk, for the record",
+    "run.json cannot be written",
+    "No space left",
+    leaves=(
+        "out",
+        "out/checkpoint*",
+        "out/adapter*",
+        "out/*.safetensors",
+        "out/history.csv",
+        "out/split.npz",
+        "out/confusion.png",
+    ),
+)
+def _(w: World):
+    fill(w, "run.json")
+    return w.train()
+
+
+@case("a full disk, for the map", "tile-0000000-0000000.npz cannot be written", "No space left")
+def _(w: World):
+    fill(w, "tile-")
+    return ["map", w.home / "run", "--out", w / "map.tif"]
+
+
+@case("a full disk, for merged weights", "w.safetensors cannot be written", "No space left")
+def _(w: World):
+    fill(w, "w.safetensors")
+    return ["adapters", "merge", w.home / "run", "--out", w / "w.safetensors"]
+
+
+@case("a full disk, for a report", "cannot be written", "No space left")
+def _(w: World):
+    fill(w, "")
+    return ["report", w.home / "run", "--out", w / "report"]
+
+
+def fill(w: World, name: str) -> None:
+    """Let the disk be full when a file whose name begins so takes its place."""
+    from pathlib import Path
+
+    rename = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if Path(target).name.startswith(name):
+            raise OSError(errno.ENOSPC, "No space left on device", str(self))
+        return rename(self, target)
+
+    w.patch.setattr(Path, "replace", replace)

@@ -1,0 +1,177 @@
+"""Run folders that are incomplete, damaged, or not what they say."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+from make_files import cube, geotiff
+from safetensors.torch import load_file, save_file
+from small import checkpoint, planted, write_scene
+
+from corpus.table import room
+from corpus.world import World
+
+case = room("run folders")
+
+
+def record(w: World, *words: object, **sections: Any):
+    """A command, `evaluate` by default, on the good run with its record changed."""
+    path = w.copy("run") / "run.json"
+    values = json.loads(path.read_text())
+    for section, changes in sections.items():
+        if isinstance(changes, dict):
+            values[section].update(changes)
+        else:
+            values[section] = changes
+    path.write_text(json.dumps(values))
+    return [*(words or ("evaluate",)), w / "run"]
+
+
+def said(name: str, *says: str, **sections: Any):
+    """A case of a record with these changes."""
+    case(name, *says)(lambda w: record(w, **sections))
+
+
+@case("there is none", "is not a run folder: it has no run.json")
+def _(w: World):
+    return ["evaluate", w / "run"]
+
+
+@case("run.json cut short", "run.json cannot be read")
+def _(w: World):
+    w.cut(w.copy("run") / "run.json")
+    return ["evaluate", w / "run"]
+
+
+@case("run.json of another program", "is not a run record", "adapter")
+def _(w: World):
+    (w.copy("run") / "run.json").write_text('{"run": 1}')
+    return ["map", w / "run"]
+
+
+@case("run.json nested without end", "run.json cannot be read", "nested")
+def _(w: World):
+    (w.copy("run") / "run.json").write_text('{"hyperpeft": ' + "[" * 200_000)
+    return ["evaluate", w / "run"]
+
+
+@case("run.json of 100 MB", "run.json", "expected at most")
+def _(w: World):
+    with (w.copy("run") / "run.json").open("r+b") as file:
+        file.truncate(100 * 2**20)
+    return ["evaluate", w / "run"]
+
+
+said("text for the image size", "config.image_size", config={"image_size": "large"})
+said("an image size that would fill the machine", "config.image_size", config={"image_size": 10**6})
+said("text for the window", "config.patch_size", config={"patch_size": "nine"})
+said("a window of a million pixels", "patch_size", config={"patch_size": 1_000_001})
+said("an unknown precision", "config.precision", config={"precision": "fp7"})
+said("a stride of 0", "config.stride", config={"stride": 0})
+said("half a head", "config.num_heads", config={"num_heads": 1.5})
+said("more classes than the scene", "adapter.class_ids holds [3]", adapter={"class_ids": [1, 2, 3]})
+said("fewer classes than the head has", "head.safetensors does not fit", adapter={"class_ids": [1]})
+said("a class without a name", "scene", scene={"classes": ["class 1"]})
+said("text for class ids", "class_ids", adapter={"class_ids": ["a", "b"]})
+said("a billion classes", "class_ids", adapter={"class_ids": 10**9})
+said("colours that are none", "scene.colours", scene={"colours": ["red", "blue"]})
+said("an unknown method", "method", "'lorra'", adapter={"method": "lorra"})
+said("no hash of the base weights", "another base model", backbone={"weights_sha256": None})
+said(
+    "a wrong hash of the base weights", "another base model", backbone={"weights_sha256": "0" * 64}
+)
+said("a base model that has gone", "no such name or file", backbone={"name": "/nowhere/w.pth"})
+said("a list for a section", "adapter", adapter=[1, 2])
+said(
+    "a scene that has gone",
+    "there is no scene '/nowhere/cube.tif'",
+    config={"scene": "/nowhere/cube.tif"},
+)
+said("a scene that is a device", "/dev/zero", config={"scene": "/dev/zero"})
+
+
+@case("a base model of other weights", "was trained on another base model", "--backbone")
+def _(w: World):
+    other = checkpoint(w / "other.safetensors", seed=1)
+    return ["evaluate", w.home / "run", "--backbone", other]
+
+
+@case("a scene that has changed since", "is not the file the run was trained on")
+def _(w: World):
+    path, _ = write_scene(w.folder, planted(seed=3))
+    return record(w, config={"scene": str(path)})
+
+
+@case("no head", "head.safetensors cannot be read")
+def _(w: World):
+    (w.copy("run") / "head.safetensors").unlink()
+    return ["evaluate", w / "run"]
+
+
+@case("a head that is NaN", "head.safetensors", "finite")
+def _(w: World):
+    path = w.copy("run") / "head.safetensors"
+    values = {name: torch.full_like(v, float("nan")) for name, v in load_file(path).items()}
+    save_file(values, path)
+    return ["evaluate", w / "run"]
+
+
+@case("no reducer", "reducer", "cannot be read")
+def _(w: World):
+    (w.copy("run") / "reducer.safetensors").unlink()
+    return ["evaluate", w / "run"]
+
+
+@case("a reducer that is no reducer", "is not a reducer")
+def _(w: World):
+    run = w.copy("run")
+    (run / "reducer.safetensors").write_bytes((run / "head.safetensors").read_bytes())
+    return ["evaluate", w / "run"]
+
+
+@case("no split", "there is no split file")
+def _(w: World):
+    (w.copy("run") / "split.npz").unlink()
+    return ["evaluate", w / "run"]
+
+
+@case("a split cut short", "split.npz is not a split file")
+def _(w: World):
+    w.cut(w.copy("run") / "split.npz")
+    return ["evaluate", w / "run"]
+
+
+@case("links to files elsewhere", "reducer.safetensors", "outside")
+def _(w: World):
+    path = w.copy("run") / "reducer.safetensors"
+    path.rename(w / "elsewhere")
+    path.symlink_to("../elsewhere")
+    return ["evaluate", w / "run"]
+
+
+@case("the run of a baseline", "baseline svm, whose model is not kept")
+def _(w: World):
+    return record(w, adapter={"method": "svm"})
+
+
+@case("another scene without labels", "has no labels to test on", "--labels")
+def _(w: World):
+    return ["evaluate", w.home / "run", geotiff(w / "b.tif", cube(24, 24, 20))]
+
+
+@case("another scene of other bands", "bands", "20", "6")
+def _(w: World):
+    return ["evaluate", w.home / "run", geotiff(w / "b.tif", cube()), "--labels",
+            geotiff(w / "l.tif", cube()[..., 0].clip(1, 2).astype("uint8"))]  # fmt: skip
+
+
+@case("another scene of classes that the run does not know", "no labelled pixel of the classes")
+def _(w: World):
+    path, labels = write_scene(w.folder, planted(seed=3))
+    import rasterio
+
+    with rasterio.open(labels, "r+") as file:
+        file.write(file.read() + 10)
+    return ["evaluate", w.home / "run", path, "--labels", labels]

@@ -1,0 +1,59 @@
+"""The table of cases: what is wrong, what is typed, and the words that the message must hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from corpus.world import World
+
+Make = Callable[["World"], list[object]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One wrong input.
+
+    Attributes
+    ----------
+    room : str
+        The heading it stands under in docs/bad-input.md.
+    name : str
+        What is wrong.
+    says : tuple of str
+        Words of the message.
+    make : callable
+        Writes what is wrong into the world's folder and gives the arguments of the command.
+    leaves : tuple of str
+        Patterns of whole files that the same command goes on from, where there are any.
+    """
+
+    room: str
+    name: str
+    says: tuple[str, ...]
+    make: Make
+    leaves: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Room and name: unique."""
+        return f"{self.room}: {self.name}"
+
+
+CASES: list[Case] = []
+
+
+def room(title: str) -> Callable[..., Callable[[Make], Make]]:
+    """What registers the cases of one room: `case("name", "words", "of the message")`."""
+
+    def case(name: str, *says: str, leaves: tuple[str, ...] = ()) -> Callable[[Make], Make]:
+        def register(make: Make) -> Make:
+            assert says, f"{title}: {name} states no words"
+            CASES.append(Case(title, name, says, make, leaves))
+            return make
+
+        return register
+
+    return case

@@ -1,0 +1,266 @@
+"""Points and polygons that give no labels."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import shapely
+from pyogrio.raw import write as write_vectors
+
+from corpus.table import room
+from corpus.world import World
+
+case, table_case = room("vectors"), room("tables of points")
+X, Y = 364_000, 5_810_000
+
+
+def box(column: float, row: float, size: float = 6) -> shapely.Geometry:
+    """A square of pixels of the good scene."""
+    return shapely.box(
+        X + 30 * column, Y - 30 * (row + size), X + 30 * (column + size), Y - 30 * row
+    )
+
+
+SQUARES = [box(0, 0), box(12, 12)]
+
+
+def layer(w: World, shapes=SQUARES, name="labels.gpkg", crs="EPSG:32633", to="labels", **fields):
+    """A file of shapes with these fields."""
+    fields = fields or {"class": ["soil", "tree"]}
+    driver = {".gpkg": "GPKG", ".shp": "ESRI Shapefile", ".geojson": "GeoJSON"}
+    write_vectors(
+        str(w / name),
+        shapely.to_wkb(np.array(shapes, object)),
+        [np.array(values) for values in fields.values()],
+        np.array(list(fields), object),
+        layer=to,
+        driver=driver["." + name.split(".")[-1]],
+        geometry_type="Unknown" if "gpkg" in name else "Polygon",
+        crs=crs,
+        append=(w / name).exists(),
+    )
+    return w / name
+
+
+@case("GeoJSON cut short", "labels.geojson cannot be read as vectors")
+def _(w: World):
+    return w.labelled(w.cut(layer(w, name="labels.geojson", crs="EPSG:4326")))
+
+
+@case("no features", "labels.geojson")
+def _(w: World):
+    text = json.dumps({"type": "FeatureCollection", "features": []})
+    return w.labelled(w.file("labels.geojson", text))
+
+
+@case("some other JSON", "labels.json cannot be read as vectors")
+def _(w: World):
+    return w.labelled(w.file("labels.json", '{"class": 1}'))
+
+
+@case("JSON nested without end", "labels.json")
+def _(w: World):
+    return w.labelled(w.file("labels.json", '{"type": ' * 50_000))
+
+
+@case("outside the scene", "lie outside scene scene", "coordinates within x 364000 to")
+def _(w: World):
+    return w.labelled(layer(w, [box(900, 900), box(950, 950)]))
+
+
+@case("degrees taken for metres", "lie outside scene scene")
+def _(w: World):
+    return w.labelled(layer(w, [shapely.box(13, 52, 13.1, 52.1)] * 2))
+
+
+@case("several fields that could be meant", "which field holds the classes", "--class-field")
+def _(w: World):
+    return w.labelled(layer(w, crop=["rye", "oat"], farm=["A", "B"]))
+
+
+@case("a field that is not there", "has no field 'klass'", "crop")
+def _(w: World):
+    return w.labelled(layer(w, crop=["rye", "oat"]), class_field="klass")
+
+
+@case("fractions as classes", "expected whole numbers or text as classes", "1.5")
+def _(w: World):
+    return w.labelled(layer(w, **{"class": [1.5, 2.0]}))
+
+
+@case("0 as a class", "class numbers from 1", "got 0")
+def _(w: World):
+    return w.labelled(layer(w, **{"class": [0, 1]}))
+
+
+@case("an empty class field", "class is empty in every feature")
+def _(w: World):
+    return w.labelled(layer(w, **{"class": ["", ""]}))
+
+
+@case("lines", "expected points or polygons with a class", "2 lines are left out")
+def _(w: World):
+    lines = [shapely.LineString([(X, Y), (X + 90, Y - 90)])] * 2
+    return w.labelled(layer(w, lines))
+
+
+@case("two classes on the very same ground", "lab")
+def _(w: World):
+    return w.labelled(layer(w, [box(0, 0), box(0, 0)]))
+
+
+@case("polygons smaller than a pixel", "lab")
+def _(w: World):
+    return w.labelled(layer(w, [box(0.1, 0.1, 0.2), box(5.1, 5.1, 0.2)]))
+
+
+@case("two layers", "expected one layer", "labels.gpkg:a", "labels.gpkg:b")
+def _(w: World):
+    layer(w, to="a")
+    return w.labelled(layer(w, to="b"))
+
+
+@case("a layer that is not there", "has no layer 'roads'", "labels.gpkg:labels")
+def _(w: World):
+    return w.labelled(f"{layer(w)}:roads")
+
+
+@case("a shapefile without its index", "labels.shp cannot be read as vectors", ".shx")
+def _(w: World):
+    path = layer(w, name="labels.shp")
+    (w / "labels.shx").unlink()
+    return w.labelled(path)
+
+
+@case("the table of a shapefile", "is a part of a shapefile", "labels.shp")
+def _(w: World):
+    return w.labelled(layer(w, name="labels.shp").with_suffix(".dbf"))
+
+
+@case("an archive without vectors", "notes.zip")
+def _(w: World):
+    import zipfile
+
+    with zipfile.ZipFile(w / "notes.zip", "w") as archive:
+        archive.writestr("notes.txt", "hello")
+    return w.labelled(w / "notes.zip")
+
+
+@case("a scene without a georeference", "has no georeference", "row, column and class")
+def _(w: World):
+    from make_files import geotiff
+    from small import planted
+
+    cube = geotiff(w / "cube.tif", planted().cube.values.transpose(1, 2, 0), crs=None)
+    return w.train(cube, labels=layer(w))
+
+
+@case("a description of vectors that lie on the internet", "labels.json cannot be read as vectors")
+def _(w: World):
+    text = "<OGRWFSDataSource><URL>http://127.0.0.1:9/wfs</URL></OGRWFSDataSource>"
+    return w.labelled(w.file("labels.json", text))
+
+
+@case("a description of vectors in another file", "labels.json cannot be read as vectors")
+def _(w: World):
+    layer(w)
+    text = (
+        '<OGRVRTDataSource><OGRVRTLayer name="labels"><SrcDataSource relativeToVRT="1">labels.gpkg'
+        "</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>"
+    )
+    return w.labelled(w.file("labels.json", text))
+
+
+@case("raster labels with a split by polygons", "polygons")
+def _(w: World):
+    return w.train(split="polygons")
+
+
+def table(w: World, text: str, name: str = "points.csv"):
+    return w.labelled(w.file(name, text))
+
+
+@table_case("an empty file", "points.csv is empty (0 bytes)")
+def _(w: World):
+    return table(w, "")
+
+
+@table_case("a header only", "a line for each point")
+def _(w: World):
+    return table(w, "x,y,class\n")
+
+
+@table_case("no header", "a header such as x,y,class")
+def _(w: World):
+    return table(w, "364010,5809990,1\n364020,5809980,2\n")
+
+
+@table_case("no coordinates", "a header such as x,y,class", "id, class")
+def _(w: World):
+    return table(w, "id,class\n1,soil\n2,tree\n")
+
+
+@table_case("coordinates twice", "give every point twice")
+def _(w: World):
+    return table(w, "x,y,lon,lat,class\n1,2,3,4,5\n2,3,4,5,6\n")
+
+
+@table_case("commas for decimals", "a number, with a point for the decimals", "'364010,5'")
+def _(w: World):
+    return table(w, "x;y;class\n364010,5;5809990;1\n364020,5;5809980;2\n")
+
+
+@table_case("a value too few", "point 2", "expected 3 values")
+def _(w: World):
+    return table(w, "x,y,class\n364010,5809990,1\n364020,5809980\n")
+
+
+@table_case("columns of one name", "a header such as x,y,class")
+def _(w: World):
+    return table(w, "x,y,class,class\n1,2,3,4\n5,6,7,8\n")
+
+
+@table_case("points outside", "lie outside scene scene", "rows and columns within (24, 24)")
+def _(w: World):
+    return table(w, "row,column,class\n100,100,1\n200,200,2\n")
+
+
+@table_case("infinite coordinates", "points.csv", "outside")
+def _(w: World):
+    return table(w, "x,y,class\ninf,nan,1\nnan,inf,2\n")
+
+
+@table_case("two classes in one pixel", "lab")
+def _(w: World):
+    return table(w, "row,column,class\n3,3,1\n3,3,2\n")
+
+
+@table_case("a negative class", "class numbers from 1", "got -1")
+def _(w: World):
+    return table(w, "row,column,class\n3,3,-1\n4,4,2\n")
+
+
+@table_case("a class that is no number at all", "classes to tell apart")
+def _(w: World):
+    return table(w, "row,column,class\n3,3,nan\n4,4,nan\n5,5,nan\n6,6,nan\n")
+
+
+@table_case("a value of a megabyte", "points.csv")
+def _(w: World):
+    return table(w, "row,column,class\n3,3," + "a" * 2**20 + "\n4,4,b\n")
+
+
+@table_case("a spreadsheet under the name of a table", "points.csv")
+def _(w: World):
+    return table(w, "PK\x03\x04\x14\x00\x00\x00\x08\x00[Content_Types].xml\n\x00\x00,,\n")
+
+
+@table_case("text in UTF-16", "points.csv")
+def _(w: World):
+    return w.labelled(w.file("points.csv", "row,column,class\n3,3,1\n4,4,2\n".encode("utf-16")))
+
+
+@table_case("a class that no integer holds", "points.csv", "65535")
+def _(w: World):
+    return table(w, "row,column,class\n3,3,1e300\n4,4,2\n")
