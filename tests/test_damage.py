@@ -81,11 +81,11 @@ class TestMatlab:
             read_cube(f"{tmp_path / 'a.mat'}:x")
 
 
-def damaged_copies(path: Path, step: int):
-    """One after the other: 16 bytes of 0xff at every so manieth place."""
+def damaged_copies(path: Path, step: int, byte: bytes = b"\xff"):
+    """One after the other: 16 bytes of one value at every so manieth place."""
     data = path.read_bytes()
     for at in range(0, len(data) - 16, step):
-        path.write_bytes(data[:at] + b"\xff" * 16 + data[at + 16 :])
+        path.write_bytes(data[:at] + byte * 16 + data[at + 16 :])
         yield at
 
 
@@ -102,7 +102,9 @@ def test_bytes_that_make_no_sense_anywhere_in_a_file(tmp_path, kind):
     else:
         geotiff(path, cube(), nodata=-9999, band_tags=[{"wavelength": str(n)} for n in NM])
     refused = 0
-    for _ in damaged_copies(path, {"netcdf": 797, "emit": 197, "geotiff": 61}[kind]):
+    # In ASCII for GDAL: rasterio's log cannot decode another message, and pytest minds.
+    byte = b"\x7f" if kind == "geotiff" else b"\xff"
+    for _ in damaged_copies(path, {"netcdf": 797, "emit": 197, "geotiff": 61}[kind], byte):
         try:
             _ = open_scene(path).cube.values
         except HyperpeftError:
