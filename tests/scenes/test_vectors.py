@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -430,3 +432,20 @@ def test_berlin(data):
     assert sum(labels.counts().values()) == 832
     assert len(np.unique(labels.regions)) - 1 == 330
     assert any("2332 of 2662 polygons cover no pixel centre" in note for note in scene.notes)
+
+
+def test_gdal_writes_nothing_of_its_own(tmp_path):
+    """A process of its own: whichever copy of GDAL is loaded first, its stderr is the user's."""
+    shapes = [shapely.box(2, 2, 9, 9), shapely.box(12, 2, 19, 9)]
+    labels = write(tmp_path / "roi.gpkg", shapes, crop=["maize", "wheat"])
+    scene = geotiff(tmp_path / "scene.tif", cube(H, W))
+    code = (
+        "import hyperpeft, sys\n"
+        "scene = hyperpeft.open_scene(sys.argv[1], labels=sys.argv[2], class_field='crop')\n"
+        "print((scene.labels.ids > 0).sum())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(scene), str(labels)], capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["98"]
+    assert done.stderr == ""
