@@ -186,6 +186,7 @@ def plain(text: str, home: Path, folder: Path) -> str:
     for path, name in ((folder, "."), (home, "HOME")):
         text = text.replace(str(path.resolve()), name).replace(str(path), name)
     text = re.sub(r"\b[0-9a-f]{16,}\b", "...", text)
+    text = re.sub(r"by process \d+ on [^;]+;", "by process ... on ...;", text)
     text = re.sub(r"[\d.,]+ [MGT]iB of memory that are free", "... of memory that are free", text)
     return re.sub(r"0x[0-9a-f]{6,}", "0x...", text)
 
