@@ -76,11 +76,11 @@ def upper_bound(wrong: int, pixels: int, confidence: float = CONFIDENCE) -> floa
     >>> round(upper_bound(0, 299), 4)
     0.01
     """
-    from scipy.stats import beta
+    from scipy.special import betaincinv  # scipy.stats would take a second to import
 
     if wrong >= pixels:
         return 1.0
-    return float(beta.ppf(confidence, wrong + 1, pixels - wrong))
+    return float(betaincinv(wrong + 1, pixels - wrong, confidence))
 
 
 def fill(
