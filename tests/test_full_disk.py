@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from small import config, options, yaml_file
+from small import config, yaml_file
 
 from hyperpeft import cli
 from hyperpeft.experiment import run
@@ -29,7 +29,6 @@ cli.main()
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
-    options(folder, folder)
     run(config(folder, folder / "run", epochs=1, map=False))
     return folder
 

@@ -78,7 +78,6 @@ def test_the_check_sees_what_it_must(source, tmp_path):
 def world(tmp_path_factory):
     """A folder with a small scene and a finished run."""
     folder = tmp_path_factory.mktemp("world")
-    options(folder, folder)
     run(config(folder, folder / "run", epochs=1, map=False))
     return folder
 

@@ -21,13 +21,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from hyperpeft.classifier import (
-    Classifier,
-    autocast,
-    choose_precision,
-    held_in,
-    predict,
-)
+from hyperpeft.classifier import Classifier, autocast, choose_precision, held_in, predict
 from hyperpeft.errors import BundleError, Interrupted, TrainingError
 from hyperpeft.files import replacing
 from hyperpeft.halving import smaller

@@ -213,8 +213,4 @@ def _(w: World):
 
 @case("to list: a record of text for bytes", "run.json", "bytes")
 def _(w: World):
-    path = w.copy("run") / "run.json"
-    record = json.loads(path.read_text())
-    record["adapter"]["bytes"] = "many"
-    path.write_text(json.dumps(record))
-    return ["adapters", "list", w / "run"]
+    return ["adapters", "list", w.record(adapter={"bytes": "many"}).parent]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import torch
@@ -18,14 +17,7 @@ case = room("run folders")
 
 def record(w: World, *words: object, **sections: Any):
     """A command, `evaluate` by default, on the good run with its record changed."""
-    path = w.copy("run") / "run.json"
-    values = json.loads(path.read_text())
-    for section, changes in sections.items():
-        if isinstance(changes, dict):
-            values[section].update(changes)
-        else:
-            values[section] = changes
-    path.write_text(json.dumps(values))
+    w.record(**sections)
     return [*(words or ("evaluate",)), w / "run"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import json
 import os
 import re
 import shutil
@@ -71,6 +72,18 @@ class World:
         else:
             shutil.copyfile(source, target)
         return target
+
+    def record(self, **sections: Any) -> Path:
+        """The record of a copy of the good run, with values, or whole sections, of others."""
+        path = self.copy("run") / "run.json"
+        values = json.loads(path.read_text())
+        for section, changes in sections.items():
+            if isinstance(changes, dict):
+                values[section].update(changes)
+            else:
+                values[section] = changes
+        path.write_text(json.dumps(values))
+        return path
 
     def cut(self, path: Path, share: float = 0.5) -> Path:
         """The file without its end."""

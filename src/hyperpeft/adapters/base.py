@@ -132,7 +132,7 @@ class Adapter(nn.Module, ABC):
         """
         if self._plain_weight is None:
             self._plain_weight = self.weight.data
-            self.weight.data = self._sum()
+            self.weight.data = self.adapted_weight()
 
     @torch.no_grad()
     def unmerge_(self) -> None:
@@ -146,12 +146,15 @@ class Adapter(nn.Module, ABC):
         """A plain frozen layer, with the delta added to its weight or without it."""
         linear = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
         plain = self.weight.detach() if self._plain_weight is None else self._plain_weight
-        weight = (self.weight.detach() if self.merged else self._sum()) if merge else plain
+        weight = (
+            (self.weight.detach() if self.merged else self.adapted_weight()) if merge else plain
+        )
         linear.weight = nn.Parameter(weight, requires_grad=False)
         linear.bias = self.bias
         return linear.train(self.training)
 
-    def _sum(self) -> Tensor:
+    def adapted_weight(self) -> Tensor:
+        """W + dW (out, in), added in float32, in the dtype of W and without gradients."""
         with torch.no_grad():
             delta = self.delta_weight().to(self.weight.device)
             return (self.weight.float() + delta).to(self.weight.dtype)

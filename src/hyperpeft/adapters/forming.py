@@ -50,7 +50,7 @@ def product(adapter: Adapter, x: Tensor) -> Tensor:
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, adapter: Adapter, x: Tensor, *learning: Tensor) -> Tensor:
-        weight = adapter.weight + adapter.delta_weight()
+        weight = adapter.adapted_weight()
         ctx.adapter = adapter
         ctx.save_for_backward(x, weight, *learning)
         return F.linear(x, weight, adapter.bias)

@@ -190,12 +190,11 @@ def short_json(record: Mapping[str, Any]) -> str:
 def write_classes(tif: Path, png: Path, scene: Mapping[str, Any]) -> None:
     """The class map, one pixel a pixel, as a PNG with the classes' colours: a few kilobytes."""
     import numpy as np
-    import rasterio
     from PIL import Image
 
-    from hyperpeft.scenes.rasters import quiet
+    from hyperpeft.scenes.rasters import open_raster
 
-    with quiet(), rasterio.open(tif) as file:
+    with open_raster(tif) as file:
         ids = file.read(1)
     known = [0, *scene["class_ids"]]
     if len(known) > 256:  # more than a palette holds; the numbers are in the record

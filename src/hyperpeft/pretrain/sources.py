@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import rasterio
 import torch
-from rasterio.errors import RasterioError
 from torch import Tensor
 
 from hyperpeft import spectral
@@ -25,7 +23,7 @@ from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.files import check_archive
 from hyperpeft.patches import SYMMETRIES, turn
 from hyperpeft.scenes import open_scene, random_scene
-from hyperpeft.scenes.rasters import quiet
+from hyperpeft.scenes.rasters import open_raster
 
 SENTINEL2 = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 _NAME = re.compile(r"B0*(\d+)(A?)", re.IGNORECASE)  # B4, B04, b8a
@@ -88,14 +86,11 @@ def _npz(path: Path) -> tuple[np.ndarray, list[str]]:
 
 def _tif(path: Path) -> tuple[np.ndarray, list[str]] | None:
     """One chip (1, C, H, W) and its bands' names; None for a raster of other or unnamed bands."""
-    try:
-        with quiet(), rasterio.open(path) as file:
-            names = [_standard(text or "") for text in file.descriptions]
-            if not all(name in (*SENTINEL2, "B10") for name in names):
-                return None
-            values = file.read(masked=True)
-    except RasterioError:
-        return None  # whoever reads it as a scene will say what is wrong
+    with open_raster(path) as file:
+        names = [_standard(text or "") for text in file.descriptions]
+        if not all(name in (*SENTINEL2, "B10") for name in names):
+            return None
+        values = file.read(masked=True)
     return values.astype(np.float32).filled(np.nan)[None], names
 
 
@@ -116,11 +111,12 @@ def _chips(path: Path, values: np.ndarray, names: list[str]) -> Source:
         raise SceneError(
             f"{path}: chips", expected="x (N, C, H, W) with C names such as B04", got=values.shape
         )
-    if np.nanmax(values, initial=0) <= 2:
+    largest = np.nanmax(values, initial=0)
+    if largest <= 2:
         raise SceneError(
             f"{path}: chips",
             expected="reflectance x 10,000",
-            got=f"no value above {np.nanmax(values, initial=0):g}",
+            got=f"no value above {largest:g}",
             do="multiply reflectances from 0 to 1 by 10,000",
         )
     nearest = [min(known, key=lambda k: abs(k - i)) for i in range(len(SENTINEL2))]
