@@ -64,7 +64,8 @@ class Tally:
     opened: int = 0
     refused: int = 0
     no_memory: int = 0  # refused in words, because a file asks for more than there is
-    slowest: float = 0.0  # seconds
+    slowest: float = 0.0  # seconds of the processor
+    seconds: float = 0.0  # of the processor, all mutants together
     defects: Counter[str] = field(default_factory=Counter)
 
 
@@ -83,32 +84,35 @@ class Worker:
         os.close(to_child)
         os.close(from_child)
 
-    def open(self, number: int) -> str:
-        """What became of a mutant: "opened", "refused" or what is wrong."""
+    def open(self, number: int) -> tuple[str, float]:
+        """What became of a mutant ("opened", "refused" or what is wrong), and processor seconds."""
         self.opened += 1
+        begun = self._spent()
         os.write(self._orders, number.to_bytes(8, "little"))
-        if not self._answers_in_time():
+        answered = self._answers_in_time(begun)
+        seconds = self._spent() - begun  # also of one that has ended: nobody has waited for it yet
+        if not answered:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
-            return "hang"
+            return "hang", seconds
         answer = os.read(self._answers, 4096)
         if answer:
-            return answer.decode()
+            return answer.decode(), seconds
         _, status = os.waitpid(self.pid, 0)
         if os.WIFSIGNALED(status):
-            return f"crash: {signal.Signals(os.WTERMSIG(status)).name}"
-        return f"crash: exit {os.WEXITSTATUS(status)}"
+            return f"crash: {signal.Signals(os.WTERMSIG(status)).name}", seconds
+        return f"crash: exit {os.WEXITSTATUS(status)}", seconds
 
-    def _answers_in_time(self) -> bool:
+    def _answers_in_time(self, begun: float) -> bool:
         """Within so many seconds of the processor; or of the clock, should it wait for nothing."""
-        begun, end = self._spent(), time.monotonic() + PATIENCE
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end and self._spent() - begun < SECONDS:
             if select.select([self._answers], [], [], 1.0)[0]:
                 return True
         return False
 
     def _spent(self) -> float:
-        """Processor seconds of the process so far."""
+        """Processor seconds of the process and of its threads so far."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -192,17 +196,17 @@ def check_samples(name: str, folder: Path) -> None:
 
 
 def fuzz(name: str, seed: int, minutes: float, place: Path, keep: Path | None) -> Tally:
-    """Open mutants until the time is over."""
+    """Open mutants until they have had so many minutes of the processor."""
     os.environ["FUZZ_SCENE"] = str(place / "scene.tif")
     samples = make_samples(name, place / name)
     scratch = place / f"{name}-scratch"
-    tally, end = Tally(), time.monotonic() + 60 * minutes
+    tally = Tally()
     worker = Worker(name, samples, seed, scratch)
-    while time.monotonic() < end:
+    while tally.seconds < 60 * minutes:
         number = tally.mutants
-        before = time.monotonic()
-        answer = worker.open(number)
-        tally.slowest = max(tally.slowest, round(time.monotonic() - before, 2))
+        answer, seconds = worker.open(number)
+        tally.slowest = max(tally.slowest, round(seconds, 2))
+        tally.seconds += seconds
         tally.mutants += 1
         if answer in ("opened", "refused", "no_memory"):
             setattr(tally, answer, getattr(tally, answer) + 1)
@@ -229,7 +233,7 @@ def fuzz(name: str, seed: int, minutes: float, place: Path, keep: Path | None) -
     return tally
 
 
-def add(record: dict[str, Any], name: str, seed: int, minutes: float, tally: Tally) -> None:
+def add(record: dict[str, Any], name: str, seed: int, tally: Tally) -> None:
     """One run of one reader into the record."""
     commit, dirty = source_state()
     runs = record.setdefault("readers", {}).setdefault(name, [])
@@ -239,7 +243,7 @@ def add(record: dict[str, Any], name: str, seed: int, minutes: float, tally: Tal
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "commit": commit,
             "dirty": dirty,
-            "minutes": round(minutes, 2),
+            "processor_minutes": round(tally.seconds / 60, 2),
             "mutants": tally.mutants,
             "opened": tally.opened,
             "refused": tally.refused,
@@ -262,7 +266,7 @@ def table(record: dict[str, Any]) -> str:
             keys = ("mutants", "refused", "refused_for_memory", "opened")
             total = {key: sum(run[key] for run in runs) for key in keys}
             slowest = max(run["slowest_seconds"] for run in runs)
-            minutes = sum(run["minutes"] for run in runs)
+            minutes = sum(run["processor_minutes"] for run in runs)
             left = sum(runs[-1]["defects"].values())
             lines.append(
                 f"| {name} | {minutes:.1f} | {total['mutants']:,} | {total['refused']:,} | "
@@ -274,7 +278,7 @@ def table(record: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("readers", nargs="*", help=f"of {', '.join(TARGETS)} [default: all]")
-    parser.add_argument("--minutes", type=float, default=1.0, help="for each reader")
+    parser.add_argument("--minutes", type=float, default=1.0, help="of the processor, for each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=None, help="for the mutants of defects")
     parser.add_argument("--out", type=Path, default=None, help="record to add to")
@@ -296,9 +300,7 @@ def main() -> None:
             TARGETS[name].open(options.replay)
             return
         for name in options.readers or TARGETS:
-            begun = time.monotonic()
             tally = fuzz(name, options.seed, options.minutes, Path(place), options.keep)
-            minutes = (time.monotonic() - begun) / 60
             print(f"{name}: {tally}", file=sys.stderr, flush=True)
             found += sum(tally.defects.values())
             if options.out:
@@ -311,7 +313,7 @@ def main() -> None:
                     "torch": torch.__version__,
                     "python": platform.python_version(),
                 }
-                add(record, name, options.seed, minutes, tally)
+                add(record, name, options.seed, tally)
                 with replacing(options.out) as temporary:
                     temporary.write_text(json.dumps(record, indent=1) + "\n")
     sys.exit(1 if found else 0)
