@@ -337,6 +337,7 @@ TARGETS: dict[str, Target] = {
             lambda f: mat(f, "c.mat", False, x=C(), wavelengths=NM, s={"a": 1}),
             lambda f: mat(f, "c.mat", True, x=C(dtype="float64"), bbl=np.ones(6)),
             lambda f: mat(f, "m.mat", False, gt=ids()),
+            lambda f: scipy.io.savemat(f / "m.mat", {"gt": ids(), "n": NM}, format="4"),
         ),
         cube_or_map("*.mat"),
     ),

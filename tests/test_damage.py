@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 from small import config, encoder, yaml_file
 
 sys.path.insert(0, str(Path(__file__).parent / "scenes"))
@@ -33,7 +33,7 @@ from hyperpeft.errors import (
 from hyperpeft.experiment import Progress, run
 from hyperpeft.records import RunRecord
 from hyperpeft.report import write_report
-from hyperpeft.scenes import open_scene, read_cube, read_labels
+from hyperpeft.scenes import heaps, open_scene, read_cube, read_labels
 from hyperpeft.weights import load_backbone
 
 NM = np.array([450.0, 550.0, 650.0, 940.0, 1380.0, 2200.0])
@@ -79,6 +79,66 @@ class TestMatlab:
         savemat(tmp_path / "a.mat", {"x": value})
         with pytest.raises(SceneError, match=r"a\.mat:x: expected real numbers, got"):
             read_cube(f"{tmp_path / 'a.mat'}:x")
+
+    def test_the_first_tag_has_one_place(self, path):
+        """scipy reads past it, whatever it says: names and types behind it would be others."""
+        self.damage(path, struct.pack("<II", 6, 8), struct.pack("<HHI", 6, 4, 8))
+        with pytest.raises(SceneError, match="an array begins with a part of type 6"):
+            read_cube(path)
+
+    def test_what_has_no_name_is_no_variable(self, tmp_path):
+        """scipy gives it one, under which its tags would go unread."""
+        savemat(tmp_path / "a.mat", {"x": np.ones((4, 4), np.uint8)})
+        data = (tmp_path / "a.mat").read_bytes()
+        (tmp_path / "a.mat").write_bytes(data.replace(b"\1\0\1\0x\0\0\0", struct.pack("<II", 1, 0)))
+        for spec in ("a.mat", "a.mat:__function_workspace__"):
+            with pytest.raises(LabelsError, match="nothing"):
+                read_labels(tmp_path / spec)
+
+    def test_an_object_beside_a_cube(self, tmp_path):
+        """MATLAB's tables and strings are objects; they have no dimensions."""
+        savemat(tmp_path / "a.mat", {"x": cube()})
+        text = b"".join(struct.pack("<HH4s", 1, len(t), t) for t in (b"t", b"MCOS", b"tab"))
+        inner = struct.pack("<IIIIIIiiIIIII", 6, 8, 13, 0, 5, 8, 1, 1, 1, 0, 6 | 4 << 16, 7, 0)
+        inner = struct.pack("<II", 14, len(inner)) + inner
+        parts = struct.pack("<IIII", 6, 8, 17, 0) + text + inner
+        with (tmp_path / "a.mat").open("ab") as file:
+            file.write(struct.pack("<II", 14, len(parts)) + parts)
+        assert loadmat(tmp_path / "a.mat")["None"][0].item()[:3] == (b"t", b"MCOS", b"tab")
+        assert read_cube(tmp_path / "a.mat").cube.shape == (6, 7, 5)
+
+
+class TestHeaps:
+    """Texts of HDF5, through which its library would walk for ever."""
+
+    @pytest.fixture
+    def path(self, tmp_path):
+        labelled_dataset(cube(), NM).to_netcdf(tmp_path / "c.nc", engine="h5netcdf")
+        with h5py.File(tmp_path / "c.nc", "a") as file:
+            file.attrs["looks"] = "GCOL\x01" + "\1" * 40  # like a heap, inside one
+        assert (tmp_path / "c.nc").read_bytes().count(b"GCOL\1\0\0\0") >= 1
+        assert read_cube(tmp_path / "c.nc").cube.shape == (6, 7, 5)
+        return tmp_path / "c.nc"
+
+    @pytest.mark.parametrize("size", [0, 2**13, 2**64 - 8])
+    def test_an_object_that_leads_nowhere(self, path, size):
+        data = bytearray(path.read_bytes())
+        at = data.index(b"GCOL\1\0\0\0") + 16
+        data[at : at + 16] = struct.pack("<HHIQ", 0, 0, 0, size)
+        path.write_bytes(data)
+        for read, error in ((read_cube, SceneError), (read_labels, LabelsError)):
+            with pytest.raises(error, match=rf"its heap at byte {at - 16} is broken"):
+                read(path)
+
+    @pytest.mark.parametrize("chunks", [None, (6, 7, 5), (1, 2, 3)])
+    def test_an_array_that_looks_like_a_heap(self, tmp_path, monkeypatch, chunks):
+        values = np.frombuffer(b"GCOL\1\0\0\0\0\1\0\0\0\0\0\0" * 105, np.uint64)
+        with h5py.File(tmp_path / "c.h5", "w", userblock_size=512) as file:
+            file.create_dataset("x", data=values.reshape(6, 7, 5), chunks=chunks)
+        assert sorted(read_cube(tmp_path / "c.h5").cube.shape) == [5, 6, 7]
+        monkeypatch.setattr(heaps, "_layout", lambda path: (8, []))
+        with pytest.raises(SceneError, match="its heap at byte"):
+            read_cube(tmp_path / "c.h5")
 
 
 def damaged_copies(path: Path, step: int, byte: bytes = b"\xff"):

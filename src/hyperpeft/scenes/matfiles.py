@@ -17,9 +17,6 @@ from hyperpeft.scenes.damage import unreadable
 from hyperpeft.scenes.variables import Variable
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-_REAL = {"double", "single", "logical"} | {
-    f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
-}
 
 
 def variables(path: Path, error: type[HyperpeftError] = SceneError) -> list[Variable]:
@@ -29,10 +26,13 @@ def variables(path: Path, error: type[HyperpeftError] = SceneError) -> list[Vari
     from scipy.io import whosmat
 
     try:
+        arrays = mattags.arrays(path)
+        if arrays is not None:
+            return [Variable(array.name, array.shape, array.numeric) for array in arrays]
         listed = whosmat(str(path))
     except Exception as problem:  # scipy raises whatever its parser stumbles over
         raise _unreadable(path, problem, error) from None
-    return [Variable(name, tuple(shape), kind in _REAL) for name, shape, kind in listed]
+    return [Variable(name, tuple(shape), kind == "double") for name, shape, kind in listed]
 
 
 def load(path: Path, names: list[str], error: type[HyperpeftError] = SceneError) -> dict[str, Any]:

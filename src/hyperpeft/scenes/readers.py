@@ -12,6 +12,7 @@ from hyperpeft.downloads import is_web_page
 from hyperpeft.errors import ConfigError, HyperpeftError, SceneError
 from hyperpeft.files import sha256_of
 from hyperpeft.records import Scene
+from hyperpeft.scenes import heaps
 from hyperpeft.scenes.arrays import NPY_MAGIC, ZIP_MAGIC, read_arrays
 from hyperpeft.scenes.cube import Cube
 from hyperpeft.scenes.damage import refusing
@@ -146,6 +147,8 @@ def check_file(path: Path, error: type[HyperpeftError]) -> None:
             f"{path} is a web page, not data: its download failed",
             do="delete it and get it again",
         )
+    if is_hdf5(path):
+        heaps.check(path, error)
 
 
 def kind_of(path: Path) -> str:
