@@ -117,7 +117,7 @@ def test_every_option_of_train_is_an_option_of_the_configuration():
     """And the other way round, but for those that only a file can name."""
     import inspect
 
-    from hyperpeft.cli import train
+    from hyperpeft.cli.training import train
 
     alone = {"config", "option", "resume", "overwrite", "quiet", "as_json"}
     named = {"map" if n == "map_scene" else n for n in inspect.signature(train).parameters} - alone

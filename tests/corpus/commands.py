@@ -57,7 +57,7 @@ def _(w: World):
     (w / "map.tif.work").mkdir()
     held = locked(w / "map.tif.work/lock")
     held.__enter__()
-    w.patch.setattr("hyperpeft.cli.map_.held", held, raising=False)  # until the case ends
+    w.patch.setattr("hyperpeft.cli.applying.map_.held", held, raising=False)  # until the case ends
     return ["map", w.home / "run", "--out", w / "map.tif"]
 
 

@@ -1,0 +1,121 @@
+"""The command line: thin commands over the other rooms, and the only one that prints.
+
+torch and the readers are imported inside the commands that need them, so that `--help` answers
+at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from hyperpeft import __version__
+from hyperpeft.cli import applying, grids, shelves, training
+from hyperpeft.errors import HyperpeftError, InputError, Interrupted
+from hyperpeft.offline import stay_offline
+
+app = typer.Typer(
+    name="hyperpeft",
+    help="Class maps of hyperspectral scenes from a few labelled pixels.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+scenes_app = typer.Typer(no_args_is_help=True, help="Benchmark scenes: list, look at, download.")
+backbones_app = typer.Typer(no_args_is_help=True, help="Backbones: list, convert checkpoints.")
+adapters_app = typer.Typer(no_args_is_help=True, help="Trained adapters: list, export, merge.")
+app.add_typer(scenes_app, name="scenes")
+app.add_typer(backbones_app, name="backbones")
+app.add_typer(adapters_app, name="adapters")
+for command in (
+    training.demo, training.train, applying.evaluate, applying.map_,
+    grids.pretrain, grids.bench, grids.report,
+):  # fmt: skip
+    app.command(command.__name__.rstrip("_"))(command)
+scenes_app.command("list")(shelves.scenes_list)
+scenes_app.command("info")(shelves.scenes_info)
+scenes_app.command("fetch")(shelves.scenes_fetch)
+backbones_app.command("list")(shelves.backbones_list)
+backbones_app.command("convert")(shelves.backbones_convert)
+adapters_app.command("list")(shelves.adapters_list)
+adapters_app.command("export")(shelves.adapters_export)
+adapters_app.command("merge")(shelves.adapters_merge)
+
+# The system refuses: a full disk, a read-only one, a folder of someone else, a path that cannot be.
+NO_DEFECT = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR,
+    errno.ENAMETOOLONG, errno.EMFILE, errno.EIO,
+)  # fmt: skip
+
+
+def main() -> None:
+    """Entry point: turns exceptions into messages and exit statuses."""
+    # A step of a small model is thousands of short parallel loops. By default GNU OpenMP's threads
+    # spin long at the end of each: with a second process on two cores a step of `tiny` took
+    # 2,400 ms instead of 85. This count gives 200 ms there and 87 alone; sleeping at once
+    # (OMP_WAIT_POLICY=PASSIVE) would give 150 and 129.
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    # GDAL keeps blocks of the files it reads, by default in 5 % of the memory: these are MB.
+    os.environ.setdefault("GDAL_CACHEMAX", "256")
+    stay_offline()
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (Interrupted, typer.Abort, KeyboardInterrupt) as stop:
+        _fail(str(stop) or "interrupted", 130)
+    except InputError as error:
+        _fail(str(error), 2)
+    except HyperpeftError as error:
+        _fail(str(error), 1)
+    except OSError as error:
+        if error.errno not in NO_DEFECT:
+            raise
+        _fail(f"{error.filename or 'a file'}: {error.strerror}", 2)
+    except Exception as error:
+        if _no_memory(error):
+            _fail(
+                f"there is not enough memory ({' '.join(str(error).split())[:160]}); use a smaller "
+                "batch size, window, tile or backbone",
+                2,
+            )
+        usage = getattr(error, "format_message", None)  # click's, for wrong usage
+        if usage is None:
+            raise
+        if not usage().strip():  # no arguments at all: the help has been shown
+            sys.exit(2)
+        _fail(usage(), 2)
+
+
+def _no_memory(error: Exception) -> bool:
+    """Whether memory ran out in spite of the estimates: the processor's, or a GPU's."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    # One line, whatever a file is called; control characters could hide what is printed.
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))
+    print(f"error: {text}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _version(show: bool) -> None:
+    if show:
+        print(f"hyperpeft {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
