@@ -10,13 +10,15 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pyogrio.raw
 import pytest
+import shapely
 import torch
 from scipy.io import loadmat, savemat
 from small import config, encoder, yaml_file
 
 sys.path.insert(0, str(Path(__file__).parent / "scenes"))
-from make_files import cube, emit, geotiff, labelled_dataset
+from make_files import ORIGIN, UTM, cube, emit, geotiff, labelled_dataset
 
 from hyperpeft import splits, yamlfiles
 from hyperpeft.benchmark.grid import make_bench
@@ -184,6 +186,21 @@ def test_coordinates_that_cannot_be_projected(tmp_path):
     with pytest.raises(LabelsError, match=r"cannot be brought to the scene's CRS|outside"):
         open_scene(tmp_path / "c.tif", labels=path)
     assert scene.crs is not None
+
+
+def test_a_ring_that_a_projection_has_lost(tmp_path):
+    """PROJ gives infinity for what it cannot project; such a polygon lies outside."""
+    open_scene(geotiff(tmp_path / "c.tif", cube()))
+    x, y = ORIGIN.c, ORIGIN.f
+    good = [shapely.box(x + 60 * i, y - 60, x + 60 * i + 60, y) for i in (0, 1)]
+    lost = shapely.Polygon([(np.inf, y), (x, y), (x, y - 30), (np.inf, y)])
+    pyogrio.raw.write(
+        tmp_path / "m.gpkg", shapely.to_wkb(np.array([*good, lost], object)),
+        [np.array([1, 2, 2])], ["class"], crs=UTM, geometry_type="Polygon",
+    )  # fmt: skip
+    scene = open_scene(tmp_path / "c.tif", labels=tmp_path / "m.gpkg")
+    assert np.bincount(scene.labels.ids.ravel()).tolist() == [27, 4, 4]
+    assert any("1 of 3 polygons lie outside" in note for note in scene.labels.notes)
 
 
 def test_a_ring_that_does_not_close(tmp_path):

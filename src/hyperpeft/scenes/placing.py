@@ -108,9 +108,15 @@ def _to_pixels(
         notes.append(f"{what}: scene {scene.name} names no CRS; taken to be that of the labels")
     a, b, c, d, e, f = scene.transform
     inverse = np.linalg.inv(np.array([[a, b], [d, e]]))
-    return np.asarray(
-        shapely.transform(shapes, lambda xy: (xy - np.array([c, f])) @ inverse.T), dtype=object
-    )
+
+    def to_pixels(xy: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore", over="ignore"):
+            moved: np.ndarray = (xy - np.array([c, f])) @ inverse.T
+        # Lost by a projection: a ring must end where it begins, and NaN differs from NaN.
+        moved[~np.isfinite(moved).all(axis=1)] = np.inf
+        return moved
+
+    return np.asarray(shapely.transform(shapes, to_pixels), dtype=object)
 
 
 def _reproject(
