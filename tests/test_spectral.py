@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from hyperpeft import spectral
 from hyperpeft.errors import BundleError, ConfigError, SceneError
 from hyperpeft.records import Scene
-from hyperpeft.spectral import reducing
+from hyperpeft.spectral import moments, reducer
 
 
 def make_scene(cube, valid=None, wavelengths=None):
@@ -78,13 +78,18 @@ def test_training_pixels_alone_decide(salinas_a):
     np.testing.assert_array_equal(fitted[0].scale, fitted[1].scale)
 
 
+def set_block(monkeypatch, values: int) -> None:
+    for module in (moments, reducer):
+        monkeypatch.setattr(module, "BLOCK", values)
+
+
 @pytest.mark.parametrize("block", [1, 100, 777, 10**6])
 def test_streaming_changes_nothing(monkeypatch, block):
     scene = make_scene(correlated())
-    monkeypatch.setattr(reducing, "BLOCK", 10**9)
+    set_block(monkeypatch, 10**9)
     whole = spectral.fit(scene, normalise="minmax")
     picture = whole.reduce(scene)
-    monkeypatch.setattr(reducing, "BLOCK", block)
+    set_block(monkeypatch, block)
     streamed = spectral.fit(scene, normalise="minmax")
     np.testing.assert_allclose(streamed.components, whole.components, atol=1e-10)
     np.testing.assert_allclose(streamed.scale, whole.scale, rtol=1e-10)
@@ -93,7 +98,7 @@ def test_streaming_changes_nothing(monkeypatch, block):
 
 def test_huge_offset_loses_no_digits(monkeypatch):
     """Values exact in float32 with and without the offset, in blocks of one row."""
-    monkeypatch.setattr(reducing, "BLOCK", 1)
+    set_block(monkeypatch, 1)
     rng = np.random.default_rng(0)
     cube = (rng.integers(-64, 64, (16, 30, 20)) / 8).astype(np.float32)
     offset = np.float32(2**20)

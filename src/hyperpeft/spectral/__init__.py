@@ -1,18 +1,9 @@
 """From any number of bands to the 12 that the backbone reads."""
 
-from hyperpeft.spectral.reducing import (
-    BIGEARTHNET_MEAN,
-    BIGEARTHNET_STD,
-    FORMAT,
-    N_BANDS,
-    NORMALISERS,
-    REDUCTIONS,
-    Components,
-    Reducer,
-    check_bands,
-    fit,
-    principal_components,
-)
+from hyperpeft.spectral.moments import Components, principal_components
+from hyperpeft.spectral.normalisers import BIGEARTHNET_MEAN, BIGEARTHNET_STD, NORMALISERS
+from hyperpeft.spectral.reducer import FORMAT, N_BANDS, Reducer, check_bands
+from hyperpeft.spectral.reducing import REDUCTIONS, fit
 
 __all__ = [
     "BIGEARTHNET_MEAN",

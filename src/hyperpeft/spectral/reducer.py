@@ -1,0 +1,167 @@
+"""A fitted linear map from B bands to the 12 that the backbone reads: applied, written, read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from hyperpeft.errors import BundleError, SceneError
+from hyperpeft.files import replacing
+from hyperpeft.records import Scene
+from hyperpeft.spectral import sentinel2
+
+N_BANDS = 12  # what SpectralGPT was pretrained on: Sentinel-2 L2A
+FORMAT = "hyperpeft reducer 1"
+SAME_WAVELENGTH = 2.0  # nm
+COLUMNS = 1024  # pixels reduced in one product
+BLOCK = 2**22  # values per block, 32 MiB in float64
+
+
+@dataclass(frozen=True, eq=False)
+class Reducer:
+    """A fitted map from B bands to 12: output i is component i mod k, scaled and shifted.
+
+    Attributes
+    ----------
+    kind : str
+        A name of `REDUCTIONS`.
+    normalise, fit_on : str
+        The rule of `NORMALISERS`, and "scene" or "train": the pixels it was fitted on.
+    pixels : int
+        How many pixels it was fitted on.
+    mean : ndarray of float64, shape (B,)
+    components : ndarray of float64, shape (k, B)
+        k <= 12 rows; of "pca" orthonormal, by falling variance, largest absolute loading positive.
+    explained : ndarray of float64, shape (k,)
+        Share of the total variance that each adds to those before it.
+    scale, shift : ndarray of float64, shape (12,)
+        Output = scale * projection + shift.
+    wavelengths : ndarray of float64, shape (B,), or None
+        Band centres of the fitted scene in nm, where known.
+    """
+
+    kind: str
+    normalise: str
+    fit_on: str
+    pixels: int
+    mean: np.ndarray
+    components: np.ndarray
+    explained: np.ndarray
+    scale: np.ndarray
+    shift: np.ndarray
+    wavelengths: np.ndarray | None = None
+
+    @property
+    def bands(self) -> tuple[str, ...] | None:
+        """Names of the 12 outputs under "sentinel2"; one that is not seen has another's name."""
+        if self.kind != "sentinel2" or self.wavelengths is None:
+            return None
+        return tuple(sentinel2.NAMES[i] for i in sentinel2.sources(self.wavelengths))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about the reduction."""
+        if self.kind != "sentinel2" or self.wavelengths is None:
+            return ()
+        return sentinel2.notes(self.wavelengths)
+
+    def transform(self, values: np.ndarray) -> np.ndarray:
+        """Reduce pixels: values (B, ...) of any number type to float32 (12, ...)."""
+        bands = len(self.mean)
+        if values.ndim < 1 or values.shape[0] != bands:
+            raise SceneError("values to reduce", expected=f"({bands}, ...)", got=values.shape)
+        flat = values.reshape(bands, -1)
+        out = np.empty((N_BANDS, flat.shape[1]), np.float32)
+        # Always the same number of pixels at a time: the last bits of a matrix product depend on
+        # its shape, and a pixel must not depend on how the scene was cut into blocks and tiles.
+        centred = np.zeros((bands, COLUMNS))
+        for start in range(0, flat.shape[1], COLUMNS):
+            block = flat[:, start : start + COLUMNS]
+            n = block.shape[1]
+            centred[:, :n] = block - self.mean[:, None]
+            projected = (self.components @ centred)[cycle(len(self.components)), :n]  # (12, n)
+            out[:, start : start + n] = projected * self.scale[:, None] + self.shift[:, None]
+        return out.reshape(N_BANDS, *values.shape[1:])
+
+    def reduce(self, scene: Scene) -> np.ndarray:
+        """Reduce a scene block by block to float32 (12, H, W).
+
+        Pixels that are not valid become 0, which is the mean after "zscore".
+        """
+        check_bands(self, scene)
+        height, width, _ = scene.shape
+        out = np.zeros((N_BANDS, height, width), np.float32)
+        for (rows, columns), values in scene.pieces(BLOCK, scene.valid):
+            valid = scene.valid[rows, columns]
+            out[:, rows, columns][:, valid] = self.transform(values[:, valid])
+        return out
+
+    def to_file(self, path: Path) -> None:
+        """Write safetensors: arrays as tensors, the rest as strings in the metadata."""
+        from safetensors.numpy import save
+
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        arrays = {k: np.ascontiguousarray(v) for k, v in values.items() if k in _ARRAYS}
+        if self.wavelengths is not None:
+            arrays["wavelengths"] = np.ascontiguousarray(self.wavelengths, dtype=np.float64)
+        texts = {k: str(v) for k, v in values.items() if k in _TEXTS}
+        with replacing(path) as temporary:
+            temporary.write_bytes(save(arrays, metadata={"format": FORMAT, **texts}))
+
+    @classmethod
+    def from_file(cls, path: Path) -> Reducer:
+        """Read what `to_file` wrote; a file that is not a reducer raises BundleError."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="numpy") as file:
+                texts = file.metadata() or {}
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise BundleError(f"reducer {path} cannot be read ({error})") from None
+        names = set(_ARRAYS) | ({"wavelengths"} & set(arrays))
+        if texts.get("format") != FORMAT or set(arrays) != names or not set(_TEXTS) <= set(texts):
+            got = f"format {texts.get('format')!r} with {sorted(arrays)}"
+            raise BundleError(f"{path} is not a reducer", expected=repr(FORMAT), got=got)
+        bands, k = len(arrays["mean"]), len(arrays["explained"])
+        shapes = {"mean": (bands,), "components": (k, bands), "explained": (k,)}
+        shapes |= {"scale": (N_BANDS,), "shift": (N_BANDS,), "wavelengths": (bands,)}
+        wrong = {n: a.shape for n, a in arrays.items() if a.shape != shapes[n]}
+        if wrong or not 1 <= k <= N_BANDS or not texts["pixels"].isdecimal():
+            raise BundleError(f"reducer {path} is damaged", expected=shapes, got=wrong or texts)
+        strings = {name: texts[name] for name in _TEXTS if name != "pixels"}
+        return cls(pixels=int(texts["pixels"]), **strings, **arrays)
+
+
+_ARRAYS = ("mean", "components", "explained", "scale", "shift")
+_TEXTS = ("kind", "normalise", "fit_on", "pixels")
+
+
+def check_bands(reducer: Reducer, scene: Scene) -> None:
+    """Refuse a scene whose bands are not those that the reducer was fitted on (SceneError)."""
+    bands = len(reducer.mean)
+    if scene.shape[2] != bands:
+        raise SceneError(
+            f"{scene.name} does not fit the reducer",
+            expected=f"{bands} bands",
+            got=scene.shape[2],
+            do="use a scene of the same sensor with the same bad bands removed",
+        )
+    if reducer.wavelengths is None or scene.wavelengths is None:
+        return
+    off = np.abs(scene.wavelengths - reducer.wavelengths)
+    worst = int(off.argmax())
+    if off[worst] > SAME_WAVELENGTH:
+        raise SceneError(
+            f"{scene.name} does not fit the reducer: band {worst + 1} of {bands}",
+            expected=f"{reducer.wavelengths[worst]:g} nm (to {SAME_WAVELENGTH:g} nm)",
+            got=f"{scene.wavelengths[worst]:g} nm",
+            do="use a scene of the same sensor with the same bad bands removed",
+        )
+
+
+def cycle(k: int) -> list[int]:
+    """Which of k components each of the 12 outputs shows: 0 1 2 0 1 2 ... for k = 3."""
+    return [i % k for i in range(N_BANDS)]
