@@ -21,7 +21,8 @@ FLOORS = {
     "yamlfiles",
     DATA: "scenes splits spectral patches figures geotiff",
     MODEL: "backbone weights adapters",
-    WORK: "halving ridge classifier choosing optim tokens train pretrain mapping baselines",
+    WORK: "halving checkpoints ridge classifier choosing optim tokens train pretrain mapping "
+    "baselines",
     RUNS: "bundle bank exports config estimates recording runfolder learning experiment "
     "pretraining benchmark statistics report configs",
     TOP: "console cli",

@@ -13,10 +13,11 @@ import torch
 from small import encoder, planted
 
 from hyperpeft import adapters, spectral
+from hyperpeft.checkpoints import CHECKPOINT
 from hyperpeft.classifier import Classifier, predict
 from hyperpeft.errors import BundleError, InputError, Interrupted, TrainingError
 from hyperpeft.patches import Windows
-from hyperpeft.train import CHECKPOINT, Pixels, Recipe, Trainer
+from hyperpeft.train import Pixels, Recipe, Trainer
 
 RECIPE = {
     "epochs": 3,

@@ -16,13 +16,13 @@ import hyperpeft
 from hyperpeft import bundle, halving, learning, metrics, recording, runfolder, splits
 from hyperpeft.baselines import BASELINES
 from hyperpeft.bundle import SPLIT
+from hyperpeft.checkpoints import CHECKPOINT
 from hyperpeft.config import SPATIAL, RunConfig, read_config, settle
 from hyperpeft.errors import BundleError, Interrupted, LabelsError, SplitError
 from hyperpeft.learning import Progress
 from hyperpeft.patches import check_patch_size
 from hyperpeft.records import RunRecord, Scene, Split
 from hyperpeft.scenes import LABEL_OPTIONS, match_names, open_scene, read_labels
-from hyperpeft.train import CHECKPOINT
 
 __all__ = ["Evaluation", "Progress", "RunConfig", "evaluate", "read_config", "run"]
 

@@ -20,6 +20,7 @@ from accelerate import PartialState
 
 from hyperpeft import adapters, bundle, recording, runfolder, spectral
 from hyperpeft.baselines import BASELINES, Task
+from hyperpeft.checkpoints import write_history
 from hyperpeft.choosing import choose
 from hyperpeft.classifier import Classifier, check_outputs, choose_precision
 from hyperpeft.config import WINDOWS, RunConfig
@@ -28,7 +29,7 @@ from hyperpeft.estimates import check_memory
 from hyperpeft.mapping import ClassMap, classify
 from hyperpeft.patches import Windows
 from hyperpeft.records import UNLABELLED, Scene, Split
-from hyperpeft.train import Outcome, Pixels, Recipe, Trainer, write_history
+from hyperpeft.train import Outcome, Pixels, Recipe, Trainer
 from hyperpeft.weights import image_size_of, load_backbone, weights_sha256
 
 
@@ -264,7 +265,7 @@ def fit(
     pixels = int(where.sum())
     rate = fitted.samples / seconds if fitted.samples and seconds > 0 else None
     if PartialState().is_main_process:
-        write_history(config.out, fitted.history)
+        write_history(config.out / "history.csv", fitted.history)
     return Learned(
         ClassMap(mapped, None, pixels, time.monotonic() - start),
         baseline.window(config.patch_size),

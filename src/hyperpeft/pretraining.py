@@ -17,13 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 import hyperpeft
 from hyperpeft import recording
 from hyperpeft.backbone import BAND_GROUP, BANDS, token_grid
+from hyperpeft.checkpoints import CHECKPOINT
 from hyperpeft.config import read_config, readable
 from hyperpeft.errors import ConfigError
 from hyperpeft.files import read_json, replacing, sha256_of, sweep
 from hyperpeft.locks import LOCK, locked
 from hyperpeft.patches import check_patch_size
 from hyperpeft.pretrain.episodes import EpisodeRules
-from hyperpeft.pretrain.loop import CHECKPOINT, Objectives, Plan, Pretrainer, Progress, Watch
+from hyperpeft.pretrain.loop import Objectives, Plan, Pretrainer, Progress, Watch
 from hyperpeft.pretrain.masked import MaskedAutoencoder
 from hyperpeft.pretrain.pictures import save_losses, save_reconstructions
 from hyperpeft.pretrain.sources import Source, find_sources

@@ -13,6 +13,7 @@ from accelerate import PartialState
 
 from hyperpeft import figures, spectral, splits
 from hyperpeft.bundle import ADAPTER, BACKBONE, HEAD, REDUCER, RUN, SPLIT
+from hyperpeft.checkpoints import CHECKPOINT
 from hyperpeft.config import RunConfig
 from hyperpeft.errors import ConfigError
 from hyperpeft.files import replacing, sweep
@@ -20,7 +21,6 @@ from hyperpeft.geotiff import write_class_map
 from hyperpeft.locks import LOCK, locked
 from hyperpeft.mapping import ClassMap
 from hyperpeft.records import RunRecord, Scene, Split
-from hyperpeft.train import CHECKPOINT
 
 # Options that a run may choose itself; its record holds what it chose.
 OPEN = ("patch_size", "image_size")

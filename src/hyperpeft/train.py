@@ -6,7 +6,6 @@ run continued from a checkpoint takes the very steps that the uninterrupted run 
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections.abc import Callable
@@ -21,16 +20,15 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from hyperpeft.checkpoints import restore_checkpoint, save_checkpoint, write_history
 from hyperpeft.classifier import Classifier, autocast, choose_precision, held_in, predict
-from hyperpeft.errors import BundleError, Interrupted, TrainingError
-from hyperpeft.files import replacing
+from hyperpeft.errors import Interrupted, TrainingError
 from hyperpeft.halving import smaller
 from hyperpeft.interruption import Event, interruptible
 from hyperpeft.optim import cosine, optimiser, parameter_groups
 from hyperpeft.patches import Windows, draw_symmetries, turn
 from hyperpeft.tokens import TokenCache, pays
 
-CHECKPOINT = Path("checkpoint") / "state.pt"
 CHECKPOINT_SECONDS = 20.0  # between two checkpoints of a long run
 
 
@@ -181,7 +179,11 @@ class Trainer:
         TrainingError
             When the loss is not finite.
         """
-        self._restore()
+        restore_checkpoint(
+            self.folder, self.identity, self._go_on_from,
+            other="another configuration, scene or backbone",
+            do="give the same options as before, or --overwrite to start again",
+        )  # fmt: skip
         saved = time.monotonic()
         frozen = held_in(self.plain, self.precision)
         with torch.random.fork_rng(), frozen, interruptible() as interrupted:
@@ -197,7 +199,8 @@ class Trainer:
             self._heed(interrupted)
         if self.state.best:
             self._load_trainable(self.state.best)
-        self._write_history()
+        if self.accelerator.is_main_process:
+            write_history(self.folder / "history.csv", self.state.history)
         seen = len(self.train) * len(self.state.history)
         rate = seen / self.state.seconds if self.state.seconds > 0 else None
         device = str(self.accelerator.device)
@@ -356,39 +359,16 @@ class Trainer:
                 parameter.copy_(values[name])
 
     def _save(self) -> None:
-        """Write the checkpoint: tensors and plain values only, so that it loads safely."""
         if not self.accelerator.is_main_process:
             return
         content = {
-            "identity": self.identity,
             "state": asdict(self.state),
             "weights": {k: v.detach() for k, v in self._trainable().items()},
             # Twice the size of the weights, and not needed when no step follows.
             "optimizer": None if self._finished() else self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
         }
-        with replacing(self.folder / CHECKPOINT) as temporary:
-            torch.save(content, temporary)
-
-    def _restore(self) -> None:
-        path = self.folder / CHECKPOINT
-        if not path.is_file():
-            return
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-            identity = content["identity"]
-            if identity == self.identity:
-                self._go_on_from(content)
-        except Exception as error:  # whatever torch's unpickler stumbles over
-            why = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise BundleError(
-                f"{path} is not a checkpoint ({why[:120]})", do="remove it to start again"
-            ) from None
-        if identity != self.identity:
-            raise BundleError(
-                f"{path} belongs to another configuration, scene or backbone",
-                do="give the same options as before, or --overwrite to start again",
-            )
+        save_checkpoint(self.folder, self.identity, content)
 
     def _go_on_from(self, content: dict[str, Any]) -> None:
         self.state = State(**content["state"])
@@ -396,17 +376,3 @@ class Trainer:
         if content["optimizer"] is not None:
             self.optimizer.load_state_dict(content["optimizer"])
         self.schedule.load_state_dict(content["schedule"])
-
-    def _write_history(self) -> None:
-        if self.accelerator.is_main_process:
-            write_history(self.folder, self.state.history)
-
-
-def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
-    """Write `history.csv`, a row per epoch; nothing where there was no epoch."""
-    if not history:
-        return
-    with replacing(folder / "history.csv") as temporary, temporary.open("w") as file:
-        writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(history)

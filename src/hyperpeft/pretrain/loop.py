@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections.abc import Callable
@@ -17,9 +16,9 @@ from torch.optim import AdamW
 from torch.utils.data import DataLoader, Subset
 
 from hyperpeft.backbone import SpectralGPT
+from hyperpeft.checkpoints import restore_checkpoint, save_checkpoint, write_history
 from hyperpeft.classifier import autocast, choose_precision
-from hyperpeft.errors import BundleError, Interrupted, TrainingError
-from hyperpeft.files import replacing
+from hyperpeft.errors import Interrupted, TrainingError
 from hyperpeft.interruption import interruptible
 from hyperpeft.optim import cosine
 from hyperpeft.patches import resize
@@ -27,7 +26,6 @@ from hyperpeft.pretrain.episodes import EpisodeHead
 from hyperpeft.pretrain.masked import MaskedAutoencoder
 from hyperpeft.pretrain.steps import Step, Steps
 
-CHECKPOINT = Path("checkpoint") / "state.pt"
 EVERY = 20  # steps that a row of the history is the mean of
 
 
@@ -171,7 +169,11 @@ class Pretrainer:
         Interrupted
             After SIGINT or SIGTERM, once the state has been saved.
         """
-        self._restore()
+        restore_checkpoint(
+            self.folder, self.identity, self._go_on_from,
+            other="another configuration or other sources",
+            do="give the same configuration as before, or another --out",
+        )  # fmt: skip
         last = self.plan.steps if until is None else min(until, self.plan.steps)
         loader = DataLoader(
             Subset(self.steps, range(self.state.step, last)),
@@ -235,51 +237,19 @@ class Pretrainer:
         if not self.accelerator.is_main_process:
             return
         content = {
-            "identity": self.identity,
             "state": asdict(self.state),
             "weights": self.plain.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
         }
-        with replacing(self.folder / CHECKPOINT) as temporary:
-            torch.save(content, temporary)
+        save_checkpoint(self.folder, self.identity, content)
         write_history(self.folder / "history.csv", self.state.history)
-
-    def _restore(self) -> None:
-        path = self.folder / CHECKPOINT
-        if not path.is_file():
-            return
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-            identity = content["identity"]
-            if identity == self.identity:
-                self._go_on_from(content)
-        except Exception as error:  # whatever torch's unpickler stumbles over
-            why = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise BundleError(
-                f"{path} is not a checkpoint ({why[:120]})", do="remove it to start again"
-            ) from None
-        if identity != self.identity:
-            raise BundleError(
-                f"{path} belongs to another configuration or other sources",
-                do="give the same configuration as before, or another --out",
-            )
 
     def _go_on_from(self, content: dict[str, Any]) -> None:
         self.state = Progress(**content["state"])
         self.plain.load_state_dict(content["weights"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.schedule.load_state_dict(content["schedule"])
-
-
-def write_history(path: Path, history: list[dict[str, float]]) -> None:
-    """A row for every 20 steps: step, windows, mean losses."""
-    if not history:
-        return
-    with replacing(path) as temporary, temporary.open("w") as file:
-        writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(history)
 
 
 def _groups(model: nn.Module, plan: Plan) -> list[dict[str, Any]]:
