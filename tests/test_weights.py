@@ -17,7 +17,14 @@ from small import DIM, HEADS, encoder
 from hyperpeft import downloads, weights
 from hyperpeft.backbone import SpectralGPT
 from hyperpeft.errors import ConfigError, DownloadError, WeightsError
-from hyperpeft.weights import encoder_from, load_backbone, read_checkpoint, weights_sha256
+from hyperpeft.weights import (
+    encoder_from,
+    load_backbone,
+    named,
+    read_checkpoint,
+    stored,
+    weights_sha256,
+)
 
 BLOCK_KEYS = [
     "norm1.weight", "norm1.bias", "attn.q.weight", "attn.q.bias", "attn.k.weight", "attn.k.bias",
@@ -59,8 +66,8 @@ def test_every_key_of_a_published_layout_is_accounted_for(reference, size):
 def test_positions_of_another_grid(reference):
     """12 x 12 positions of 96-pixel pretraining become 4 x 4."""
     path = reference / "ref_small_96.pth"
-    stored = torch.load(path, weights_only=False)["model"]["pos_embed_spatial"]
-    grid = stored.reshape(1, 12, 12, DIM).permute(0, 3, 1, 2)
+    kept = torch.load(path, weights_only=False)["model"]["pos_embed_spatial"]
+    grid = kept.reshape(1, 12, 12, DIM).permute(0, 3, 1, 2)
     expected = F.interpolate(grid, (4, 4), mode="bicubic", align_corners=False)
     got = load_backbone(path, image_size=32, num_heads=4).pos_embed_spatial
     torch.testing.assert_close(got[0].T.reshape(1, DIM, 4, 4), expected, rtol=0, atol=1e-6)
@@ -210,7 +217,7 @@ def test_converted_once_and_loaded_the_same(reference, cache, monkeypatch):
         calls.append(arguments)
         real(*arguments)
 
-    monkeypatch.setattr(weights, "convert", counted)
+    monkeypatch.setattr(stored, "convert", counted)
     first = load_backbone(path, num_heads=4)
     (converted,) = cache.rglob("*.safetensors")
     second = load_backbone(path, num_heads=4)
@@ -271,7 +278,7 @@ def dead(monkeypatch):
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
         port = opened.getsockname()[1]
-    monkeypatch.setattr(weights, "ZENODO", f"http://127.0.0.1:{port}/records/1")
+    monkeypatch.setattr(named, "ZENODO", f"http://127.0.0.1:{port}/records/1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
