@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -12,13 +13,14 @@ import h5py
 import numpy as np
 import pyogrio.raw
 import pytest
+import rasterio
 import shapely
 import torch
 from scipy.io import loadmat, savemat
 from small import config, encoder, yaml_file
 
 sys.path.insert(0, str(Path(__file__).parent / "scenes"))
-from make_files import ORIGIN, UTM, cube, emit, geotiff, labelled_dataset
+from make_files import ORIGIN, UTM, cube, emit, envi, geotiff, labelled_dataset
 
 from hyperpeft import splits, yamlfiles
 from hyperpeft.benchmark.grid import make_bench
@@ -201,6 +203,44 @@ def test_a_ring_that_a_projection_has_lost(tmp_path):
     scene = open_scene(tmp_path / "c.tif", labels=tmp_path / "m.gpkg")
     assert np.bincount(scene.labels.ids.ravel()).tolist() == [27, 4, 4]
     assert any("1 of 3 polygons lie outside" in note for note in scene.labels.notes)
+
+
+@pytest.mark.parametrize("far", [1e9, 1e20, -1e300])
+def test_a_polygon_that_reaches_to_the_end_of_the_world(tmp_path, far):
+    """GDAL walks along its edge pixel by pixel when it looks for those that are touched."""
+    geotiff(tmp_path / "c.tif", cube())
+    x, y = ORIGIN.c, ORIGIN.f
+    good = [shapely.box(x + 60 * i, y - 60, x + 60 * i + 60, y) for i in (0, 1)]
+    lost = shapely.Polygon([(x, y), (x + 30, y), (x, far)])
+    pyogrio.raw.write(
+        tmp_path / "m.gpkg", shapely.to_wkb(np.array([*good, lost], object)),
+        [np.array([1, 2, 2])], ["class"], crs=UTM, geometry_type="Polygon",
+    )  # fmt: skip
+    start = time.process_time()
+    scene = open_scene(tmp_path / "c.tif", labels=tmp_path / "m.gpkg", all_touched=True)
+    assert time.process_time() - start < 5
+    assert np.count_nonzero(scene.labels.ids == 1) == 4
+    assert any("1 of 3 polygons lie outside" in note for note in scene.labels.notes)
+
+
+def test_a_number_of_a_thousand_digits(tmp_path):
+    """Looked at from its first digit only, not from each."""
+    path = geotiff(tmp_path / "c.tif", cube())
+    with rasterio.open(path, "r+") as dataset:
+        dataset.descriptions = ["0" * 3000] * 6
+    start = time.process_time()
+    assert read_cube(path).wavelengths is None
+    assert time.process_time() - start < 5
+
+
+def test_a_header_of_empty_lines(tmp_path):
+    path = envi(tmp_path / "c.bsq", cube())
+    path.with_suffix(".hdr").write_text(
+        path.with_suffix(".hdr").read_text().replace("interleave", "\n" * 90_000 + "interleave")
+    )
+    start = time.process_time()
+    assert read_cube(path).cube.shape == (6, 7, 5)
+    assert time.process_time() - start < 5
 
 
 def test_a_ring_that_does_not_close(tmp_path):

@@ -19,9 +19,9 @@ from hyperpeft.scenes.cube import to_nm, widths_to_nm
 _CENTRES = ("wavelength", "wavelengths", "center_wavelength", "centre_wavelength")
 _WIDTHS = ("fwhm", "fwhms", "bandwidth")
 _UNITS = ("wavelength_units", "wavelength_unit", "wavelengths_units", "units_wavelength")
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_NAMED = re.compile(
-    rf"({_NUMBER})\s*\(?(nanometers?|nanometres?|nm|micrometers?|micrometres?|um|µm)\b"
+_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
+_NAMED = re.compile(  # from the first digit on only: a thousand digits are looked at once
+    rf"(?<![\d.])({_NUMBER})\s*\(?(nanometers?|nanometres?|nm|micrometers?|micrometres?|um|µm)\b"
 )
 
 

@@ -10,6 +10,8 @@ from hyperpeft.errors import LabelsError
 from hyperpeft.records import Scene
 from hyperpeft.scenes.features import Features
 
+_FAR = 2**24  # pixels
+
 
 class Placed(NamedTuple):
     """Points and polygons of which none has parts.
@@ -112,8 +114,9 @@ def _to_pixels(
     def to_pixels(xy: np.ndarray) -> np.ndarray:
         with np.errstate(invalid="ignore", over="ignore"):
             moved: np.ndarray = (xy - np.array([c, f])) @ inverse.T
-        # Lost by a projection: a ring must end where it begins, and NaN differs from NaN.
-        moved[~np.isfinite(moved).all(axis=1)] = np.inf
+        # Lost by a projection, or so far off that GDAL would walk along its edge for hours. In a
+        # ring the last point must be as the first, and NaN differs from NaN.
+        moved[~(np.abs(moved) < _FAR).all(axis=1)] = np.inf
         return moved
 
     return np.asarray(shapely.transform(shapes, to_pixels), dtype=object)

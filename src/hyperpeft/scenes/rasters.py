@@ -236,8 +236,9 @@ def _envi_text(path: Path, field: str) -> str:
     """A word of the ENVI header beside a data file; "" where there is none."""
     for header in (path.with_suffix(".hdr"), Path(f"{path}.hdr")):
         if header.is_file():
-            text = header.read_text(encoding="latin-1")[:100_000]
-            found = re.search(rf"(?im)^\s*{field}\s*=\s*(\S+)", text)
+            with header.open(encoding="latin-1") as file:
+                text = file.read(100_000)
+            found = re.search(rf"(?im)^[ \t]*{field}[ \t]*=[ \t]*(\S+)", text)
             return found[1] if found else ""
     return ""
 

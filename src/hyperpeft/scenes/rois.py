@@ -40,7 +40,8 @@ def read_rois(path: Path) -> tuple[np.ndarray, dict[int, str]]:
     """
     text = path.read_text(encoding="latin-1")
     size = re.search(r"(?m)^; File Dimension:\s*(\d{1,9})\s*x\s*(\d{1,9})\s*$", text)
-    names = re.findall(r"(?m)^; ROI name:\s*(.+?)\s*$", text)
+    lines = text.splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("; ROI name:")]
     counts = [int(n) for n in re.findall(r"(?m)^; ROI npts:\s*(\d{1,9})\s*$", text)]
     if size is None or not counts or len(names) != len(counts):
         raise LabelsError(f"{path} has no complete header of ENVI regions of interest")
@@ -52,7 +53,7 @@ def read_rois(path: Path) -> tuple[np.ndarray, dict[int, str]]:
             got=f"{width} x {height}",
             do="its header is damaged, or the regions have to be cut to a smaller image",
         )
-    rows = [line.split() for line in text.splitlines() if line.strip() and line[0] != ";"]
+    rows = [line.split() for line in lines if line.strip() and line[0] != ";"]
     try:
         points = np.array([(int(row[2]), int(row[1])) for row in rows]).reshape(-1, 2) - 1
     except (ValueError, IndexError):
@@ -64,4 +65,4 @@ def read_rois(path: Path) -> tuple[np.ndarray, dict[int, str]]:
         raise LabelsError(f"{path} has points outside its {height} x {width} pixels")
     ids = np.zeros((height, width), dtype=np.int32)
     ids[points[:, 0], points[:, 1]] = np.repeat(np.arange(1, len(counts) + 1), counts)
-    return ids, dict(enumerate(names, start=1))
+    return ids, {k: name for k, name in enumerate(names, start=1) if name}
