@@ -223,6 +223,25 @@ def test_a_polygon_that_reaches_to_the_end_of_the_world(tmp_path, far):
     assert any("1 of 3 polygons lie outside" in note for note in scene.labels.notes)
 
 
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        ("", "hold no class"),
+        ("1 9223372036854775808 1", "expected lines of ID, X, Y"),
+        ("1 x 1", "expected lines of ID, X, Y"),
+        ("1 6 1", "outside its 7 x 5 pixels"),
+    ],
+)
+def test_regions_without_sound_points(tmp_path, points, message):
+    count = 1 if points else 0
+    (tmp_path / "m.txt").write_text(
+        "; ENVI Output of ROIs (4.8)\n; Number of ROIs: 1\n; File Dimension: 5 x 7\n"
+        f"; ROI name: a\n; ROI npts: {count}\n{points}\n"
+    )
+    with pytest.raises(LabelsError, match=message):
+        read_labels(tmp_path / "m.txt")
+
+
 def test_a_number_of_a_thousand_digits(tmp_path):
     """Looked at from its first digit only, not from each."""
     path = geotiff(tmp_path / "c.tif", cube())

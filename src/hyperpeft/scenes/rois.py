@@ -55,8 +55,9 @@ def read_rois(path: Path) -> tuple[np.ndarray, dict[int, str]]:
         )
     rows = [line.split() for line in lines if line.strip() and line[0] != ";"]
     try:
-        points = np.array([(int(row[2]), int(row[1])) for row in rows]).reshape(-1, 2) - 1
-    except (ValueError, IndexError):
+        points = np.array([(int(row[2]), int(row[1])) for row in rows], np.int64)
+        points = points.reshape(-1, 2) - 1
+    except (ValueError, IndexError, OverflowError):
         raise LabelsError(f"{path}", expected="lines of ID, X, Y behind the header") from None
     if len(points) != sum(counts):
         raise LabelsError(f"{path}", expected=f"{sum(counts)} points", got=len(points))
