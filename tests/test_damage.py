@@ -223,6 +223,17 @@ def test_a_polygon_that_reaches_to_the_end_of_the_world(tmp_path, far):
     assert any("1 of 3 polygons lie outside" in note for note in scene.labels.notes)
 
 
+@pytest.mark.parametrize("layout", [None, "b h w"])
+def test_chunks_without_a_value(tmp_path, layout):
+    labelled_dataset(cube(), NM).to_zarr(tmp_path / "c.zarr", zarr_format=2, consolidated=False)
+    path = tmp_path / "c.zarr" / "reflectance" / ".zarray"
+    described = json.loads(path.read_text())
+    path.write_text(json.dumps({**described, "chunks": [6, 7, 0]}))
+    with pytest.raises(SceneError, match="chunks: expected 1 or more a side"):
+        read_cube(tmp_path / "c.zarr" if layout is None else f"{tmp_path / 'c.zarr'}:reflectance",
+                  layout=layout)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("points", "message"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import rasterio
 from make_files import cube, envi, geotiff, mat5, mat73
 
 from hyperpeft.errors import ConfigError, SceneError
@@ -318,3 +319,19 @@ def test_doubtful_axes_are_noted(tmp_path):
     assert "axes were read as 10 rows, 40 columns, 330 bands" in scene.notes[0]
     with pytest.raises(ConfigError, match="is a raster and knows its own axes"):
         read_cube(geotiff(tmp_path / "a.tif", cube()), layout="h w b")
+
+
+def test_pages_of_a_geotiff_are_chosen_by_number(tmp_path):
+    path = geotiff(tmp_path / "c.tif", cube())
+    with rasterio.open(path) as dataset:
+        profile, values = {**dataset.profile, "APPEND_SUBDATASET": "YES"}, dataset.read()
+    with rasterio.open(path, "w", **profile) as dataset:
+        dataset.write(values[::-1])
+    with pytest.raises(SceneError, match=r"holds several rasters: expected one of .*:1, .*:2"):
+        read_cube(path)
+    np.testing.assert_array_equal(read_cube(f"{path}:1").cube.values, values)
+    scene = open_scene(f"{path}:2")
+    np.testing.assert_array_equal(scene.cube.values, values[::-1])
+    assert scene.crs is not None
+    with pytest.raises(SceneError, match="has no raster '3'"):
+        read_cube(f"{path}:3")

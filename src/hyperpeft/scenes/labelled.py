@@ -23,7 +23,7 @@ from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.scenes.cube import Cube, to_nm, widths_to_nm
 from hyperpeft.scenes.gridmapping import georeference
 from hyperpeft.scenes.layouts import Layout
-from hyperpeft.scenes.lazy import DIMS, LazyCube, StoredCube
+from hyperpeft.scenes.lazy import DIMS, LazyCube, StoredCube, check_chunks
 from hyperpeft.scenes.rasters import scale_note
 from hyperpeft.scenes.stores import (
     is_zarr,
@@ -138,6 +138,7 @@ def _to_cube(path: Path, name: str, dataset: xr.Dataset, values: xr.DataArray) -
     data = NamedCube(values, roles, northwards)
     bands, _, width = data.shape
     chunks = values.encoding.get("chunks") or values.encoding.get("chunksizes") or ()
+    check_chunks(path, name, chunks)
     sizes = dict(zip(map(str, values.dims), chunks, strict=False))
     block = (int(sizes.get(roles["y"], 1)), int(sizes.get(roles["x"], width)))
     wavelengths, fwhm = _spectral(dataset, roles["band"])

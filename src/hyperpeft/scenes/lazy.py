@@ -19,6 +19,8 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from hyperpeft.errors import SceneError
+
 DIMS = ("band", "y", "x")
 _CHUNK_CACHE = 2**26  # bytes, so that HDF5 decodes a chunk once for one window
 
@@ -96,6 +98,7 @@ class StoredCube(LazyCube):
         with self._open() as array:
             stored, self.dtype = array.shape, np.dtype(array.dtype)
             chunks = getattr(array, "chunks", None)
+        check_chunks(path, name, chunks)
         bands, height, width = (int(stored[axes.index(axis)]) for axis in "bhw")
         self.shape = (bands, height, width)
         rows, columns = (chunks[axes.index(a)] for a in "hw") if chunks else _contiguous(axes)
@@ -125,6 +128,12 @@ class StoredCube(LazyCube):
             if len(bands) != block.shape[0] or (np.diff(bands) != 1).any():
                 return block[bands - first]
             return np.array(block, order="C")
+
+
+def check_chunks(path: Path, name: str, chunks: Sequence[int] | None) -> None:
+    """Refuse chunks without a value: zarr divides by their length."""
+    if chunks and min(chunks) < 1:
+        raise SceneError(f"{path}:{name}: chunks", expected="1 or more a side", got=tuple(chunks))
 
 
 def _contiguous(axes: str) -> tuple[int, int]:

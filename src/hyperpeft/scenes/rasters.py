@@ -37,7 +37,7 @@ def open_raster(
     Parameters
     ----------
     key : str or None
-        Name of a subdataset (NetCDF, HDF).
+        Name of a subdataset (NetCDF, HDF), or number of a page of a GeoTIFF, from 1.
     """
     rasterio = import_rasterio(path)
     refuse_services(path, error)
@@ -45,7 +45,7 @@ def open_raster(
     with quiet(), rasterio.Env(CPL_VSIL_GZIP_WRITE_PROPERTIES="NO", GDAL_PAM_ENABLED="NO"):
         try:
             dataset = rasterio.open(path)
-            if dataset.subdatasets and (key is not None or dataset.count == 0):
+            if dataset.subdatasets:
                 name = _subdataset(path, dataset.subdatasets, key, error)
                 dataset = rasterio.open(name)
         except HyperpeftError:
@@ -215,7 +215,7 @@ def quiet() -> Iterator[None]:
 
 
 def _subdataset(path: Path, names: list[str], key: str | None, error: type[HyperpeftError]) -> str:
-    keys = {re.split(r"[:/]", name)[-1]: name for name in names}
+    keys = {_key_of(name): name for name in names}
     if key in keys:
         return keys[key]
     if key is None and len(names) == 1:
@@ -224,6 +224,12 @@ def _subdataset(path: Path, names: list[str], key: str | None, error: type[Hyper
     if key is None:
         raise error(f"{path} holds several rasters", expected=f"one of {listing}")
     raise error(f"{path} has no raster {key!r}", expected=f"one of {listing}")
+
+
+def _key_of(subdataset: str) -> str:
+    """How a user names it: the cube in HDF5:"a.h5"://group/cube, the 2 in GTIFF_DIR:2:a.tif."""
+    page = re.match(r"GTIFF_DIR:(\d+):", subdataset)
+    return page[1] if page else re.split(r"[:/]", subdataset)[-1]
 
 
 def _envi_field(path: Path, field: str) -> int:
