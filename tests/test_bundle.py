@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -267,6 +269,38 @@ def test_every_method_comes_back(folder, tmp_path, method):
 def test_evaluation_is_the_record(finished):
     record, out = finished
     assert evaluate(out).scores == record.metrics
+
+
+def test_the_runs_own_scene_is_not_tested_where_it_was_trained(finished, tmp_path):
+    record, out = finished
+    scene = open_scene(record.config["scene"], record.config["labels"])
+    found = evaluate(out, scene)
+    assert found.left_out == {"trained": record.split["train"] + record.split["validation"],
+                              "unknown": 0}  # fmt: skip
+    assert found.pixels == record.split["test"]
+    assert found.scores == evaluate(out).scores
+    more = scene.labels.ids.copy()
+    more[10:12, :4] = 9
+    labels = replace(scene.labels, ids=more, classes={**scene.labels.classes, 9: "tar"})
+    other = replace(scene, labels=labels, sha256="another")
+    assert evaluate(out, other).left_out == {
+        "trained": 0, "unknown": np.count_nonzero(scene.valid[10:12, :4]),
+    }  # fmt: skip
+
+
+def test_a_run_finds_its_files_from_another_folder(tmp_path, monkeypatch, capsys):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write_scene(Path(), planted())
+    run(config(Path(), Path("runs/a"), method="probe", map=False, epochs=1))
+    before = evaluate(Path("runs/a"))
+    monkeypatch.chdir(tmp_path)
+    assert (
+        evaluate(Path("here/runs/a"), backbone="here/e.safetensors").scores == before.scores
+    )
+    (tmp_path / "here/runs/a").rename(tmp_path / "elsewhere")
+    with pytest.raises(BundleError, match="relative to the folder it was started in"):
+        evaluate(Path("elsewhere"), backbone="here/e.safetensors")
 
 
 def test_a_scene_that_has_changed_is_refused(tmp_path):

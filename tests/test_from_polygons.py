@@ -80,7 +80,7 @@ def test_the_record_says_how(finished):
 
 
 def test_no_polygon_is_on_both_sides(finished):
-    scene = reopen(RunRecord.from_file(finished / "run.json"))
+    scene = reopen(RunRecord.from_file(finished / "run.json"), finished)
     split = splits.load(finished / "split.npz", scene.labels)
     regions = scene.labels.regions
     sides = [set(regions[tuple(part.T)].tolist()) for part in (split.train, split.test)]
@@ -127,7 +127,7 @@ def test_labels_of_two_vector_files_make_a_split(folder, tmp_path, capsys):
                    for note in record.notes)  # fmt: skip
     assert record.reducer["kind"] == "mnf"
     assert record.reducer["bands"] is None
-    reopen(record)
+    reopen(record, tmp_path / "run")
     call("evaluate", tmp_path / "run", folder / "scene.tif", "--labels", tmp_path / "b.geojson",
          "--class-field", "crop", "--json")  # fmt: skip
     again = strict_json(capsys.readouterr().out)

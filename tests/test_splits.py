@@ -477,6 +477,37 @@ def test_file_round_trip(tmp_path):
     assert equal(splits.load(tmp_path / "split.npz"), split)
 
 
+def save_parts(path, train, test, train_ids=None, test_ids=None):
+    ids = {} if train_ids is None else {"train_ids": train_ids, "test_ids": test_ids}
+    np.savez(path, train=train, test=test, **ids)
+    return path
+
+
+def test_a_split_of_other_labels_is_refused(tmp_path):
+    labels = make_labels([[1, 2, 1], [2, 1, 0]])
+    pixels = [[0, 0], [0, 1]], [[0, 2], [1, 0], [1, 1], [1, 2]]
+    with pytest.raises(SplitError, match="5 of its 5 labelled pixels have another class there"):
+        splits.load(save_parts(tmp_path / "a.npz", *pixels, [2, 1], [2, 1, 2, 1]), labels)
+    with pytest.raises(SplitError, match=r"trains on classes \[7\]: expected 1 \("):
+        splits.load(save_parts(tmp_path / "b.npz", *pixels, [1, 7], [1, 2, 1, 2]), labels)
+    found = splits.load(save_parts(tmp_path / "c.npz", *pixels, [1, 2], [1, 2, 2, 7]), labels)
+    assert found.notes == ("1 pixels of the split have another class in the labels",)
+    assert found.test_ids.tolist() == [1, 2, 2, 7]  # a class may be tested that never trains
+
+
+def test_pixels_that_are_not_valid_are_left_out(tmp_path):
+    labels = make_labels([[1, 2, 1], [2, 1, 2]])
+    path = save_parts(tmp_path / "a.npz", [[0, 0], [0, 1]], [[0, 2], [1, 0], [1, 1]])
+    valid = np.array([[True, False, True], [True, False, True]])
+    split = splits.load(path, labels, valid)
+    assert split.train.tolist() == [[0, 0]]
+    assert split.test.tolist() == [[0, 2], [1, 0]]
+    assert split.test_ids.tolist() == [1, 2]
+    assert split.notes == ("2 pixels of the split are not valid and were left out",)
+    with pytest.raises(SplitError, match="has no training pixel that is valid in the scene"):
+        splits.load(path, labels, np.zeros((2, 3), bool))
+
+
 def test_foreign_file_takes_ids_from_the_labels(tmp_path):
     labels = make_labels([[1, 2, 0], [2, 1, 1]])
     np.savez(tmp_path / "theirs.npz", train=[[0, 0], [0, 1]], test=np.array([[1, 1]], np.uint16))

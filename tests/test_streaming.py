@@ -229,9 +229,10 @@ class TestFiles:
             identify(mapper, scene, 16), identify(other, scene, 16), identify(mapper, changed, 16),
             identify(mapper, scene, 24), identify(replace(mapper, adaptive=True), scene, 16),
             identify(replace(mapper, layers=Layers(True)), scene, 16),
+            identify(mapper, replace(scene, part="another array"), 16),
             identify(mapper, replace(scene, valid=~scene.valid), 16),
         }  # fmt: skip
-        assert len(names) == 7
+        assert len(names) == 8
         with opened(tmp_path / "m.tif", "old") as work:
             tile = plan((24, 24), 16, 8)[0]
             work.save(tile, next(tiles_here(mapper, scene, [tile]))[1])

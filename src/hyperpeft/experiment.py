@@ -21,18 +21,31 @@ from hyperpeft.config import SPATIAL, RunConfig, read_config, settle
 from hyperpeft.errors import BundleError, Interrupted, LabelsError, SplitError
 from hyperpeft.learning import Progress
 from hyperpeft.patches import check_patch_size
-from hyperpeft.records import RunRecord, Scene, Split
-from hyperpeft.scenes import LABEL_OPTIONS, match_names, open_scene, read_labels
+from hyperpeft.records import UNLABELLED, RunRecord, Scene, Split
+from hyperpeft.scenes import LABEL_OPTIONS, exists, is_card, match_names, open_scene, read_labels
 
 __all__ = ["Evaluation", "Progress", "RunConfig", "evaluate", "read_config", "run"]
 
 
 class Evaluation(NamedTuple):
-    """Scores in percent, and the pixels they are of."""
+    """What testing a run again has given.
+
+    Attributes
+    ----------
+    scores : dict
+        In percent, as in `RunRecord.metrics`.
+    pixels : int
+        How many they are of.
+    classes : dict of int to str
+    left_out : dict of str to int
+        Labelled pixels that were not tested: "trained", of the run's own training or validation,
+        and "unknown", of classes that the run does not know.
+    """
 
     scores: dict[str, Any]
     pixels: int
     classes: dict[int, str]
+    left_out: dict[str, int]
 
 
 def run(
@@ -139,40 +152,80 @@ def evaluate(
     folder : Path
     scene : Scene, optional
         Another labelled scene with the same bands: all its labelled pixels of the classes that
-        the run knows are tested. Without it, the run's own scene and test pixels.
+        the run knows are tested, but not those that it was trained on, where it is the run's own
+        scene. Without it, the run's own scene and test pixels.
     backbone : str or Path, optional
         Where the base model is now, if it was a file that has moved.
     progress : Progress, optional
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    InputError
+        A damaged folder, a scene that does not fit it, or labels without a class of the run.
     """
     progress = progress or Progress()
     loaded = bundle.load_run(folder, backbone=backbone)
     progress.stage("Testing")
     if scene is None:
-        own = reopen(loaded.record)
-        split = splits.load(folder / SPLIT, own.labels)
-        positions, true = split.test, split.test_ids
-        scene = own
+        scene = reopen(loaded.record, folder)
+        split = splits.load(folder / SPLIT, scene.labels, scene.valid)
+        positions, true, left_out = split.test, split.test_ids, {"trained": 0, "unknown": 0}
     else:
         if scene.labels is None:
             raise LabelsError(f"scene {scene.name} has no labels to test on", do="give --labels")
         ids = match_names(scene.labels, loaded.classes).ids
-        known = np.isin(ids, loaded.class_ids) & scene.valid
-        positions, true = np.argwhere(known), ids[known]
+        labelled = (ids != UNLABELLED) & scene.valid
+        known = labelled & np.isin(ids, loaded.class_ids)
+        trained = np.zeros_like(known)
+        if scene.sha256 == loaded.record.scene.get("sha256"):
+            split = splits.load(folder / SPLIT)
+            trained = _mask(np.concatenate([split.train, split.validation]), known.shape) & known
+        positions, true = np.argwhere(known & ~trained), ids[known & ~trained]
+        left_out = {
+            "trained": int(np.count_nonzero(trained)),
+            "unknown": int(np.count_nonzero(labelled & ~known)),
+        }
         if not len(true):
             raise LabelsError(
                 f"scene {scene.name} has no labelled pixel of the classes of {folder}",
                 expected=", ".join(f"{i} ({name})" for i, name in loaded.classes.items()),
                 got=", ".join(f"{i} ({name})" for i, name in scene.labels.classes.items()),
             )
+    if left_out["trained"]:
+        progress.note(f"{left_out['trained']} pixels that the run was trained on are not tested")
+    if left_out["unknown"]:
+        progress.note(
+            f"{left_out['unknown']} labelled pixels are of classes that the run does not know and "
+            "are not tested"
+        )
     with halving.told_to(progress.note):
         result = loaded.classify(scene, watch=progress.mapped)
     scores = _score(result.ids, positions, true, loaded.class_ids)
-    return Evaluation(scores, len(true), loaded.classes)
+    return Evaluation(scores, len(true), loaded.classes, left_out)
 
 
-def reopen(record: RunRecord) -> Scene:
-    """The scene a run was trained on; BundleError when its file has changed since."""
-    config = record.config
+def reopen(record: RunRecord, folder: Path) -> Scene:
+    """The scene that a run was trained on.
+
+    Paths that the record has relative are looked for from here, and from where the run was started
+    if its folder lies there as the record says.
+
+    Parameters
+    ----------
+    record : RunRecord
+    folder : Path
+        Of the run.
+
+    Raises
+    ------
+    BundleError
+        When it is not there, or its file has changed since.
+    """
+    config = _found(record.config, folder)
     if "scene" not in config or "sha256" not in record.scene:
         raise BundleError("run.json does not name its scene", do="name the scene to use")
     scene = _open(config)
@@ -184,6 +237,26 @@ def reopen(record: RunRecord) -> Scene:
             do="name the scene to use",
         )
     return scene
+
+
+def _found(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The configuration with the paths of its files as they are from here."""
+    found, out = dict(config), Path(str(config.get("out") or ""))
+    start = Path(*folder.resolve().parts[: -len(out.parts) or None])
+    placed = not out.is_absolute() and start / out == folder.resolve()
+    for name in ("scene", "labels"):
+        spec = config.get(name)
+        if spec is None or Path(spec).is_absolute() or exists(spec):
+            continue
+        if placed and exists(str(start / spec)):
+            found[name] = str(start / spec)
+        elif name == "labels" or not is_card(spec):
+            raise BundleError(
+                f"{folder} was trained on the {name} {spec!r}, relative to the folder it was "
+                "started in, and that is not here",
+                do="start from that folder, or name the scene to use",
+            )
+    return found
 
 
 def _open(config: Mapping[str, Any]) -> Scene:
@@ -258,7 +331,7 @@ def _split(config: RunConfig, scene: Scene) -> Split:
             )
         kind = "official" if config.split == "official" else "rasters"
         return splits.from_masks(*scene.masks, kind=kind, **how)
-    return splits.load(Path(config.split), labels)
+    return splits.load(Path(config.split), labels, scene.valid)
 
 
 def _mask(positions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

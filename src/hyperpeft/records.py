@@ -90,13 +90,16 @@ class Scene:
     rgb : tuple of 3 ints
         Indices (from 0) of the bands of the false-colour image: red, green, blue.
     sha256 : str
-        Hash of the cube's file; of the values, for a generated scene.
+        Hash of the cube's file, with its header or its sources where it has such; of the values,
+        for a generated scene.
     notes : tuple of str
         What was masked, dropped or assumed while reading, for the user and the record.
     masks : tuple of two Labels, or None
         Official train and test labels, where the benchmark has them.
     fwhm : ndarray of float64, shape (B,), or None
         Full widths at half maximum of the bands in nm.
+    part : str
+        Which array of the file the cube is, and in which order of axes and bands.
     """
 
     name: str
@@ -111,6 +114,18 @@ class Scene:
     notes: tuple[str, ...] = ()
     masks: tuple[Labels, Labels] | None = None
     fwhm: np.ndarray | None = None
+    part: str = ""
+
+    def __repr__(self) -> str:
+        height, width, bands = self.shape
+        said = [f"{self.name}: {height} x {width} pixels, {bands} bands"]
+        if self.wavelengths is not None:
+            said.append(f"{self.wavelengths.min():g} to {self.wavelengths.max():g} nm")
+        said.append(f"{np.count_nonzero(self.valid):,} pixels valid")
+        if self.labels is not None:
+            classes = self.labels.counts()
+            said.append(f"{sum(classes.values()):,} labelled in {len(classes)} classes")
+        return f"<Scene {', '.join([*said, 'georeferenced' if self.crs else 'no CRS'])}>"
 
     def __post_init__(self) -> None:
         if self.cube.dims != ("band", "y", "x"):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from make_files import cube, envi, geotiff, mat5, mat73
+from rasterio.vrt import WarpedVRT
 
 from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.scenes import open_scene, read_cube
@@ -211,8 +213,6 @@ def test_nothing_valid(tmp_path):
 
 def test_rows_read_windows_only(tmp_path, monkeypatch):
     """Nothing larger than a window is ever read, neither on opening nor by `rows`."""
-    import rasterio
-
     from hyperpeft.scenes import validity
 
     path = geotiff(tmp_path / "a.tif", np.ones((64, 32, 8), np.int16), blockysize=8)
@@ -335,3 +335,35 @@ def test_pages_of_a_geotiff_are_chosen_by_number(tmp_path):
     assert scene.crs is not None
     with pytest.raises(SceneError, match="has no raster '3'"):
         read_cube(f"{path}:3")
+
+
+def test_the_hash_is_of_all_that_decides_the_values(tmp_path):
+    path = envi(tmp_path / "c.bsq", cube())
+    before = read_cube(path)
+    header = path.with_suffix(".hdr")
+    header.write_text(header.read_text().replace("byte order = 0", "byte order = 1"))
+    assert read_cube(path).sha256 != before.sha256
+    after = read_cube(path)
+    (tmp_path / "c.bsq.aux.xml").write_text("<PAMDataset/>")  # statistics, as QGIS leaves them
+    assert read_cube(path).sha256 == after.sha256
+
+    source = geotiff(tmp_path / "s.tif", cube())
+    inner = tmp_path / "inner.vrt"
+    with rasterio.open(source) as dataset, WarpedVRT(dataset) as warped:
+        rasterio.shutil.copy(warped, inner, driver="VRT")
+    with rasterio.open(inner) as dataset:
+        rasterio.shutil.copy(dataset, tmp_path / "outer.vrt", driver="VRT")
+    before = read_cube(tmp_path / "outer.vrt")
+    geotiff(source, cube()[::-1].copy())
+    after = read_cube(tmp_path / "outer.vrt")
+    assert not np.array_equal(before.cube.values, after.cube.values)
+    assert before.sha256 != after.sha256
+
+
+def test_a_scene_says_which_part_of_a_file_it_is(tmp_path):
+    path = mat5(tmp_path / "a.mat", one=cube(), two=cube()[::-1])
+    one, two = (read_cube(f"{path}:{name}") for name in ("one", "two"))
+    assert one.sha256 == two.sha256
+    assert one.part != two.part
+    assert read_cube(f"{path}:one", layout="w h b").part != one.part
+    assert repr(one) == "<Scene a: 7 x 5 pixels, 6 bands, 35 pixels valid, no CRS>"

@@ -316,7 +316,9 @@ def test_classes_are_the_same_by_name():
     assert matched.colours == {2: (1, 1, 1), 4: (3, 3, 3), 5: (2, 2, 2)}
     assert matched.ids.dtype == np.int32
     np.testing.assert_array_equal(matched.regions, regions)
-    assert match_names(labels, {7: "palm"}) is labels
+    assert match_names(labels, {7: "class 7"}) is labels
+    with pytest.raises(LabelsError, match="no class in common: expected some of palm, got ash"):
+        match_names(labels, {7: "palm"})
     assert match_names(labels, {1: "ash"}) is labels
 
 

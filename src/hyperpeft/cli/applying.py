@@ -40,7 +40,8 @@ def evaluate(
         other = open_scene(scene, labels, layout, **how) if scene is not None else None
         result = test(run, other, backbone=backbone, progress=progress)
     if as_json:
-        print(json.dumps({"pixels": result.pixels, **result.scores}))
+        found = {"pixels": result.pixels, "left_out": result.left_out, **result.scores}
+        print(json.dumps(found))
     elif not quiet:
         from hyperpeft.console import print_scores
 
@@ -94,7 +95,7 @@ def map_(
 
         loaded = load_run(run, backbone=backbone)
         progress.stage("Reading the scene")
-        target = open_scene(scene, layout=layout) if scene else reopen(loaded.record)
+        target = open_scene(scene, layout=layout) if scene else reopen(loaded.record, run)
         progress.stage("Mapping")
         try:
             with told_to(progress.note):

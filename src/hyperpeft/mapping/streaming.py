@@ -198,7 +198,8 @@ def identify(mapper: Mapper, scene: Scene, size: int) -> str:
     device = next(model.parameters()).device.type
     words = (
         hyperpeft.__version__, torch.__version__, device, mapper.precision, mapper.cell,
-        mapper.patch_size, mapper.layers, mapper.adaptive, size, scene.sha256, scene.shape,
+        mapper.patch_size, mapper.layers, mapper.adaptive, size, scene.sha256, scene.part,
+        scene.shape,
         *(_numbers(module) for module in model.modules()),
     )  # fmt: skip
     digest = hashlib.sha256(repr(words).encode())

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from hyperpeft.scenes.download import fetch
     from hyperpeft.scenes.labels import LABEL_OPTIONS, read_labels
     from hyperpeft.scenes.matching import match_names
-    from hyperpeft.scenes.opening import open_scene
+    from hyperpeft.scenes.opening import is_card, open_scene
     from hyperpeft.scenes.random_scenes import random_scene
-    from hyperpeft.scenes.readers import read_cube
+    from hyperpeft.scenes.readers import exists, read_cube
     from hyperpeft.scenes.synthetic import demo_scene, planted_scene
 
 _HOMES = {
@@ -27,9 +27,11 @@ _HOMES = {
     "File": "card",
     "LABEL_OPTIONS": "labels",
     "demo_scene": "synthetic",
+    "exists": "readers",
     "fetch": "download",
     "find": "cache",
     "get_card": "cards",
+    "is_card": "opening",
     "list_scenes": "cache",
     "match_names": "matching",
     "open_scene": "opening",
@@ -46,9 +48,11 @@ __all__ = [
     "Card",
     "File",
     "demo_scene",
+    "exists",
     "fetch",
     "find",
     "get_card",
+    "is_card",
     "list_scenes",
     "match_names",
     "open_scene",

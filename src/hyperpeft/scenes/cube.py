@@ -22,7 +22,7 @@ class Cube:
     Attributes
     ----------
     path : Path
-        The file whose hash stands for the cube.
+        The file that holds the cube, or leads to it.
     data : xarray.DataArray, dims ("band", "y", "x")
         Values as stored, possibly lazy.
     wavelengths, fwhm : ndarray of float64, shape (B,), or None
@@ -44,6 +44,8 @@ class Cube:
     notes : tuple of str
     key : str
         Which array of the file this is, and in which order of axes and bands.
+    others : tuple of Path
+        More files that decide its values: a header, the sources of a VRT.
     """
 
     path: Path
@@ -61,6 +63,7 @@ class Cube:
     block: tuple[int, int] = (1, 2**31)
     notes: tuple[str, ...] = ()
     key: str = ""
+    others: tuple[Path, ...] = ()
 
     def select(self, keep: np.ndarray, note: str) -> Cube:
         """Keep some bands, by their indices in any order, and say so in a note."""

@@ -83,6 +83,7 @@ def read_enmap(metadata: Path) -> Cube:
         ) from None
     cube = replace(
         cube,
+        others=(*cube.others, metadata),
         wavelengths=to_nm(centres, "nm"),
         fwhm=to_nm(widths, "nm"),
         nodata=(background,) * bands,

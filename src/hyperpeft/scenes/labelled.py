@@ -96,7 +96,9 @@ def read_labelled(path: Path, key: str | None, layout: Layout, given: bool) -> C
         if not zarr:
             raise ConfigError(f"layout: {path} names its own dimensions")
         stored = StoredCube("zarr", path, chosen, layout.axes.replace(" ", ""))
-        return Cube(path, stored.to_xarray(stored.block), block=stored.block, key=chosen)
+        return Cube(
+            path, stored.to_xarray(stored.block), block=stored.block, key=f"{chosen} {layout.axes}"
+        )
     group = next(g for g in named if any(joined(g, str(n)) == chosen for n in named[g].variables))
     dataset = _with_parents(named, group)
     return _to_cube(path, chosen, dataset, dataset[chosen.rsplit("/", 1)[-1]])

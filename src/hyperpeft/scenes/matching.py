@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from hyperpeft.errors import LabelsError
 from hyperpeft.records import UNLABELLED, Labels
 
 
@@ -15,7 +16,12 @@ def match_names(labels: Labels, classes: Mapping[int, str]) -> Labels:
 
     Text classes are numbered within their own file, so the same class has another number in a
     file that lacks one. A name that `classes` does not have gets a number that it does not have
-    either. Labels with no name in common keep their ids: those of rasters without names, say.
+    either. Where one side has no names but "class 1" and the like, classes are the same by id.
+
+    Raises
+    ------
+    LabelsError
+        No name in common, or a name that stands for several classes.
 
     Examples
     --------
@@ -24,8 +30,25 @@ def match_names(labels: Labels, classes: Mapping[int, str]) -> Labels:
     array([[2, 3]])
     """
     known = {name: i for i, name in classes.items()}
-    if not set(labels.classes.values()) & set(known):
+    if not _named(labels.classes) or not _named(classes):
         return labels
+    if not set(labels.classes.values()) & set(known):
+        raise LabelsError(
+            f"labels {labels.source} have no class in common",
+            expected=f"some of {', '.join(known)}",
+            got=", ".join(labels.classes.values()),
+            do="give labels with the same names, or without names, which are matched by number",
+        )
+    if len(known) < len(classes) or len(set(labels.classes.values())) < len(labels.classes):
+        if all(classes.get(i, name) == name for i, name in labels.classes.items()):
+            return labels
+        names = [*classes.values()] if len(known) < len(classes) else [*labels.classes.values()]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        raise LabelsError(
+            f"labels {labels.source} cannot be matched by name",
+            got=f"{', '.join(repeated)} for several classes",
+            do="give every class a name of its own",
+        )
     fresh = max([*classes, *labels.classes])
     table: dict[int, int] = {}
     for i, name in labels.classes.items():
@@ -48,3 +71,8 @@ def match_names(labels: Labels, classes: Mapping[int, str]) -> Labels:
         classes={new_id: labels.classes[i] for new_id, i in pairs},
         colours={new_id: labels.colours[i] for new_id, i in pairs if i in labels.colours},
     )
+
+
+def _named(classes: Mapping[int, str]) -> bool:
+    """Whether a class has a name of its own, not one made of its number."""
+    return any(name != f"class {i}" for i, name in classes.items())

@@ -124,6 +124,7 @@ def join(tiles: Sequence[Scene], name: str, rgb: tuple[int, int, int] | None = N
             *_few(notes),
         ),
         fwhm=first.fwhm,
+        part=" ".join(tile.part for tile in tiles),
     )
 
 

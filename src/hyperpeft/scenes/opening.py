@@ -18,6 +18,11 @@ from hyperpeft.scenes.readers import exists, read_cube
 from hyperpeft.scenes.verify import verify_counts, verify_shape
 
 
+def is_card(name: str) -> bool:
+    """Whether a scene is opened by this name alone: a card's, or that of the generated one."""
+    return name.lower().replace("_", "-") in (*CARDS, "demo")
+
+
 def open_scene(
     name_or_path: str | Path,
     labels: str | Path | None = None,

@@ -98,12 +98,27 @@ def read_raster(path: Path, key: str | None = None) -> Cube:
             transform=transform_of(dataset),
             block=_block(dataset),
             key=key or "",
+            others=_others(path, dataset),
         )
         cube = replace(cube, notes=scale_note(cube))
         wavelengths, fwhm = tags.spectral()
         if wavelengths is None and dataset.driver == "VRT":
             return _like_first_source(cube, dataset)
         return replace(cube, wavelengths=wavelengths, fwhm=fwhm)
+
+
+def _others(path: Path, dataset: Any, seen: tuple[Path, ...] = ()) -> tuple[Path, ...]:
+    """The header of an ENVI pair; the sources of a VRT, and what those lead to."""
+    if dataset.driver not in ("ENVI", "VRT"):
+        return ()
+    listed = [Path(name) for name in dataset.files if not name.endswith((".aux.xml", ".ovr"))]
+    found = [o for o in listed if o.is_file() and not o.samefile(path) and o not in seen]
+    seen = (path, *seen, *found)
+    if dataset.driver == "VRT":
+        for other in found:
+            with open_raster(other) as source:
+                seen = (*seen, *_others(other, source, seen))
+    return tuple(dict.fromkeys(o for o in seen if o != path))
 
 
 def scale_note(cube: Cube) -> tuple[str, ...]:

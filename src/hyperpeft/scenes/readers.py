@@ -199,9 +199,18 @@ def _to_scene(cube: Cube, name: str, rgb: tuple[int, int, int] | None) -> Scene:
         crs=cube.crs,
         transform=cube.transform,
         rgb=rgb or default_rgb(bands, cube.wavelengths),
-        sha256=_hash(cube.path),
+        sha256=_hash_of(cube),
         notes=cube.notes,
         fwhm=cube.fwhm,
+        part=cube.key,
+    )
+
+
+def _hash_of(cube: Cube) -> str:
+    """Of the file, or of all the files that decide the values."""
+    digests = [_hash(path) for path in (cube.path, *cube.others)]
+    return (
+        digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     )
 
 

@@ -145,6 +145,9 @@ def _question(cube: Cube) -> dict[str, object]:
         "nodata": [str(value) for value in cube.nodata],
         "empty": [str(value) for value in cube.empty],
         "key": cube.key,
+        "others": [
+            [str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in cube.others
+        ],
     }
 
 

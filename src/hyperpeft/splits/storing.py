@@ -37,7 +37,7 @@ def digest(split: Split) -> str:
     return found.hexdigest()
 
 
-def load(path: Path, labels: Labels | None = None) -> Split:
+def load(path: Path, labels: Labels | None = None, valid: np.ndarray | None = None) -> Split:
     """Read and check a split file, of `save` or of anyone else.
 
     Parameters
@@ -46,7 +46,9 @@ def load(path: Path, labels: Labels | None = None) -> Split:
         An .npz with `train` and `test`, optionally `validation`: (n, 2) integers, row and column.
         Without `*_ids` the class ids are those of the labels.
     labels : Labels, optional
-        Gives the grid that all pixels must be on.
+        Gives the grid that all pixels must be on, and the classes that those to train on have.
+    valid : ndarray of bool, shape (H, W), optional
+        Pixels that are not valid are left out, and a note counts them.
 
     Returns
     -------
@@ -56,7 +58,8 @@ def load(path: Path, labels: Labels | None = None) -> Split:
     ------
     SplitError
         When the file is missing or damaged, pixels lie outside the grid, repeat or are in two
-        parts, or ids are missing, do not match the pixels or are 0.
+        parts, or ids are missing, do not match the pixels, are 0 or no classes of the labels; or
+        most pixels have another class in the labels.
     """
     path = Path(path)
     arrays = _read_npz(path)
@@ -86,8 +89,47 @@ def load(path: Path, labels: Labels | None = None) -> Split:
     repeated = len(everything) - len(np.unique(everything, axis=0))
     if repeated:
         raise SplitError(f"{repeated} pixels repeat or are in two parts of split file {path}")
-    notes = tuple(np.atleast_1d(arrays.get("notes", np.empty(0, str))).astype(str).tolist())
-    return Split(kind=str(arrays.get("kind", f"file {path.name}")), notes=notes, **parts)
+    notes = np.atleast_1d(arrays.get("notes", np.empty(0, str))).astype(str).tolist()
+    if labels is not None:
+        notes += _compared(path, parts, labels)
+    if valid is not None:
+        notes += _left_out(path, parts, valid)
+    return Split(kind=str(arrays.get("kind", f"file {path.name}")), notes=tuple(notes), **parts)
+
+
+def _compared(path: Path, parts: dict[str, np.ndarray], labels: Labels) -> list[str]:
+    """A note on pixels of another class than in the labels; a split of other labels is refused."""
+    learned = np.concatenate([parts["train_ids"], parts["validation_ids"]])
+    unknown = sorted(set(learned.tolist()) - set(labels.classes))
+    if unknown:
+        raise SplitError(
+            f"split file {path} trains on classes {unknown}",
+            expected=", ".join(f"{i} ({name})" for i, name in labels.classes.items()),
+            do="give the labels that the split was drawn from",
+        )
+    ids = np.concatenate([parts[f"{part}_ids"] for part in PARTS])
+    theirs = labels.ids[tuple(np.concatenate([parts[part] for part in PARTS]).T)]
+    both = theirs != UNLABELLED
+    other = int(np.count_nonzero(both & (theirs != ids)))
+    if 2 * other > np.count_nonzero(both):
+        raise SplitError(
+            f"split file {path} does not belong to labels {labels.source}: {other} of its "
+            f"{np.count_nonzero(both)} labelled pixels have another class there",
+            do="give the labels that the split was drawn from",
+        )
+    return [f"{other} pixels of the split have another class in the labels"] if other else []
+
+
+def _left_out(path: Path, parts: dict[str, np.ndarray], valid: np.ndarray) -> list[str]:
+    """Leave out what is not valid, in place; a note that counts it."""
+    lost = 0
+    for part in PARTS:
+        keep = valid[tuple(parts[part].T)]
+        lost += int(np.count_nonzero(~keep))
+        parts[part], parts[f"{part}_ids"] = parts[part][keep], parts[f"{part}_ids"][keep]
+    if not len(parts["train"]):
+        raise SplitError(f"split file {path} has no training pixel that is valid in the scene")
+    return [f"{lost} pixels of the split are not valid and were left out"] if lost else []
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
