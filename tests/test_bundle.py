@@ -295,9 +295,7 @@ def test_a_run_finds_its_files_from_another_folder(tmp_path, monkeypatch, capsys
     run(config(Path(), Path("runs/a"), method="probe", map=False, epochs=1))
     before = evaluate(Path("runs/a"))
     monkeypatch.chdir(tmp_path)
-    assert (
-        evaluate(Path("here/runs/a"), backbone="here/e.safetensors").scores == before.scores
-    )
+    assert evaluate(Path("here/runs/a"), backbone="here/e.safetensors").scores == before.scores
     (tmp_path / "here/runs/a").rename(tmp_path / "elsewhere")
     with pytest.raises(BundleError, match="relative to the folder it was started in"):
         evaluate(Path("elsewhere"), backbone="here/e.safetensors")
