@@ -135,7 +135,10 @@ def test_evaluate(call, finished):
     status, text, err = call("evaluate", out, "--json")
     record = strict_json((out / "run.json").read_text())
     assert (status, err) == (0, "")
-    assert strict_json(text) == {"pixels": record["split"]["test"], **record["metrics"]}
+    nothing = {"trained": 0, "unknown": 0}
+    assert strict_json(text) == {
+        "pixels": record["split"]["test"], "left_out": nothing, **record["metrics"],
+    }  # fmt: skip
     status, text, _ = call("evaluate", out)
     assert status == 0
     assert text.splitlines()[-1] in done.stdout  # the line of OA, AA and kappa

@@ -132,3 +132,32 @@ def test_the_papers_recipe_fills_in_what_is_not_given():
     default = settle(make_config({"scene": "demo"}))
     assert (default.patch_size, default.centre, default.head) == ("auto", True, "ridge")
     assert plain.rate > default.rate
+
+
+def test_the_page_of_options_has_every_one_with_its_default():
+    text = (Path(__file__).parents[1] / "docs" / "options.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in text.splitlines()
+            if line.startswith("| `")]  # fmt: skip
+    assert [row[0].strip("`") for row in rows] == list(RunConfig.model_fields)
+    for name, said, default in rows:
+        field = RunConfig.model_fields[name.strip("`")]
+        if field.is_required():
+            assert default == ""
+            continue
+        value = field.get_default(call_default_factory=True)
+        shown = yaml.safe_load("null" if default == "none" else default)
+        if isinstance(value, tuple):
+            shown = tuple(part.strip() for part in default.split(","))
+        assert str(value) == str(shown) or value == float(shown), (name, said, default)
+
+
+def test_the_page_of_options_names_those_of_the_command_line():
+    import inspect
+
+    from hyperpeft.cli.training import train
+
+    text = (Path(__file__).parents[1] / "docs" / "options.md").read_text()
+    alone = {"config", "option", "resume", "overwrite", "quiet", "as_json", "map_scene", "scene"}
+    for name in set(inspect.signature(train).parameters) - alone:
+        spelled = "lambda" if name == "lam" else name.replace("_", "-")
+        assert f"| `{name}` | `--{spelled}` |" in text, name

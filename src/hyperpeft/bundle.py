@@ -88,6 +88,21 @@ class Bundle:
     ) -> ClassMap:
         """Classify every valid pixel of a scene with the bands of the training scene.
 
+        Parameters
+        ----------
+        scene : Scene
+        probabilities : bool
+            Keep the probability of every class as well: float32 (K, H, W), NaN outside the scene,
+            K as in `class_ids`.
+        watch : callable, optional
+            Told (pixels done, pixels in all).
+
+        Returns
+        -------
+        ClassMap
+            `ids` int32 (H, W), 0 where the scene is not valid; `probabilities`; `pixels`,
+            `seconds`.
+
         Raises
         ------
         SceneError
@@ -128,7 +143,13 @@ class Bundle:
         )
 
     def predict(self, scene: Scene) -> np.ndarray:
-        """Class ids (H, W) int32 of a scene, 0 where it is not valid."""
+        """Class ids (H, W) int32 of a scene, 0 where it is not valid.
+
+        Raises
+        ------
+        SceneError
+            When the scene has other bands.
+        """
         return self.classify(scene).ids
 
     def map(
@@ -164,6 +185,20 @@ class Bundle:
             Side of a tile in pixels.
         scheduler : str, optional
             Address of a dask.distributed scheduler whose workers do the work.
+        watch : callable, optional
+            Told (pixels done, pixels in all).
+
+        Returns
+        -------
+        Mapped
+            `files` that were written, and what it took.
+
+        Raises
+        ------
+        SceneError
+            When the scene has other bands, or cannot be read.
+        ConfigError
+            When another process maps to the same file, or a file cannot be written.
         """
         layers = Layers(probabilities is not None, confidence is not None)
         return map_to_files(

@@ -43,7 +43,8 @@ class RunConfig(BaseModel):
 
     One of `per_class`, `fraction` and `split` says which pixels train; without any it is ten per
     class. The splits "disjoint" and "polygons" go with one of the other two, which is their size.
-    `lr` is the peak rate of the adapters' A, or of the encoder under `full`.
+    `lr` is the peak rate of the adapters' A, or of the encoder under `full`. Every option, with its
+    default and meaning: docs/options.md.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -210,7 +211,7 @@ def readable(error: ValidationError, model: type[BaseModel] = RunConfig) -> str:
         # Where an option may be one of several kinds, pydantic names the kind behind it.
         where = ".".join(part for part in map(str, problem["loc"]) if not _KIND.fullmatch(part))
         if problem["type"] == "extra_forbidden":
-            known = ", ".join(model.model_fields)
+            known = ", ".join("lambda" if n == "lam" else n for n in model.model_fields)
             lines.append(f"unknown option {where}: expected one of {known}")
         elif problem["type"] == "missing":
             lines.append(f"option {where} is missing")

@@ -219,7 +219,7 @@ def adapt(
         outcome,
         notes,
         fitted_reducer=reducer,
-        settled={"patch_size": patch_size, "image_size": size},
+        settled={"patch_size": patch_size, "image_size": size, "lr": config.rate},
     )
 
 

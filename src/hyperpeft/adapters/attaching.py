@@ -190,6 +190,16 @@ def merge(model: nn.Module) -> nn.Module:
 
     The result has the official parameter names, no adapters and nothing trainable. For a merge
     that can be taken back see `merged`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        With adapters of `attach` or `load`; one without any stays as it is.
+
+    Returns
+    -------
+    nn.Module
+        The same object.
     """
     return _put_back(model, merge=True)
 

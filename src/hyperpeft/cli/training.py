@@ -65,19 +65,24 @@ def train(
         typer.Option(help="RUN.yaml with any of the options below; the command line wins."),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="default, or paper: the plain one of arXiv 2505.15334.")
+        str | None,
+        typer.Option(
+            help="default, or paper: the plain one of arXiv 2505.15334 [default: default]."
+        ),
     ] = None,
     method: Annotated[
         str | None,
         typer.Option(
             help="full, probe, lora, lora+, krona, krona+ or lokr; "
-            "or svm, svm-pca, rf, rf-pca, hybridsn, spectralformer, ssftt to compare with."
+            "or svm, svm-pca, rf, rf-pca, hybridsn, spectralformer, ssftt to compare with "
+            "[default: krona+]."
         ),
     ] = None,
     backbone: Annotated[
         str | None,
         typer.Option(
-            help="tiny, small, base, large, huge, spectralgpt, spectralgpt+ or a checkpoint."
+            help="tiny, small, base, large, huge, spectralgpt, spectralgpt+ or a checkpoint "
+            "[default: tiny]."
         ),
     ] = None,
     pretrained: Annotated[
@@ -103,7 +108,8 @@ def train(
         typer.Option(help="A split.npz, TRAIN,TEST label files, official, disjoint or polygons."),
     ] = None,
     validation: Annotated[
-        float | None, typer.Option(help="Share of the training pixels kept for validation.")
+        float | None,
+        typer.Option(help="Share of the training pixels kept for validation [default: 0]."),
     ] = None,
     split_window: Annotated[
         int | None,
@@ -131,25 +137,40 @@ def train(
         typer.Option(help="Value of a reflectance of 1, for sentinel2 with bigearthnet."),
     ] = None,
     fit_on: Annotated[
-        str | None, typer.Option(help="Pixels that PCA is fitted on: scene or train.")
+        str | None,
+        typer.Option(
+            help="Pixels that the reduction is fitted on: scene or train [default: scene]."
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="[default: 20]")] = None,
     batch_size: Annotated[int | None, typer.Option(help="[default: 16]")] = None,
     lr: Annotated[
         float | None,
-        typer.Option(help="Peak rate of the adapters' A, or of the encoder under full."),
+        typer.Option(
+            help="Peak rate of the adapters' A [default: 1e-4], or of the encoder under full "
+            "[default: 3e-5]."
+        ),
     ] = None,
     lam: Annotated[
         float | None, typer.Option("--lambda", help='Rate of B over A under "+" [default: 16].')
     ] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Epochs without better validation before stopping.")
+        int | None,
+        typer.Option(
+            help="Epochs without better validation before stopping; 0 never stops [default: 0]."
+        ),
     ] = None,
-    augment: Annotated[bool | None, typer.Option(help="Flips and quarter turns.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
+    augment: Annotated[
+        bool | None, typer.Option(help="Flips and quarter turns [default: augment].")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, fp32 or bf16 [default: auto].")
+    ] = None,
     map_scene: Annotated[
         bool | None,
-        typer.Option("--map/--no-map", help="Map the whole scene, or test pixels only."),
+        typer.Option(
+            "--map/--no-map", help="Map the whole scene, or test pixels only [default: map]."
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="[default: 0]")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to write [default: run].")] = None,

@@ -64,7 +64,8 @@ def load_backbone(
         .safetensors file.
     image_size : int, default 32
         Side in pixels of the images that the encoder will see; stored positions of another grid
-        are interpolated bicubically.
+        are interpolated bicubically. `image_size_of(source)` is what weights were trained at: 16
+        for `tiny`.
     num_heads : int, optional
         Attention heads, which no checkpoint stores; defaults to width // 64.
     stride : int, default 8
@@ -77,7 +78,8 @@ def load_backbone(
     Returns
     -------
     SpectralGPT
-        In evaluation mode. `model.pretrained` tells whether its weights were trained.
+        In evaluation mode: images (N, 12, S, S) to tokens (N, L, width). `model.pretrained` tells
+        whether its weights were trained.
 
     Raises
     ------
