@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
-from small import HEADS, options
+from small import HEADS, options, planted, write_scene
 
 from hyperpeft import cli
 from hyperpeft.benchmark.cells import FAILED, resolved
@@ -143,6 +144,19 @@ def test_another_configuration_is_refused(serial):
     before = files_of(folder)
     with pytest.raises(ConfigError, match=r"other options \(epochs 2 is 3 now\); choose another"):
         start(plan(common={**plan().common, "epochs": 3}), folder)
+    assert files_of(folder) == before
+
+
+def test_cells_of_another_scene_file_are_not_mixed(serial, tmp_path, monkeypatch):
+    folder = tmp_path / "out"
+    shutil.copytree(serial[0], folder)
+    before = files_of(folder)
+    write_scene(tmp_path / "data", planted(seed=9))
+    options(tmp_path / "data", "unused")
+    monkeypatch.setenv("HYPERPEFT_DATA", str(tmp_path / "data"))
+    bench = plan(methods=["krona+", "probe", "lora"], splits=["random", "disjoint"])
+    with pytest.raises(ConfigError, match="was computed on another file of scene a: expected sha"):
+        start(bench, folder)
     assert files_of(folder) == before
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from hyperpeft.errors import BundleError, ConfigError, InputError, Interrupted
 from hyperpeft.experiment import Progress
 from hyperpeft.files import read_json, replacing, sweep
 from hyperpeft.locks import Taken, locked
+from hyperpeft.records import Scene
 
 __all__ = ["Watch", "check_records", "check_scenes", "run_bench"]
 
@@ -122,7 +123,7 @@ def _run(
         states = {cell.path: state_of(folder, cell.path) for cell in cells}
         wanted = {"open", "failed"} if retry_failed else {"open"}
         todo = [cell for cell in cells if states[cell.path] in wanted]
-        check_scenes(todo)
+        check_hashes(folder, cells, check_scenes(todo))
         _write_bench(bench, cells, folder)
         outcomes = {
             cell.path: outcome_of(folder, cell.path)
@@ -164,8 +165,13 @@ def _outcomes(
         yield compute(job, watch)
 
 
-def check_scenes(cells: Iterable[Cell]) -> None:
+def check_scenes(cells: Iterable[Cell]) -> dict[str, str]:
     """Open every scene with its labels, and look up every method, before any work is done.
+
+    Returns
+    -------
+    dict of str to str
+        Scenes as the configuration has them, and the hashes of what they are now.
 
     Raises
     ------
@@ -176,6 +182,7 @@ def check_scenes(cells: Iterable[Cell]) -> None:
 
     wrong: list[str] = []
     seen: set[str] = set()
+    hashes: dict[str, str] = {}
     for cell in cells:
         values = resolved(cell.values, Path.cwd())
         config = complete(values)
@@ -190,11 +197,30 @@ def check_scenes(cells: Iterable[Cell]) -> None:
                 continue
             seen.add(key)
             try:
-                check(config)
+                found = check(config)
+                if isinstance(found, Scene):
+                    hashes[str(cell.values["scene"])] = found.sha256
             except InputError as error:
                 wrong.append(f"{cell.scene}, {cell.method}: {error}")
     if wrong:
         raise ConfigError(" | ".join(dict.fromkeys(wrong)))
+    return hashes
+
+
+def check_hashes(folder: Path, cells: Iterable[Cell], hashes: Mapping[str, str]) -> None:
+    """Refuse to add to cells of scenes whose files have changed since (ConfigError)."""
+    for cell in cells:
+        now, path = hashes.get(str(cell.values["scene"])), folder / cell.path / RUN
+        if now is None or not path.is_file():
+            continue
+        then = read_json(path).get("scene", {}).get("sha256")
+        if then is not None and then != now:
+            raise ConfigError(
+                f"{path.parent} was computed on another file of scene {cell.scene}",
+                expected=f"sha256 {then}",
+                got=now,
+                do="choose another --out, or remove the cells of that scene",
+            )
 
 
 def check_records(folder: Path, cells: Iterable[Cell]) -> None:
