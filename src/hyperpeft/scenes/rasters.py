@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 
 from hyperpeft.errors import HyperpeftError, SceneError
+from hyperpeft.scenes import hdf5
 from hyperpeft.scenes.bandtags import BandTags
 from hyperpeft.scenes.cube import Cube, Transform
 from hyperpeft.scenes.gdal import check_sources, import_rasterio, refuse_services
+from hyperpeft.scenes.matfiles import is_hdf5
 
 _CACHE_MB = "256"  # holds a row of blocks of a wide scene, all bands
 ENVI_DATA = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin", ".envi")
@@ -41,6 +43,8 @@ def open_raster(
     """
     rasterio = import_rasterio(path)
     refuse_services(path, error)
+    if path.is_file() and is_hdf5(path):  # under any name, and beside an EnMAP product
+        hdf5.check(path, error)
     os.environ.setdefault("GDAL_CACHEMAX", _CACHE_MB)
     with quiet(), rasterio.Env(CPL_VSIL_GZIP_WRITE_PROPERTIES="NO", GDAL_PAM_ENABLED="NO"):
         try:

@@ -12,7 +12,7 @@ from hyperpeft.downloads import is_web_page
 from hyperpeft.errors import ConfigError, HyperpeftError, SceneError
 from hyperpeft.files import sha256_of
 from hyperpeft.records import Scene
-from hyperpeft.scenes import heaps
+from hyperpeft.scenes import hdf5
 from hyperpeft.scenes.arrays import NPY_MAGIC, ZIP_MAGIC, read_arrays
 from hyperpeft.scenes.cube import Cube
 from hyperpeft.scenes.damage import refusing
@@ -133,7 +133,7 @@ def _read(file: Path, key: str | Sequence[str] | None, layout: str | None) -> Cu
 
 
 def check_file(path: Path, error: type[HyperpeftError]) -> None:
-    """Refuse what is missing, empty or a saved web page."""
+    """Refuse what is missing, empty, a saved web page or HDF5 that leads elsewhere."""
     if not path.exists():
         raise error(f"there is no file {path}")
     if path.is_dir():
@@ -148,7 +148,7 @@ def check_file(path: Path, error: type[HyperpeftError]) -> None:
             do="delete it and get it again",
         )
     if is_hdf5(path):
-        heaps.check(path, error)
+        hdf5.check(path, error)
 
 
 def kind_of(path: Path) -> str:
