@@ -25,6 +25,7 @@ from hyperpeft.scenes.bandtags import BandTags
 from hyperpeft.scenes.cube import Cube, Transform
 from hyperpeft.scenes.gdal import check_sources, import_rasterio, refuse_services
 from hyperpeft.scenes.matfiles import is_hdf5
+from hyperpeft.scenes.scaling import scale_note
 
 _CACHE_MB = "256"  # holds a row of blocks of a wide scene, all bands
 ENVI_DATA = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin", ".envi")
@@ -108,19 +109,6 @@ def read_raster(path: Path, key: str | None = None) -> Cube:
         if wavelengths is None and dataset.driver == "VRT":
             return _like_first_source(cube, dataset)
         return replace(cube, wavelengths=wavelengths, fwhm=fwhm)
-
-
-def scale_note(cube: Cube) -> tuple[str, ...]:
-    """How stored values became the cube's, for the record; nothing where they are the same."""
-    if cube.scale is None or cube.offset is None:
-        return ()
-    scales = np.unique(cube.scale)
-    if len(scales) > 1:
-        return ("values are scaled per band as the file says",)
-    if scales[0] == 1 and not cube.offset.any():
-        return ()
-    plus = f" plus {cube.offset[0]:g}" if cube.offset.any() else ""
-    return (f"values are the stored ones times {scales[0]:g}{plus}, as the file says",)
 
 
 def _block(dataset: Any) -> tuple[int, int]:
