@@ -132,8 +132,6 @@ def _numbers(path: Path, values: xr.DataArray, name: str, size: int | None = Non
 
 
 def _unlike(path: Path, values: xr.DataArray, name: str, expected: str) -> SceneError:
-    return SceneError(
-        f"{path}:{values.name}: attribute {name}",
-        expected=expected,
-        got=" ".join(repr(values.attrs[name]).split()),
-    )
+    found = values.attrs[name]
+    found = found.tolist() if isinstance(found, np.ndarray | np.generic) else found
+    return SceneError(f"{path}:{values.name}: attribute {name}", expected=expected, got=repr(found))

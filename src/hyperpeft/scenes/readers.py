@@ -21,6 +21,7 @@ from hyperpeft.scenes.matfiles import is_hdf5
 from hyperpeft.scenes.mosaic import join, tile_paths
 from hyperpeft.scenes.rasters import quiet, read_raster
 from hyperpeft.scenes.remembered import recall, remember
+from hyperpeft.scenes.scaling import check_scaling
 from hyperpeft.scenes.validity import check_pixels, check_size
 from hyperpeft.scenes.variables import split_spec
 
@@ -79,6 +80,7 @@ def read_cube(
     check_file(file, SceneError)
     with quiet():
         cube = _read(file, chosen if chosen is not None else key, layout)
+        check_scaling(cube)
         return _to_scene(cube.drop_bad(), name or file.stem, rgb)
 
 
