@@ -72,11 +72,13 @@ def read_cube(
     ConfigError
         An unknown layout, or one for a raster.
     """
+    file, chosen = split_spec(path)
     tiles = _tiles(str(path))
     if tiles is not None and len(tiles) > 1:
         scenes = [read_cube(tile, key, layout, rgb=rgb) for tile in tiles]
         return join(scenes, name or _mosaic_name(str(path), tiles), rgb)
-    file, chosen = split_spec(tiles[0] if tiles else path)
+    if tiles:
+        file, chosen = split_spec(tiles[0])
     check_file(file, SceneError)
     with quiet():
         cube = _read(file, chosen if chosen is not None else key, layout)
