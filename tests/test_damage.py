@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 import sys
 import time
@@ -20,7 +21,17 @@ from scipy.io import loadmat, savemat
 from small import config, encoder, yaml_file
 
 sys.path.insert(0, str(Path(__file__).parent / "scenes"))
-from make_files import ORIGIN, UTM, cube, emit, envi, geotiff, labelled_dataset
+from make_files import (
+    ORIGIN,
+    UTM,
+    cube,
+    emit,
+    envi,
+    geotiff,
+    labelled_dataset,
+    mat73,
+    prisma,
+)
 
 from hyperpeft import splits, yamlfiles
 from hyperpeft.benchmark.grid import make_bench
@@ -37,7 +48,7 @@ from hyperpeft.errors import (
 from hyperpeft.experiment import Progress, run
 from hyperpeft.records import RunRecord
 from hyperpeft.report import write_report
-from hyperpeft.scenes import heaps, open_scene, read_cube, read_labels
+from hyperpeft.scenes import hdf5, open_scene, read_cube, read_labels
 from hyperpeft.weights import load_backbone
 
 NM = np.array([450.0, 550.0, 650.0, 940.0, 1380.0, 2200.0])
@@ -140,9 +151,90 @@ class TestHeaps:
         with h5py.File(tmp_path / "c.h5", "w", userblock_size=512) as file:
             file.create_dataset("x", data=values.reshape(6, 7, 5), chunks=chunks)
         assert sorted(read_cube(tmp_path / "c.h5").cube.shape) == [5, 6, 7]
-        monkeypatch.setattr(heaps, "_layout", lambda path: (8, []))
+        monkeypatch.setattr(hdf5, "_walk", lambda path: (8, [], []))
         with pytest.raises(SceneError, match="its heap at byte"):
             read_cube(tmp_path / "c.h5")
+
+
+def move_out(path: Path, name: str, how: str) -> None:
+    """Leave a dataset's name in an HDF5 file and its values in another one."""
+    with h5py.File(path, "a") as file:
+        values, attributes = file[name][()], dict(file[name].attrs)
+        del file[name]
+        other = path.with_name("other.bin")
+        if how == "external":
+            other.write_bytes(values.tobytes())
+            places = [(other.name, 0, values.nbytes)]
+            item = file.create_dataset(name, values.shape, values.dtype, external=places)
+        else:
+            with h5py.File(other, "w") as source:
+                source["x"] = values
+                source["x"].attrs.update(attributes if how == "link" else {})
+            if how == "link":
+                file[name] = h5py.ExternalLink(other.name, "x")
+                return
+            layout = h5py.VirtualLayout(values.shape, values.dtype)
+            layout[:] = h5py.VirtualSource(other.name, "x", values.shape)
+            item = file.create_virtual_dataset(name, layout)
+        item.attrs.update({n: v for n, v in attributes.items() if n != "DIMENSION_LIST"})
+
+
+class TestOtherFiles:
+    """An HDF5 file may name any other file as the place of its values."""
+
+    @pytest.fixture(params=["virtual", "external", "link"])
+    def how(self, request):
+        return request.param
+
+    def refused(self, path: Path, name: str, how: str, read=read_cube, error=SceneError) -> None:
+        whole = path.with_name(f"whole{path.suffix}")  # GDAL keeps what it has read open
+        shutil.copyfile(path, whole)
+        read(whole)
+        move_out(path, name, how)
+        says = rf"{path.name}:{name} keeps its values in another file: expected all values in the"
+        with pytest.raises(error, match=says):
+            read(path)
+
+    def test_matlab(self, tmp_path, how):
+        self.refused(mat73(tmp_path / "c.mat", x=cube()), "x", how)
+
+    @pytest.mark.parametrize("name", ["c.h5", "c.img"])
+    def test_hdf5_under_any_name(self, tmp_path, how, name):
+        with h5py.File(tmp_path / name, "w") as file:
+            file["x"] = cube()
+        self.refused(tmp_path / name, "x", how)
+
+    def test_what_lies_beside_the_cube(self, tmp_path, how):
+        self.refused(mat73(tmp_path / "c.mat", x=cube(), wavelength=NM), "wavelength", how)
+
+    def test_labels(self, tmp_path, how):
+        path = mat73(tmp_path / "c.mat", x=np.eye(4, dtype=np.uint8))
+        self.refused(path, "x", how, read_labels, LabelsError)
+
+    def test_netcdf(self, tmp_path, how):
+        labelled_dataset(cube(), NM).to_netcdf(tmp_path / "c.nc", engine="h5netcdf")
+        self.refused(tmp_path / "c.nc", "reflectance", how)
+
+    def test_emit(self, tmp_path, how):
+        y, x = np.indices((6, 5))
+        self.refused(emit(tmp_path / "c.nc", cube(), x + 1, y + 1, centres=NM), "reflectance", how)
+
+    def test_prisma(self, tmp_path, how):
+        path = prisma(tmp_path / "c.he5", cube(), cube(), vnir_nm=NM[::-1], swir_nm=NM[::-1] + 9)
+        self.refused(path, "HDFEOS/SWATHS/PRS_L2D_HCO/Data Fields/VNIR_Cube", how)
+
+    def test_a_tree_that_cannot_be_walked(self, tmp_path):
+        """A damaged neighbour does not hide where a cube lies."""
+        y, x = np.indices((6, 5))
+        path = emit(tmp_path / "c.nc", cube(), x + 1, y + 1, centres=NM)
+        with h5py.File(path, "a") as file:
+            file.create_group("broken").attrs["mark"] = np.bytes_("mark-of-it")
+            at = h5py.h5o.get_info(file["broken"].id).addr
+        data = bytearray(path.read_bytes())
+        data[at : at + 16] = b"\xff" * 16
+        path.write_bytes(data)
+        with pytest.raises(SceneError, match="cannot be read as an HDF5 file"):
+            read_cube(path)
 
 
 def damaged_copies(path: Path, step: int, byte: bytes = b"\xff"):

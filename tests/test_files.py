@@ -67,6 +67,17 @@ def test_folders(tmp_path, monkeypatch):
     assert data_folders() == [tmp_path / "d", tmp_path / "c"]
     monkeypatch.delenv("HYPERPEFT_DATA")
     assert data_folders() == [tmp_path / "c"]
+    monkeypatch.setenv("HYPERPEFT_DATA", "~nobody-of-this-name/x")
+    with pytest.raises(
+        ConfigError, match="HYPERPEFT_DATA=~nobody-of-this-name/x: expected a folder"
+    ):
+        find_file(["a"])
+    monkeypatch.delenv("HYPERPEFT_DATA")
+    monkeypatch.setenv("HYPERPEFT_CACHE", "~nobody-of-this-name")
+    with pytest.raises(
+        ConfigError, match="HYPERPEFT_CACHE=~nobody-of-this-name: expected a folder"
+    ):
+        cache_folder()
     monkeypatch.delenv("HYPERPEFT_CACHE")
     pooch = pytest.importorskip("pooch")
     assert cache_folder() == pooch.os_cache("hyperpeft")

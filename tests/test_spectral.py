@@ -274,6 +274,15 @@ def test_other_files_are_refused(tmp_path):
         spectral.Reducer.from_file(path)
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.float64])
+def test_values_that_differ_beyond_float32(dtype):
+    values = 2**40 + np.random.default_rng(0).integers(0, 100, (20, 15, 12))
+    says = "all 180 fitted pixels are equal in float32, as which they are read; where they differ"
+    with pytest.raises(SceneError, match=says):
+        spectral.fit(make_scene(values.astype(dtype)))
+    assert spectral.fit(make_scene((values - 2**40).astype(dtype))).pixels == 180
+
+
 def test_unusable_scenes_are_refused():
     for value in (0, 0.1, 12345.678):
         with pytest.raises(SceneError, match="all 180 fitted pixels are equal"):

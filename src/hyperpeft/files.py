@@ -149,21 +149,36 @@ def sha256_of(path: Path) -> str:
 def data_folders() -> list[Path]:
     """Folders searched for scenes and weights: `HYPERPEFT_DATA` where set, then the cache."""
     named = os.environ.get("HYPERPEFT_DATA")
-    return [*([Path(named).expanduser()] if named else []), cache_folder()]
+    return [*([_expanded("HYPERPEFT_DATA", named)] if named else []), cache_folder()]
 
 
 def cache_folder() -> Path:
     """`HYPERPEFT_CACHE`, or the platform's cache folder as `pooch.os_cache("hyperpeft")` has it."""
     named = os.environ.get("HYPERPEFT_CACHE")
     if named:
-        return Path(named).expanduser()
+        return _expanded("HYPERPEFT_CACHE", named)
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA")
-        base = Path(local) if local else Path.home() / "AppData/Local"
+        base = Path(local) if local else _expanded("HYPERPEFT_CACHE", "~") / "AppData/Local"
         return base / "hyperpeft/hyperpeft/Cache"
     if sys.platform == "darwin":
-        return Path.home() / "Library/Caches/hyperpeft"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hyperpeft"
+        return _expanded("HYPERPEFT_CACHE", "~") / "Library/Caches/hyperpeft"
+    return (
+        Path(os.environ.get("XDG_CACHE_HOME") or _expanded("HYPERPEFT_CACHE", "~") / ".cache")
+        / "hyperpeft"
+    )
+
+
+def _expanded(variable: str, named: str) -> Path:
+    try:
+        return Path(named).expanduser()
+    except RuntimeError:
+        raise ConfigError(
+            f"{variable}={named}",
+            expected="a folder",
+            got="a home that the system does not know",
+            do="set it to a whole path",
+        ) from None
 
 
 Index = list[dict[str, Path]]  # of each data folder: lower-case file name to path

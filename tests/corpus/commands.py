@@ -7,7 +7,7 @@ from make_files import cube, geotiff
 from corpus.table import room
 from corpus.world import World
 
-case, scenes = room("map"), room("scenes")
+case, scenes, empty = room("map"), room("scenes"), room("empty arguments")
 
 
 def mapping(name: str, *says: str, words: tuple[object, ...] = (), out: str = "map.tif"):
@@ -85,3 +85,20 @@ def _(w: World):
     (w / "out").mkdir()
     w.file("out/thesis.tex", "chapter 1")
     return ["demo", "--out", w / "out"]
+
+
+for words in ("train", "map", "evaluate", "report", "bench", "adapters list"):
+    last = words.split()[-1]
+    empty(words, f"the argument after '{last}' is empty")(
+        lambda w, words=words: [*words.split(), ""]
+    )
+
+
+@empty("an option behind which nothing is", "the argument after '--labels' is empty")
+def _(w: World):
+    return w.train(labels="")
+
+
+@empty("an option that equals nothing", "--labels is empty: expected a path or another value")
+def _(w: World):
+    return [*w.train(labels=None), "--labels="]

@@ -101,6 +101,11 @@ def _(w: World):
     return w.train(pair(w, {"samples": "200000", "lines": "200000", "bands": "250"}))
 
 
+@case("a reflectance scale factor of 0", "cube.img: reflectance scale factor", "other than 0")
+def _(w: World):
+    return w.train(pair(w, reflectance_scale_factor="0"))
+
+
 @case("all bands flagged as bad", "flags all 20 bands as bad")
 def _(w: World):
     return w.train(pair(w, bbl="{" + ",".join("0" * 20) + "}"))
@@ -109,6 +114,14 @@ def _(w: World):
 @case("nodata everywhere", "no pixel is valid in all 20 bands", "nodata 576")
 def _(w: World):
     path = envi(w / "cube.img", np.full((24, 24, 20), -5.0), data_ignore_value="-5")
+    return w.train(path)
+
+
+@tiff_case("a scale that is not a number", "cube.tif: scale and offset of band 3", "got nan and 0")
+def _(w: World):
+    path = geotiff(w / "cube.tif", cube())
+    with rasterio.open(path, "r+") as file:
+        file.scales = [np.nan if band == 2 else 1 for band in range(20)]
     return w.train(path)
 
 

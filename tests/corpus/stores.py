@@ -126,6 +126,13 @@ def _(w: World):
     return w.train(f"{netcdf(w)}:radiance")
 
 
+@netcdf_case("a valid range that begins at its end", "valid_range: expected numbers, the lower")
+def _(w: World):
+    return w.train(
+        netcdf(w, lambda file: file["reflectance"].attrs.__setitem__("valid_range", [9, 2]))
+    )
+
+
 @netcdf_case("text for the scale factor", "cube.nc", "scale_factor")
 def _(w: World):
     return w.train(

@@ -7,10 +7,19 @@ import sys
 
 import numpy as np
 import pytest
-from make_files import cube, mat5
+from make_files import cube, geotiff, mat5
 
 from hyperpeft.errors import ConfigError, LabelsError, SceneError
-from hyperpeft.scenes import CARDS, Card, File, get_card, list_scenes, open_scene
+from hyperpeft.scenes import (
+    CARDS,
+    Card,
+    File,
+    get_card,
+    list_scenes,
+    open_scene,
+    read_cube,
+    read_labels,
+)
 from hyperpeft.scenes.opening import card_labels
 
 HERE = ("salinas-a", "jasper-ridge", "samson", "indian-pines-10band", "enmap-potsdam")
@@ -199,3 +208,12 @@ def test_mat_without_gdal(here):
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert out.stdout.strip() == "(83, 86, 204)"
     assert "rasterio is not installed here" in out.stderr
+
+
+def test_an_empty_path_is_not_the_current_folder(tmp_path, monkeypatch):
+    geotiff(tmp_path / "a.tif", cube())
+    monkeypatch.chdir(tmp_path)
+    assert open_scene(".").cube.shape == (6, 7, 5)
+    for read in (open_scene, read_cube, read_labels, lambda path: open_scene("a.tif", labels=path)):
+        with pytest.raises(ConfigError, match="a path is empty; give a file"):
+            read("")

@@ -470,7 +470,7 @@ def test_netcdf(tmp_path):
         open_scene(tmp_path / "c.nc")
     content = path.read_bytes()
     (tmp_path / "cut.nc").write_bytes(content[: len(content) // 2])
-    with pytest.raises(SceneError, match=r"cannot be read as a NetCDF file .* get it again"):
+    with pytest.raises(SceneError, match=r"cannot be read as an HDF5 file .* get it again"):
         open_scene(tmp_path / "cut.nc")
 
 

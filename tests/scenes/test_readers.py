@@ -241,7 +241,7 @@ BAD_FILES = {
     "page.mat": (b"\n<!DOCTYPE html><html></html>", "is a web page"),
     "page.tif": (b"<html>", "is a web page"),
     "noise.mat": (b"MATLAB 5.0 MAT-file" + bytes(range(256)) * 4, "cannot be read as a MATLAB"),
-    "hdf.mat": (b"\x89HDF\r\n\x1a\n" + b"\x00" * 99, "cannot be read as a MATLAB or HDF5"),
+    "hdf.mat": (b"\x89HDF\r\n\x1a\n" + b"\x00" * 99, "cannot be read as an HDF5 file"),
     "noise.tif": (b"II*\x00" + b"\xff" * 64, "cannot be opened as a raster"),
     "noise.npy": (b"\x93NUMPY\x01\x00", "cannot be read as a NumPy"),
     "noise.npz": (b"PK\x03\x04" + b"\x00" * 64, "cannot be read as a NumPy"),

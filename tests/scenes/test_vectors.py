@@ -251,6 +251,8 @@ def test_tables_of_points(tmp_path, scene, header, separator, place):
         ("row,column,class\n0,0,-3\n", "got -3"),
         ("row,column,class\n0,0,70000\n", "ids up to 65535"),
         ("row,column,class\n0,0,\n", "field class is empty in every feature"),
+        ("row,column,class\n0,0,NA\n1,1, null\n", "field class is empty in every feature"),
+        ("row,column,class\n0,1_1,a\n", "point 1: column: expected a number, .* got '1_1'"),
     ],
 )
 def test_tables_that_are_refused(tmp_path, scene, text, message):
@@ -258,6 +260,33 @@ def test_tables_that_are_refused(tmp_path, scene, text, message):
     path.write_text(text)
     with pytest.raises(LabelsError, match=message):
         read_labels(path, scene=scene)
+
+
+@pytest.mark.parametrize("word", ["", "NA", "n/a", "NaN", "nan", "null", "NULL", "None", " Na "])
+@pytest.mark.parametrize(
+    ("names", "expected"), [("ab", ["a", "b"]), ("23", ["class 2", "class 3"])]
+)
+def test_words_for_no_class(tmp_path, scene, word, names, expected):
+    path = tmp_path / "points.csv"
+    path.write_text(f"row,column,class\n0,0,{names[0]}\n1,1,{word}\n2,2,{names[1]}\n")
+    labels = read_labels(path, scene=scene)
+    assert list(labels.classes.values()) == expected
+    assert np.argwhere(labels.ids).tolist() == [[0, 0], [2, 2]]
+    assert "1 features have no class and are left out" in "\n".join(labels.notes)
+    if word:
+        vectors = three(tmp_path, klass=[names[0], word, names[1], names[1]])
+        labels = read_labels(vectors, scene=scene, class_field="klass")
+        assert list(labels.classes.values()) == expected
+        assert not labels.ids[:3, 3:6].any()
+
+
+@pytest.mark.parametrize("name", ["1_1", "1e1", "0x1"])
+def test_what_only_python_calls_a_number_is_a_name(tmp_path, scene, name):
+    path = tmp_path / "points.csv"
+    path.write_text(f"row,column,class\n0,0,{name}\n1,1,2\n", encoding="utf-8")
+    assert read_labels(path, scene=scene).classes == {1: name, 2: "2"}
+    path.write_text("row,column,class\n0,0,1.0\n1,1,+2\n2,2,03\n")
+    assert list(read_labels(path, scene=scene).classes) == [1, 2, 3]
 
 
 def three(tmp_path, **columns):

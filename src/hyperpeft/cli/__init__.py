@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from typing import Annotated, NoReturn
 
@@ -15,7 +16,7 @@ import typer
 
 from hyperpeft import __version__
 from hyperpeft.cli import applying, grids, shelves, training
-from hyperpeft.errors import HyperpeftError, InputError, Interrupted
+from hyperpeft.errors import ConfigError, HyperpeftError, InputError, Interrupted
 from hyperpeft.offline import stay_offline
 
 app = typer.Typer(
@@ -64,6 +65,7 @@ def main() -> None:
     os.environ.setdefault("GDAL_CACHEMAX", "256")
     stay_offline()
     try:
+        _refuse_empty(sys.argv[1:])
         app(standalone_mode=False)
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
@@ -90,6 +92,19 @@ def main() -> None:
         if not usage().strip():  # no arguments at all: the help has been shown
             sys.exit(2)
         _fail(usage(), 2)
+
+
+def _refuse_empty(words: list[str]) -> None:
+    """Refuse an empty argument, which as a path would be the current folder."""
+    for before, word in zip(["", *words], words, strict=False):
+        if word and not re.fullmatch(r"--[\w-]+=", word):
+            continue
+        place = f"after {before!r}" if before else "of the command"
+        raise ConfigError(
+            word.rstrip("=") + " is empty" if word else f"the argument {place} is empty",
+            expected="a path or another value",
+            do="write . for the current folder; a variable of the shell may be unset",
+        )
 
 
 def _no_memory(error: Exception) -> bool:

@@ -85,6 +85,11 @@ class BandTags:
         """Scale and offset of every band: the file's own, or ENVI's reflectance scale factor.
 
         ENVI's factor is what the stored values are divided by to give reflectance.
+
+        Raises
+        ------
+        SceneError
+            ENVI's factor is a number by which nothing can be divided.
         """
         if (self.scales != 1).any() or (self.offsets != 0).any():
             return self.scales, self.offsets
@@ -92,8 +97,15 @@ class BandTags:
             factor = float(self.whole.get("reflectance_scale_factor", "1").strip("{} "))
         except ValueError:
             return None, None
-        if factor in (0, 1) or not np.isfinite(factor):
+        if factor == 1:
             return None, None
+        if factor == 0 or not np.isfinite(factor):
+            raise SceneError(
+                f"{self.name}: reflectance scale factor of all bands",
+                expected="a finite number other than 0",
+                got=f"{factor:g}",
+                do="correct it in the header, or leave it out",
+            )
         return np.full(self.count, 1 / factor), np.zeros(self.count)
 
     def _units(self) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,10 @@ class Cube:
         False for bands that the file flags as bad; `select` removes them.
     nodata : tuple of float or None, one per band
         As stored: a pixel with this value in any band is not valid.
+    marks : tuple of float
+        As stored: a pixel with one of these values in any band is not valid.
+    limits : (float, float)
+        As stored: a pixel with a value below the first or above the second is not valid.
     empty : tuple of float
         As stored: a pixel with one of these values in every band is not valid.
     masks : dict of str to ndarray of bool, shape (H, W)
@@ -54,6 +59,8 @@ class Cube:
     fwhm: np.ndarray | None = None
     good: np.ndarray | None = None
     nodata: tuple[float | None, ...] = ()
+    marks: tuple[float, ...] = ()
+    limits: tuple[float, float] = (-math.inf, math.inf)
     empty: tuple[float, ...] = ()
     masks: dict[str, np.ndarray] | None = None
     scale: np.ndarray | None = None

@@ -24,7 +24,8 @@ import numpy as np
 
 from hyperpeft.errors import SceneError
 from hyperpeft.scenes.cube import Cube, to_nm
-from hyperpeft.scenes.rasters import open_raster, read_raster, scale_note
+from hyperpeft.scenes.rasters import open_raster, read_raster
+from hyperpeft.scenes.scaling import scale_note
 
 _METADATA = "-METADATA.XML"
 _IMAGE = re.compile(r"-SPECTRAL_IMAGE(_COG)?\.(tiff?|bsq|bil|bip|hdr)$", re.IGNORECASE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ CLASS_NAMES = (
     "landcover", "land_cover", "landuse", "land_use", "category", "klasse",
 )  # fmt: skip
 _COUNTERS = ("fid", "id", "ogc_fid", "objectid", "gid", "uid", "index", "nr", "number")
+_MISSING = ("", "na", "n/a", "nan", "null", "none")  # how tables write that there is no value
+_DECIMAL = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
 _SHOWN = 6  # values of a field in a message
 
 
@@ -27,7 +30,7 @@ class Features:
     geometries : ndarray of shapely geometries, shape (n,)
         None where a feature has none.
     ids : ndarray of int32, shape (n,)
-        Class of each; 0 where its class field is empty.
+        Class of each; 0 where its class field is empty or says that it is.
     classes : dict of int to str
     crs : str or None
         As WKT, "EPSG:..." or the like; None where the file does not say.
@@ -85,9 +88,9 @@ def to_ids(
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Class ids (n,) and names of a field.
 
-    Whole numbers are the ids, also where they are written as text; a text field that names every
-    one of them differently gives the names. Other texts are sorted and numbered from 1. Empty
-    values are 0.
+    Whole numbers are the ids, also where they are written as text in plain decimals; a text field
+    that names every one of them differently gives the names. Other texts are sorted and numbered
+    from 1. Empty values, and words for them such as NA and null, are 0.
 
     Raises
     ------
@@ -143,15 +146,18 @@ def _names_beside(ids: np.ndarray, field: str, table: Mapping[str, np.ndarray]) 
 
 
 def _plain(value: Any) -> Any:
-    """Text without spaces around it; None for what is empty."""
+    """Text without spaces around it; None for what is empty or a word for it."""
     if value is None or (isinstance(value, float) and value != value):
         return None
     if isinstance(value, str):
-        return value.strip() or None
+        text = value.strip()
+        return None if text.lower() in _MISSING else text
     return value if isinstance(value, int | float) else str(value)
 
 
 def _whole(value: object) -> int | None:
+    if isinstance(value, str) and not _DECIMAL.fullmatch(value):
+        return None  # 1_1 and 1e3 are names, whatever Python makes of them
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):

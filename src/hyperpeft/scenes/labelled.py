@@ -5,7 +5,7 @@
     dimensions          told by name: band, bands, wavelength; y, row, lat, northing; x, col, ...
     wavelengths, fwhm   1-D variables along the bands, with units; bbl or good_wavelengths as well
     georeference        the grid mapping's WKT and GeoTransform, or evenly spaced x and y
-    values              scale_factor, add_offset, _FillValue as in CF
+    values              sign, scale, nodata and valid range as in CF, see `hyperpeft.scenes.cf`
 
 Rows that run northwards are turned, so that the first one is the northernmost. A Zarr array whose
 dimensions have no names is read with a layout, as .npy is.
@@ -20,11 +20,12 @@ import numpy as np
 import xarray as xr
 
 from hyperpeft.errors import ConfigError, SceneError
+from hyperpeft.scenes import cf
 from hyperpeft.scenes.cube import Cube, to_nm, widths_to_nm
 from hyperpeft.scenes.gridmapping import georeference
 from hyperpeft.scenes.layouts import Layout
 from hyperpeft.scenes.lazy import DIMS, LazyCube, StoredCube, check_chunks
-from hyperpeft.scenes.rasters import scale_note
+from hyperpeft.scenes.scaling import scale_note
 from hyperpeft.scenes.stores import (
     is_zarr,
     joined,
@@ -137,7 +138,8 @@ def _with_parents(named: dict[str, xr.Dataset], group: str) -> xr.Dataset:
 def _to_cube(path: Path, name: str, dataset: xr.Dataset, values: xr.DataArray) -> Cube:
     roles = _roles(path, name, dataset, values)
     crs, transform, northwards, notes = georeference(dataset, values, roles["y"], roles["x"])
-    data = NamedCube(values, roles, northwards)
+    means = cf.meaning(path, values)
+    data = NamedCube(values, roles, northwards, means.dtype)
     bands, _, width = data.shape
     chunks = values.encoding.get("chunks") or values.encoding.get("chunksizes") or ()
     check_chunks(path, name, chunks)
@@ -145,17 +147,17 @@ def _to_cube(path: Path, name: str, dataset: xr.Dataset, values: xr.DataArray) -
     block = (int(sizes.get(roles["y"], 1)), int(sizes.get(roles["x"], width)))
     wavelengths, fwhm = _spectral(dataset, roles["band"])
     flags = _along(dataset, roles["band"], _FLAGS)
-    nodata, empty = _fill(path, values)
     cube = Cube(
         path,
         data.to_xarray(block),
         wavelengths=wavelengths,
         fwhm=fwhm,
         good=None if flags is None else flags.values.ravel() != 0,
-        nodata=() if nodata is None else (nodata,) * bands,
-        empty=empty,
-        scale=np.full(bands, _number(path, values, "scale_factor", 1)),
-        offset=np.full(bands, _number(path, values, "add_offset", 0)),
+        marks=means.marks,
+        limits=means.limits,
+        empty=means.empty,
+        scale=np.full(bands, means.scale),
+        offset=np.full(bands, means.offset),
         crs=crs,
         transform=transform,
         block=block,
@@ -165,15 +167,17 @@ def _to_cube(path: Path, name: str, dataset: xr.Dataset, values: xr.DataArray) -
 
 
 class NamedCube(LazyCube):
-    """A lazy DataArray whose dimensions have other names or another order.
+    """A lazy DataArray whose dimensions have other names or another order; its type may turn.
 
     Its own `transpose` would leave reading by slices: it is cut first and turned in memory.
     """
 
-    def __init__(self, values: xr.DataArray, roles: dict[str, str], northwards: bool) -> None:
+    def __init__(
+        self, values: xr.DataArray, roles: dict[str, str], northwards: bool, dtype: np.dtype
+    ) -> None:
         self.values = values.drop_vars(list(values.coords))
         self.roles, self.northwards = roles, northwards
-        self.dtype = values.dtype
+        self.dtype = dtype
         bands, height, width = (values.sizes[roles[dim]] for dim in DIMS)
         self.shape = (bands, height, width)
 
@@ -184,6 +188,7 @@ class NamedCube(LazyCube):
         where = {"band": slice(first, int(bands.max()) + 1), "y": rows, "x": columns}
         part = self.values.isel({self.roles[dim]: span for dim, span in where.items()})
         block = part.values.transpose([part.dims.index(self.roles[dim]) for dim in DIMS])
+        block = block.astype(self.dtype, copy=False)
         return block[bands - first, :: -1 if self.northwards else 1]
 
 
@@ -230,25 +235,3 @@ def _along(dataset: xr.Dataset, dim: str, names: tuple[str, ...]) -> xr.DataArra
             if vector.dims == (dim,) and vector.dtype.kind in "biuf":
                 return vector
     return None
-
-
-def _number(path: Path, values: xr.DataArray, attribute: str, default: float) -> float:
-    found = values.attrs.get(attribute, default)
-    try:
-        return float(np.ravel(found)[0])
-    except (TypeError, ValueError, IndexError):
-        raise SceneError(
-            f"{path}:{values.name}: attribute {attribute}", expected="a number", got=repr(found)
-        ) from None
-
-
-def _fill(path: Path, values: xr.DataArray) -> tuple[float | None, tuple[float, ...]]:
-    """The value that marks nodata, and the one that does so in every band of a pixel only.
-
-    Zarr stores a fill value for every array, by default 0, which is a dark band as often as not.
-    """
-    for attribute in ("_FillValue", "missing_value"):
-        if attribute in values.attrs:
-            fill = _number(path, values, attribute, 0)
-            return (None, (0.0,)) if fill == 0 else (fill, ())
-    return None, ()

@@ -176,6 +176,7 @@ class ScaledCube(LazyCube):
 
     def window(self, bands: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
         block = self.stored.isel(band=bands, y=rows, x=columns).values.astype(self.dtype)
-        block *= self.scale[bands, None, None].astype(self.dtype)
-        block += self.offset[bands, None, None].astype(self.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # in pixels that are masked
+            block *= self.scale[bands, None, None].astype(self.dtype)
+            block += self.offset[bands, None, None].astype(self.dtype)
         return block

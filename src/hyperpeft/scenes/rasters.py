@@ -20,9 +20,12 @@ from typing import Any
 import numpy as np
 
 from hyperpeft.errors import HyperpeftError, SceneError
+from hyperpeft.scenes import hdf5
 from hyperpeft.scenes.bandtags import BandTags
 from hyperpeft.scenes.cube import Cube, Transform
 from hyperpeft.scenes.gdal import check_sources, import_rasterio, refuse_services
+from hyperpeft.scenes.matfiles import is_hdf5
+from hyperpeft.scenes.scaling import scale_note
 
 _CACHE_MB = "256"  # holds a row of blocks of a wide scene, all bands
 ENVI_DATA = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin", ".envi")
@@ -41,6 +44,8 @@ def open_raster(
     """
     rasterio = import_rasterio(path)
     refuse_services(path, error)
+    if path.is_file() and is_hdf5(path):  # under any name, and beside an EnMAP product
+        hdf5.check(path, error)
     os.environ.setdefault("GDAL_CACHEMAX", _CACHE_MB)
     with quiet(), rasterio.Env(CPL_VSIL_GZIP_WRITE_PROPERTIES="NO", GDAL_PAM_ENABLED="NO"):
         try:
@@ -119,19 +124,6 @@ def _others(path: Path, dataset: Any, seen: tuple[Path, ...] = ()) -> tuple[Path
             with open_raster(other) as source:
                 seen = (*seen, *_others(other, source, seen))
     return tuple(dict.fromkeys(o for o in seen if o != path))
-
-
-def scale_note(cube: Cube) -> tuple[str, ...]:
-    """How stored values became the cube's, for the record; nothing where they are the same."""
-    if cube.scale is None or cube.offset is None:
-        return ()
-    scales = np.unique(cube.scale)
-    if len(scales) > 1:
-        return ("values are scaled per band as the file says",)
-    if scales[0] == 1 and not cube.offset.any():
-        return ()
-    plus = f" plus {cube.offset[0]:g}" if cube.offset.any() else ""
-    return (f"values are the stored ones times {scales[0]:g}{plus}, as the file says",)
 
 
 def _block(dataset: Any) -> tuple[int, int]:

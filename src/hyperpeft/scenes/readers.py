@@ -12,7 +12,7 @@ from hyperpeft.downloads import is_web_page
 from hyperpeft.errors import ConfigError, HyperpeftError, SceneError
 from hyperpeft.files import sha256_of
 from hyperpeft.records import Scene
-from hyperpeft.scenes import heaps
+from hyperpeft.scenes import hdf5
 from hyperpeft.scenes.arrays import NPY_MAGIC, ZIP_MAGIC, read_arrays
 from hyperpeft.scenes.cube import Cube
 from hyperpeft.scenes.damage import refusing
@@ -21,6 +21,7 @@ from hyperpeft.scenes.matfiles import is_hdf5
 from hyperpeft.scenes.mosaic import join, tile_paths
 from hyperpeft.scenes.rasters import quiet, read_raster
 from hyperpeft.scenes.remembered import recall, remember
+from hyperpeft.scenes.scaling import check_scaling
 from hyperpeft.scenes.validity import check_pixels, check_size
 from hyperpeft.scenes.variables import split_spec
 
@@ -71,14 +72,17 @@ def read_cube(
     ConfigError
         An unknown layout, or one for a raster.
     """
+    file, chosen = split_spec(path)
     tiles = _tiles(str(path))
     if tiles is not None and len(tiles) > 1:
         scenes = [read_cube(tile, key, layout, rgb=rgb) for tile in tiles]
         return join(scenes, name or _mosaic_name(str(path), tiles), rgb)
-    file, chosen = split_spec(tiles[0] if tiles else path)
+    if tiles:
+        file, chosen = split_spec(tiles[0])
     check_file(file, SceneError)
     with quiet():
         cube = _read(file, chosen if chosen is not None else key, layout)
+        check_scaling(cube)
         return _to_scene(cube.drop_bad(), name or file.stem, rgb)
 
 
@@ -133,7 +137,7 @@ def _read(file: Path, key: str | Sequence[str] | None, layout: str | None) -> Cu
 
 
 def check_file(path: Path, error: type[HyperpeftError]) -> None:
-    """Refuse what is missing, empty or a saved web page."""
+    """Refuse what is missing, empty, a saved web page or HDF5 that leads elsewhere."""
     if not path.exists():
         raise error(f"there is no file {path}")
     if path.is_dir():
@@ -148,7 +152,7 @@ def check_file(path: Path, error: type[HyperpeftError]) -> None:
             do="delete it and get it again",
         )
     if is_hdf5(path):
-        heaps.check(path, error)
+        hdf5.check(path, error)
 
 
 def kind_of(path: Path) -> str:

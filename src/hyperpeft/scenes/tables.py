@@ -104,7 +104,7 @@ def _numbers(path: Path, name: str, column: np.ndarray) -> np.ndarray:
     numbers = np.full(len(column), np.nan)
     for i, text in enumerate(column.tolist()):
         try:
-            numbers[i] = float(text)
+            numbers[i] = float(text.replace("_", "?"))  # Python reads 1_1 as 11
         except ValueError:
             raise LabelsError(
                 f"labels {path}, point {i + 1}: {name}",

@@ -17,13 +17,14 @@ from hyperpeft.records import cover
 from hyperpeft.scenes.cube import Cube
 from hyperpeft.scenes.remembered import LARGE as _LARGE
 from hyperpeft.scenes.remembered import recall, remember
+from hyperpeft.scenes.scaling import largest_stored
 
 _MAX_VALUES = 2**24
 _BYTES_PER_PIXEL = 6  # the mask, its copies, and class ids
 _SENTINELS = (-32768.0, -9999.0)  # in every band of a pixel: nodata that nobody declared
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 NAN, INFINITE, NODATA, UNDECLARED = "NaN", "infinite", "nodata", "undeclared nodata"
+OUTSIDE = "outside the file's valid range"
 
 
 @dataclass
@@ -64,9 +65,9 @@ def check_pixels(cube: Cube) -> tuple[Cube, np.ndarray]:
     """Find the pixels whose bands are all finite and none nodata.
 
     A band without one valid value would leave no pixel: it is dropped, as if it were flagged as
-    bad. A pixel of zeros is valid, unless the format has it as nodata. Values beyond float32
-    count as infinite. A pixel that is -32768 or -9999 in every band is masked even where the file
-    declares no nodata, and the notes say so.
+    bad. A pixel of zeros is valid, unless the format has it as nodata. Values beyond float32, as
+    scaled, count as infinite. A pixel that is -32768 or -9999 in every band is masked even where
+    the file declares no nodata, and the notes say so.
 
     Parameters
     ----------
@@ -105,7 +106,8 @@ def _scan(cube: Cube) -> _Tally:
     bands, height, width = cube.data.shape
     tally = _Tally(np.ones((height, width), dtype=bool), np.zeros(bands, dtype=bool))
     nodata = _as_column(cube.nodata, cube.data.dtype)
-    probe = nodata is None and cube.data.dtype.kind != "f" and cube.data.size > _LARGE
+    ruled = nodata is not None or cube.marks or np.isfinite(cube.limits).any()
+    probe = not ruled and cube.data.dtype.kind != "f" and cube.data.size > _LARGE
     for where in cover((bands, height, width), cube.block, _MAX_VALUES):
         if probe and not _suspect(cube, where):
             tally.alive[:] = True
@@ -143,7 +145,10 @@ def _question(cube: Cube) -> dict[str, object]:
         "shape": list(cube.data.shape),
         "dtype": str(cube.data.dtype),
         "nodata": [str(value) for value in cube.nodata],
+        "marks": [str(value) for value in cube.marks],
+        "limits": [str(value) for value in cube.limits],
         "empty": [str(value) for value in cube.empty],
+        "largest": str(np.ravel(largest_stored(cube)).tolist()),
         "key": cube.key,
         "others": [
             [str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in cube.others
@@ -186,14 +191,27 @@ def _check(
     # nodata first: its value may itself be NaN or beyond float32
     if nodata is not None:
         kinds.append((NODATA, block == nodata))
+    marked: Any = False
+    for value in cube.marks:
+        if _fits(value, block.dtype):
+            marked |= block == _typed(value, block.dtype)
+    if marked is not False:
+        kinds.append((NODATA, marked))
     if block.dtype.kind == "f":
         with np.errstate(invalid="ignore", over="ignore"):
             size = np.abs(block)
-            finite = size <= _FLOAT32_MAX  # False for NaN, too
+            largest = largest_stored(cube)
+            finite = size <= largest  # False for NaN, too
             if not finite.all():
                 kinds.append((NAN, np.isnan(block)))
-                kinds.append((INFINITE, size > _FLOAT32_MAX))
+                kinds.append((INFINITE, size > largest))
             del size, finite
+    low, high = cube.limits
+    with np.errstate(over="ignore"):
+        if low > -np.inf:
+            kinds.append((OUTSIDE, block < low))
+        if high < np.inf:
+            kinds.append((OUTSIDE, block > high))
     dead = np.zeros(len(block), dtype=bool)
     if kinds:
         any_bad = np.logical_or.reduce([bad for _, bad in kinds]) if len(kinds) > 1 else kinds[0][1]
@@ -223,6 +241,11 @@ def _all_equal(block: np.ndarray, value: float) -> np.ndarray:
     if found.any():
         found[found] = (block[:, found] == number).all(axis=0)
     return found
+
+
+def _typed(value: float, dtype: np.dtype) -> Any:
+    with np.errstate(over="ignore"):
+        return np.asarray(value).astype(dtype)
 
 
 def _as_column(nodata: tuple[float | None, ...], dtype: np.dtype) -> np.ndarray | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperpeft.errors import HyperpeftError, LabelsError, SceneError
+from hyperpeft.errors import ConfigError, HyperpeftError, LabelsError, SceneError
 from hyperpeft.scenes.layouts import Layout
 
 _IMAGE_BANDS = 4  # an array of so few bands beside a cube is a picture, not a second cube
@@ -26,7 +26,7 @@ class Variable:
 
 
 def split_spec(spec: str | Path) -> tuple[Path, str | None]:
-    """Split FILE[:KEY]; a path that exists as it stands is never split.
+    """Split FILE[:KEY]; a path that exists as it stands is never split, an empty one is refused.
 
     Examples
     --------
@@ -36,6 +36,8 @@ def split_spec(spec: str | Path) -> tuple[Path, str | None]:
     True
     """
     text = str(spec)
+    if not text:
+        raise ConfigError("a path is empty", do="give a file, or . for the current folder")
     if Path(text).exists():
         return Path(text), None
     head, colon, key = text.rpartition(":")

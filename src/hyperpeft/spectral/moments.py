@@ -55,7 +55,10 @@ def covariance_of(scene: Scene, where: np.ndarray) -> tuple[int, np.ndarray, np.
     if count < 2:
         raise SceneError(f"{scene.name}: valid pixels to fit", expected="at least 2", got=count)
     if not scatter.any():
-        raise SceneError(f"{scene.name}: all {count} fitted pixels are equal; nothing to learn")
+        raise SceneError(
+            f"{scene.name}: all {count} fitted pixels are equal in float32, as which they are read",
+            do="where they differ in the file, subtract an offset or scale them first",
+        )
     return count, mean, scatter / (count - 1)
 
 

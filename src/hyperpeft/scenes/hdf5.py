@@ -1,4 +1,8 @@
-"""The heaps of an HDF5 file, checked before the HDF5 library walks through them.
+"""HDF5 files from anyone, checked before a reader opens them: no other files, no broken heaps.
+
+A virtual dataset, one with external storage and an external link have their values in other files,
+at any path that the file names; where such a file is missing, virtual datasets read as zeros. They
+are refused, also beside a cube that is whole.
 
 Texts of any length (the WKT of a grid, lists of dimensions) lie in global heaps, blocks of objects
 of which each says how long it is. The library steps from one to the next by what they say, and
@@ -17,25 +21,36 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hyperpeft.errors import HyperpeftError
+from hyperpeft.scenes.damage import unreadable
 
 _BEGINNING = b"GCOL\x01\0\0\0"
 _HEAD = 16  # bytes of a collection's and of an object's, filled up to a multiple of 8
 
 
 def check(path: Path, error: type[HyperpeftError]) -> None:
-    """Refuse a file with a heap that cannot be walked through.
+    """Refuse a file with values in other files, or with a heap that cannot be walked through.
 
     Raises
     ------
     HyperpeftError
         Of the class `error`.
     """
+    try:
+        width, arrays, outside = _walk(path)
+    except Exception as problem:  # h5py's errors of damaged files have no common root
+        raise unreadable(path, "an HDF5 file", problem, error) from None
+    if outside:
+        raise error(
+            f"{path}:{outside[0]} keeps its values in another file",
+            expected="all values in the file itself",
+            do="copy them into one file, such as with h5py, and give that",
+        )
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        width, arrays = _layout(path)
         for start, end in _gaps(arrays, len(data)):
             at = data.find(_BEGINNING, start, end)
             while at >= 0:
@@ -62,30 +77,37 @@ def _can_be_walked(data: mmap.mmap, at: int, width: int) -> bool:
     return True
 
 
-def _layout(path: Path) -> tuple[int, list[tuple[int, int]]]:
-    """Bytes of a size, and where arrays are: (start, end) in the file."""
+def _walk(path: Path) -> tuple[int, list[tuple[int, int]], list[str]]:
+    """Bytes of a size, where arrays are as (start, end), and what lies in other files."""
     import h5py
 
     found: list[tuple[int, int]] = []
+    outside: list[str] = []
 
-    def visit(_: str, item: Any) -> None:
+    def visit(name: str, item: Any) -> None:
         if not isinstance(item, h5py.Dataset):
+            return
+        if item.is_virtual or item.external:
+            outside.append(name)
             return
         start = item.id.get_offset()
         if start is not None:
             found.append((start, start + item.id.get_storage_size()))
         elif item.chunks:
-            item.id.chunk_iter(
-                lambda chunk: found.append((chunk.byte_offset, chunk.byte_offset + chunk.size))
-            )
+            with suppress(Exception):  # its chunks are looked through, and its reader refuses it
+                item.id.chunk_iter(
+                    lambda chunk: found.append((chunk.byte_offset, chunk.byte_offset + chunk.size))
+                )
 
-    try:
-        with h5py.File(path, "r") as file:
-            width = file.id.get_create_plist().get_sizes()[1]
-            file.visititems(visit)
-    except Exception:  # damaged: more of it is looked through, and its reader refuses it
-        return 8, []
-    return width, found
+    def visit_link(name: str, link: Any) -> None:
+        if isinstance(link, h5py.ExternalLink):
+            outside.append(name)
+
+    with h5py.File(path, "r") as file:
+        width = file.id.get_create_plist().get_sizes()[1]
+        file.visititems_links(visit_link)
+        file.visititems(visit)
+    return width, found, outside
 
 
 def _gaps(arrays: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
