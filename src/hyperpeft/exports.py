@@ -6,11 +6,13 @@ import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hyperpeft.errors import AdapterError, BundleError, ConfigError
 from hyperpeft.files import replacing
+from hyperpeft.outputs import refuse_inputs
 from hyperpeft.records import RunRecord
 
 HEAD_TENSORS = ["head.bias", "head.weight", "norm.bias", "norm.weight"]
@@ -155,8 +157,14 @@ def merge(run: Path, out: Path, *, backbone: str | Path | None = None) -> dict[s
     from safetensors.torch import save_file
 
     from hyperpeft.bundle import load_run
+    from hyperpeft.inputs import inputs_of
+    from hyperpeft.runfolder import files_of_run
 
     bundle = load_run(run, backbone=backbone)
+    given = {} if backbone is None else {"backbone": str(backbone)}
+    inputs = [inputs_of({**bundle.record.config, **given}), files_of_run(run)]
+    inputs += [files_of_run(p) for p in out.parents[:2] if (p / RUN).is_file()]
+    refuse_inputs([out], chain.from_iterable(inputs))
     record, encoder = bundle.record, bundle.model.encoder
     if record.adapter["method"] == "probe":
         raise AdapterError(f"{run} has nothing to merge: method probe trains the head only")

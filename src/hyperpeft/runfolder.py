@@ -19,8 +19,10 @@ from hyperpeft.config import RunConfig
 from hyperpeft.errors import ConfigError
 from hyperpeft.files import replacing, sweep
 from hyperpeft.geotiff import write_class_map
+from hyperpeft.inputs import inputs_of
 from hyperpeft.locks import LOCK, locked
 from hyperpeft.mapping import ClassMap
+from hyperpeft.outputs import refuse_inputs
 from hyperpeft.records import RunRecord, Scene, Split
 
 # Options that a run may choose itself; its record holds what it chose.
@@ -63,6 +65,7 @@ def _check(config: RunConfig, resume: bool, overwrite: bool, cut_off: bool) -> N
         raise ConfigError("--resume and --overwrite exclude each other", do="give one")
     if resume and not checkpoint:
         raise ConfigError(f"--resume: {out} holds no checkpoint", do="run without --resume")
+    refuse_inputs([out / name for name in OUTPUTS], inputs_of(config.model_dump()))
     if (out / RUN).is_file():
         if not overwrite and not _same_run(config, RunRecord.from_file(out / RUN).config):
             raise ConfigError(
@@ -86,6 +89,11 @@ def _same_run(config: RunConfig, found: dict[str, Any]) -> bool:
     wanted = config.model_dump(mode="json")
     either = {"out": None, **{n: wanted[n] for n in OPEN if wanted[n] in (None, "auto")}}
     return {**found, **either} == {**wanted, **either}
+
+
+def files_of_run(folder: Path) -> Iterator[tuple[str, Path]]:
+    """What a run folder needs in order to be used again, as inputs; its map is made anew by it."""
+    yield from (("the run's", folder / name) for name in OUTPUTS if not name.startswith("map.tif"))
 
 
 def clear(out: Path) -> None:
