@@ -17,13 +17,13 @@ import hyperpeft
 ROOT = Path(hyperpeft.__file__).parent
 GROUND, DATA, MODEL, WORK, RUNS, TOP = "0", "1", "1'", "2", "3", "4"
 FLOORS = {
-    GROUND: "errors files locks downloads interruption memory metrics offline records recordtypes "
-    "yamlfiles",
+    GROUND: "errors files locks downloads interruption memory metrics offline outputs records "
+    "recordtypes yamlfiles",
     DATA: "scenes splits spectral patches figures geotiff",
     MODEL: "backbone weights adapters",
     WORK: "halving checkpoints ridge classifier choosing optim tokens train pretrain mapping "
     "baselines",
-    RUNS: "bundle bank exports config estimates recording runfolder learning experiment "
+    RUNS: "bundle bank exports config estimates inputs recording runfolder learning experiment "
     "pretraining benchmark statistics report configs",
     TOP: "console cli",
 }

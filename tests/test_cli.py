@@ -412,3 +412,23 @@ def test_demo(tmp_path):
     assert record["metrics"]["oa"] > 100 / 8 + 3  # far above chance; the figure itself is printed
     with rasterio.open(out / "map.tif") as file:
         assert file.read(1).all()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes a file descriptor")
+def test_an_error_without_a_place_for_it_is_not_output(tmp_path):
+    """With stderr closed (2>&-) stdout stays what it is."""
+    words = [*PROGRAM, "adapters", "list", str(tmp_path), "--json"]
+    closed = ["sh", "-c", 'exec "$@" 2>&-', "sh", *words]
+    done = subprocess.run(closed, stdout=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("words", [["scenes", "list"], ["scenes", "list", "--json"]])
+def test_output_that_has_no_room(words):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*PROGRAM, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr == "error: the output: No space left on device\n"

@@ -9,11 +9,13 @@ import pytest
 import torch
 from make_runs import make_run
 from safetensors.torch import load_file
+from small import config as small_config
 
 from hyperpeft import adapters, exports
 from hyperpeft.bundle import load_run
 from hyperpeft.cli import main
 from hyperpeft.errors import AdapterError, BundleError, ConfigError
+from hyperpeft.experiment import run as train
 from hyperpeft.weights import load_backbone
 
 
@@ -92,10 +94,33 @@ def test_export_is_a_folder_of_adapter_head_and_card(run, tmp_path):
     card = (to / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: peft\n")
     assert "91.25 %" in card
+    assert "id and name of the class: 1 class 1, 2 class 2, 3 class 3, 4 class 4\n" in card
+    assert "a linear layer on the LayerNorm of the mean of the tokens (192 inputs)." in card
+    assert "the reduction to 12 bands (`reducer.safetensors` of the run folder)" in card
+    assert "PCA" not in card
     x = images()
     expected = adapters.load(load_backbone("tiny"), run / "adapter")(x)
     assert torch.equal(adapters.load(load_backbone("tiny"), to)(x), expected)
     assert load_file(to / "head.safetensors").keys() == load_file(run / "head.safetensors").keys()
+
+
+def test_the_card_of_a_head_that_sees_the_centre(tmp_path):
+    """As the default has it; and classes in the order of the head's outputs, by their ids."""
+    folder = tmp_path / "run"
+    config = small_config(tmp_path, folder, epochs=1, map=False)
+    assert config.centre
+    train(config)
+    record = json.loads((folder / "run.json").read_text())
+    record["scene"].update(class_ids=[2, 1, 7], classes=["b", "a", "never trained"])
+    record["scene"]["colours"] = [[0, 0, 0]] * 3
+    (folder / "run.json").write_text(json.dumps(record))
+    exports.export(folder, tmp_path / "new")
+    card = (tmp_path / "new/README.md").read_text()
+    assert "class: 1 a, 2 b\n" in card
+    assert "a linear layer on 48 + 12 inputs" in card
+    assert "4 times the 12 components of the window's centre pixel" in card
+    weight = load_file(tmp_path / "new/head.safetensors")["head.weight"]
+    assert weight.shape == (2, 48 + 12)
 
 
 def test_an_export_loads_in_stock_peft(run, tmp_path):

@@ -112,7 +112,7 @@ def test_legend_names_classes_present_in_order_of_id(tmp_path, monkeypatch):
     figures.save_map(tmp_path / "a.png", predicted, CLASSES, COLOURS, truth=truth)
     assert labels == ["Corn", "Woods"]
     labels.clear()
-    predicted[:20], truth[:20] = 0, 0
+    predicted[:20], truth[:30] = 0, 0
     figures.save_map(tmp_path / "b.png", predicted, CLASSES, COLOURS, truth=truth)
     assert labels == ["Corn", "Woods", "Unlabelled", "No data"]
     labels.clear()
@@ -121,6 +121,43 @@ def test_legend_names_classes_present_in_order_of_id(tmp_path, monkeypatch):
     found = pixels_of(tmp_path / "b.png")
     assert found[figures.UNLABELLED_COLOUR] > 40_000
     assert found[figures.NO_DATA_STRIPES[1]] > 5_000  # dark stripes, of no class's colour
+
+
+def test_no_data_is_hatched_in_every_panel(tmp_path, monkeypatch):
+    """But labels on it are shown, and what is not labelled is not without data."""
+    predicted, truth = np.full((40, 40), 3), np.full((40, 40), 2)
+    predicted[:20], truth[10:30] = 0, 0
+    picture = np.full((40, 40, 3), (10, 200, 30), np.uint8)
+    given = picture.copy()
+    shown = {}
+    real = figures._save
+
+    def spy(figure, path, **options):
+        shown.update({ax.get_title(): ax.images[0].get_array() for ax in figure.axes})
+        real(figure, path, **options)
+
+    monkeypatch.setattr(figures, "_save", spy)
+    figures.save_map(tmp_path / "a.png", predicted, CLASSES, COLOURS, picture=picture, truth=truth)
+    stripes = shown["Class map"][:20]
+    colours = set(map(tuple, stripes.reshape(-1, 3).tolist()))
+    assert colours == set(figures.NO_DATA_STRIPES)
+    np.testing.assert_array_equal(shown["False colour"][:20], stripes)
+    assert (shown["False colour"][20:] == (10, 200, 30)).all()
+    np.testing.assert_array_equal(shown["Ground truth"][10:20], stripes[10:])
+    assert (shown["Ground truth"][20:30] == figures.UNLABELLED_COLOUR).all()
+    assert (shown["Ground truth"][:10] == COLOURS[2]).all()
+    assert (shown["Ground truth"][30:] == COLOURS[2]).all()
+    np.testing.assert_array_equal(picture, given)  # the caller's own picture stays as it is
+
+
+@pytest.mark.parametrize("name", ["cost $x^$ y", r"a$\frac$b", "$", "50 $ and 60 $"])
+def test_names_are_no_formulas(tmp_path, monkeypatch, name):
+    labels = legend_of(monkeypatch)
+    classes = {2: name, 3: "Woods"}
+    figures.save_map(tmp_path / "a.png", np.full((9, 9), 2), classes, COLOURS, title=name)
+    assert labels == [name]
+    figures.save_confusion(tmp_path / "b.png", np.eye(2, dtype=int), [name, "Woods"])
+    assert names_in(tmp_path) == ["a.png", "b.png"]
 
 
 @pytest.mark.parametrize("file", ["Botswana_gt.mat", "paviaU_gt.mat"])
@@ -133,7 +170,7 @@ def test_real_label_maps(tmp_path, data, monkeypatch, file):
     labels = legend_of(monkeypatch)
     path = tmp_path / "map.png"
     figures.save_map(path, truth, {i: f"class {i}" for i in ids}, colours, truth=truth)
-    assert labels == [f"class {i}" for i in ids] + ["Unlabelled", "No data"]
+    assert labels == [f"class {i}" for i in ids] + ["No data"]
     found = pixels_of(path)
     # A pixel of the scene is at least a dot, so every class shows in proportion to its size.
     for i in ids:
@@ -149,8 +186,9 @@ def test_wrong_maps_are_refused(tmp_path):
         figures.save_map(tmp_path / "a.png", ids, CLASSES, COLOURS, picture=picture)
     with pytest.raises(ConfigError, match=r"classes \[2\] of the map have no colour"):
         figures.save_map(tmp_path / "a.png", ids, CLASSES, {})
-    with pytest.raises(ConfigError, match=r"name it \.png"):
-        figures.save_map(tmp_path / "a.docx", ids, CLASSES, COLOURS)
+    for name in ("a.docx", "a"):
+        with pytest.raises(ConfigError, match=r"name it \.png"):
+            figures.save_map(tmp_path / name, ids, CLASSES, COLOURS)
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):
         figures.save_map(tmp_path / "file" / "a.png", ids, CLASSES, COLOURS)
@@ -174,13 +212,16 @@ def cell_texts(monkeypatch, confusion, names, path):
 
 
 def test_confusion_numbers_are_percent_of_the_true_class(tmp_path, monkeypatch):
-    confusion = np.array([[1990, 9, 1, 0], [1, 1, 2, 0], [0, 0, 0, 0], [0, 0, 0, 1234]])
+    confusion = np.array(
+        [[1990, 9, 1, 0, 0], [1, 1, 2, 0, 0], [0] * 5, [0, 0, 0, 1234, 0], [0, 0, 10, 0, 1990]]
+    )
     path = tmp_path / "confusion.png"
-    texts = cell_texts(monkeypatch, confusion, ["a", "b", "c", "d"], path)
-    assert texts.pop("rows") == ["a (2,000)", "b (4)", "c (0)", "d (1,234)"]
+    texts = cell_texts(monkeypatch, confusion, list("abcde"), path)
+    assert texts.pop("rows") == ["a (2,000)", "b (4)", "c (0)", "d (1,234)", "e (2,000)"]
     assert texts == {
         (0, 0): ">99", (0, 1): "<1", (0, 2): "<1",
         (1, 0): "25", (1, 1): "25", (1, 2): "50", (3, 3): "100",
+        (4, 2): "<1", (4, 4): ">99",
     }  # fmt: skip
     found = pixels_of(path)
     assert found[(8, 48, 107)] > 1000  # 100 % in the darkest blue

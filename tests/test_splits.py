@@ -389,6 +389,36 @@ def test_polygons_small_and_lone_ones():
         assert any(n.startswith("class 2 (c2): left out (100 test pixels)") for n in split.notes)
 
 
+@pytest.mark.parametrize("kind", ["polygons", "disjoint", "per class"])
+def test_notes_count_from_what_was_asked(kind):
+    """The cap of half a class is said, not taken silently for what was asked."""
+    ids, regions = np.zeros((2, 12, 60), np.int32)
+    for k, size in enumerate((3, 3, 3, 3)):  # a class of 12 pixels in four polygons
+        ids[0, 15 * k : 15 * k + size], regions[0, 15 * k : 15 * k + size] = 1, k + 1
+    ids[6:, :20], regions[6:, :20] = 2, 5
+    ids[6:, 40:], regions[6:, 40:] = 2, 6
+    labels = Labels(ids, {1: "c1", 2: "c2"}, {}, regions=regions)
+    if kind == "per class":
+        split = splits.per_class(labels, 10, seed=0)
+    else:
+        split = getattr(splits, kind)(labels, window=3, seed=0, n=10)
+    got = split.per_class()[1]["train"]
+    assert got <= 6
+    assert split.per_class()[2]["train"] == 10
+    (note,) = split.notes
+    expected = f"class 1 (c1): {got} training pixels instead of 10"
+    assert note.startswith(expected)
+    assert "(at most half of its 12)" in note
+    assert (got < 6) == (note != f"{expected} (at most half of its 12)")
+
+
+def test_one_training_pixel_is_one():
+    ids = np.zeros((1, 30), np.int32)
+    ids[0, :3], ids[0, 10:] = 1, 2
+    (note,) = splits.per_class(make_labels(ids), 4, seed=0).notes
+    assert note == "class 1 (c1): 1 training pixel instead of 4 (at most half of its 3)"
+
+
 def test_polygons_without_regions_are_connected_pixels():
     ids = np.zeros((5, 9), np.int32)
     ids[0, 0] = ids[1, 1] = ids[3, 0] = ids[4, 8] = 1  # the first two touch at a corner

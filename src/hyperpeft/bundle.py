@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from hyperpeft.baselines import BASELINES
 from hyperpeft.classifier import Classifier, choose_precision
 from hyperpeft.errors import BundleError
 from hyperpeft.files import replacing, within
+from hyperpeft.inputs import inputs_of
 from hyperpeft.mapping import (
     SIZE,
     ClassMap,
@@ -39,6 +41,7 @@ from hyperpeft.mapping import (
     plan,
     tiles_here,
 )
+from hyperpeft.outputs import Inputs, refuse_inputs
 from hyperpeft.records import UNLABELLED, RunRecord, Scene
 from hyperpeft.spectral import Reducer, check_bands
 from hyperpeft.weights import load_backbone, weights_sha256
@@ -163,6 +166,7 @@ class Bundle:
         tile: int = SIZE,
         scheduler: str | None = None,
         watch: Callable[[int, int], None] | None = None,
+        inputs: Inputs = (),
     ) -> Mapped:
         """Write the class map of a scene of any size as Cloud-Optimized GeoTIFF.
 
@@ -187,6 +191,8 @@ class Bundle:
             Address of a dask.distributed scheduler whose workers do the work.
         watch : callable, optional
             Told (pixels done, pixels in all).
+        inputs : iterable of (str, Path)
+            What must not be written over, besides the files that the run was trained on.
 
         Returns
         -------
@@ -198,17 +204,20 @@ class Bundle:
         SceneError
             When the scene has other bands, or cannot be read.
         ConfigError
-            When another process maps to the same file, or a file cannot be written.
+            When another process maps to the same file, or a file to write is an input, or cannot be
+            written.
         """
+        outputs = Outputs(
+            Path(path),
+            Path(probabilities) if probabilities is not None else None,
+            Path(confidence) if confidence is not None else None,
+        )
+        refuse_inputs(outputs.replaced, chain(inputs, inputs_of(self.record.config)))
         layers = Layers(probabilities is not None, confidence is not None)
         return map_to_files(
             self._mapper(scene, layers, adaptive=adaptive),
             scene,
-            Outputs(
-                Path(path),
-                Path(probabilities) if probabilities is not None else None,
-                Path(confidence) if confidence is not None else None,
-            ),
+            outputs,
             self.classes,
             self.colours,
             size=tile,

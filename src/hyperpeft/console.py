@@ -283,7 +283,8 @@ def print_record(record: RunRecord, out: Path) -> None:
         print(f"{100 * touched:.0f} % of the {size} x {size} test windows hold a training pixel")
     print(f"training {timing['train_seconds']:.1f} s; everything is in {out}")
     if record.config["map"]:
-        print(f"map: {out / 'map.png'} and {out / 'map.tif'}")
+        files = (out / name for name in ("map.png", "map.tif"))
+        print(f"map: {' and '.join(str(path) for path in files if path.is_file())}")
 
 
 def _baseline_line(adapter: dict[str, Any], baseline: dict[str, Any]) -> str:

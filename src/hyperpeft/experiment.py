@@ -133,9 +133,12 @@ def _compose(config: RunConfig, overwrite: bool, progress: Progress) -> RunRecor
         notes=[*notes, *learned.notes],
         baseline=learned.baseline,
     )
-    if PartialState().is_main_process:
-        runfolder.write(config, record, learned.fitted_reducer, split, scene, learned.mapped)
-    return record
+    if not PartialState().is_main_process:
+        return record
+    written = runfolder.write(config, record, learned.fitted_reducer, split, scene, learned.mapped)
+    for note in written.notes[len(record.notes) :]:
+        progress.note(note)
+    return written
 
 
 def evaluate(

@@ -6,11 +6,13 @@ import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hyperpeft.errors import AdapterError, BundleError, ConfigError
 from hyperpeft.files import replacing
+from hyperpeft.outputs import refuse_inputs
 from hyperpeft.records import RunRecord
 
 HEAD_TENSORS = ["head.bias", "head.weight", "norm.bias", "norm.weight"]
@@ -86,7 +88,7 @@ def export(run: Path, to: Path) -> list[Path]:
         When `to` holds something already.
     """
     from hyperpeft.adapters import get_method, store
-    from hyperpeft.bundle import ADAPTER, HEAD, check_usable
+    from hyperpeft.bundle import ADAPTER, HEAD, check_usable, sees_centre
 
     record = RunRecord.from_file(run / RUN)
     check_usable(run, record)
@@ -103,11 +105,12 @@ def export(run: Path, to: Path) -> list[Path]:
             f"the adapter of {run} has no PEFT form: {why}",
             do="load the run folder with hyperpeft, or use `hyperpeft adapters merge`",
         )
-    _check_head(run / HEAD)
+    width = _check_head(run / HEAD)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise ConfigError(f"--to {to}", expected="a new or empty folder", got="one with files")
     try:
-        card, base = _card(record), record.backbone["name"]
+        head = _describe_head(width, centre=sees_centre(record))
+        card, base = _card(record, head), record.backbone["name"]
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{run / RUN} is not a run record ({error!r})") from None
     store.write(to, replace(saved, config={**saved.config, "base_model_name_or_path": base}))
@@ -118,17 +121,18 @@ def export(run: Path, to: Path) -> list[Path]:
     return [to / name for name in (store.CONFIG, store.TENSORS, HEAD, CARD)]
 
 
-def _check_head(path: Path) -> None:
-    """BundleError unless the file, which is copied as it is, holds the tensors of a head."""
+def _check_head(path: Path) -> int:
+    """Width of the tokens; BundleError unless the file, copied as it is, holds a head's tensors."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "np") as file:
             found = sorted(file.keys())
+            if found == HEAD_TENSORS:
+                return int(file.get_tensor("norm.weight").size)
     except (OSError, SafetensorError) as error:
         raise BundleError(f"{path} cannot be read ({error})") from None
-    if found != HEAD_TENSORS:
-        raise BundleError(f"{path} is not a head", expected=HEAD_TENSORS, got=found)
+    raise BundleError(f"{path} is not a head", expected=HEAD_TENSORS, got=found)
 
 
 def merge(run: Path, out: Path, *, backbone: str | Path | None = None) -> dict[str, Any]:
@@ -153,8 +157,14 @@ def merge(run: Path, out: Path, *, backbone: str | Path | None = None) -> dict[s
     from safetensors.torch import save_file
 
     from hyperpeft.bundle import load_run
+    from hyperpeft.inputs import inputs_of
+    from hyperpeft.runfolder import files_of_run
 
     bundle = load_run(run, backbone=backbone)
+    given = {} if backbone is None else {"backbone": str(backbone)}
+    inputs = [inputs_of({**bundle.record.config, **given}), files_of_run(run)]
+    inputs += [files_of_run(p) for p in out.parents[:2] if (p / RUN).is_file()]
+    refuse_inputs([out], chain.from_iterable(inputs))
     record, encoder = bundle.record, bundle.model.encoder
     if record.adapter["method"] == "probe":
         raise AdapterError(f"{run} has nothing to merge: method probe trains the head only")
@@ -176,11 +186,25 @@ def merge(run: Path, out: Path, *, backbone: str | Path | None = None) -> dict[s
     }
 
 
-def _card(record: RunRecord) -> str:
-    """A model card in the form of the Hugging Face hub."""
+def _describe_head(width: int, *, centre: bool) -> str:
+    """What goes into the head's linear layer."""
+    if not centre:
+        return f"a linear layer on the LayerNorm of the mean of the tokens ({width} inputs)."
+    from hyperpeft.backbone import BANDS
+    from hyperpeft.classifier import CENTRE_WEIGHT
+
+    return (
+        f"a linear layer on {width} + {BANDS} inputs: the LayerNorm of the mean of the tokens, "
+        f"then {CENTRE_WEIGHT:g} times the {BANDS} components of the window's centre pixel."
+    )
+
+
+def _card(record: RunRecord, head: str) -> str:
+    """A model card in the form of the Hugging Face hub; `head` says what the head sees."""
     config, adapter, scene = record.config, record.adapter, record.scene
     base, oa = record.backbone["name"], record.metrics["oa"]
     count = adapter["adapter_parameters"]
+    names = dict(zip(scene["class_ids"], scene["classes"], strict=True))
     depth = "all blocks" if config["blocks"] == "all" else f"the last {config['blocks']} blocks"
     lines = [
         "---",
@@ -196,10 +220,12 @@ def _card(record: RunRecord) -> str:
         f"{record.split['train']:,} training pixels, seed {config['seed']}. "
         + ("" if oa is None else f"Overall accuracy on its test pixels: {oa:.2f} %."),
         "",
-        f"- Classes: {', '.join(scene['classes'])}",
+        "- Outputs of the head, in their order, as id and name of the class: "
+        + ", ".join(f"{i} {names.get(i, 'unnamed')}" for i in adapter["class_ids"]),
         f"- Base weights: sha256 `{record.backbone['weights_sha256']}`",
-        "- `head.safetensors`: LayerNorm and linear layer over the mean of the tokens.",
-        "- Not in this folder: the PCA that brings the scene to 12 bands (in the run folder).",
+        f"- `head.safetensors`: {head}",
+        "- Not in this folder: the reduction to 12 bands (`reducer.safetensors` of the run "
+        "folder).",
         "",
         "```python",
         "import hyperpeft",

@@ -73,7 +73,7 @@ def save_map(
     path : Path
         PNG, or another format that matplotlib knows by the suffix.
     predicted_ids : ndarray of int, shape (H, W)
-        0 where there is no data, which is hatched.
+        0 where there is no data, which is hatched in every panel, but for labels that lie there.
     classes : mapping of int to str
         Names; the legend shows those present in the map or the truth, in order of id.
     colours : mapping of int to (int, int, int)
@@ -92,13 +92,15 @@ def save_map(
     for what, array in (("picture", picture), ("truth", truth)):
         if array is not None and array.shape[:2] != shape:
             raise ConfigError(f"{what} of the map", expected=shape, got=array.shape[:2])
+    missing = predicted_ids == UNLABELLED
     panels: list[tuple[str, np.ndarray]] = []
     if picture is not None:
-        panels.append(("False colour", picture))
+        panels.append(("False colour", _no_data_striped(picture.copy(), missing)))
     if truth is not None:
-        panels.append(("Ground truth", _unlabelled_grey(_coloured(truth, colours), truth)))
-    hatched = _no_data_striped(_coloured(predicted_ids, colours), predicted_ids)
-    panels.append(("Class map", hatched))
+        labelled = _unlabelled_grey(_coloured(truth, colours), truth)
+        empty = missing & (truth == UNLABELLED)
+        panels.append(("Ground truth", _no_data_striped(labelled, empty)))
+    panels.append(("Class map", _no_data_striped(_coloured(predicted_ids, colours), missing)))
     figure, axes = _panels(shape, len(panels))
     for ax, (name, image) in zip(axes, panels, strict=True):
         ax.imshow(image, interpolation="nearest", aspect="auto")
@@ -170,10 +172,10 @@ def _number_cells(ax: Axes, percent: np.ndarray) -> None:
     for (row, column), value in np.ndenumerate(percent):
         if not value > 0:
             continue
-        text = "<1" if value < 0.5 else ">99" if 99.5 <= value < 100 else f"{value:.0f}"
+        text = "<1" if value <= 0.5 else ">99" if 99.5 <= value < 100 else f"{value:.0f}"
         ax.text(
             column, row, text, ha="center", va="center", fontsize=8,
-            color="white" if value > 55 else "0.15" if value >= 0.5 else "0.6",
+            color="white" if value > 55 else "0.15" if value > 0.5 else "0.6",
         )  # fmt: skip
 
 
@@ -231,7 +233,7 @@ def _legend_entries(
         Patch(facecolor=_unit(colours[i]), edgecolor="0.4", linewidth=0.5, label=classes.get(i, i))
         for i in sorted(present - {UNLABELLED})
     ]
-    if truth is not None and (truth == UNLABELLED).any():
+    if truth is not None and ((truth == UNLABELLED) & (predicted != UNLABELLED)).any():
         grey = _unit(UNLABELLED_COLOUR)
         entries.append(Patch(facecolor=grey, edgecolor="0.4", linewidth=0.5, label="Unlabelled"))
     if (predicted == UNLABELLED).any():
@@ -259,10 +261,10 @@ def _unlabelled_grey(image: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return image
 
 
-def _no_data_striped(image: np.ndarray, ids: np.ndarray) -> np.ndarray:
+def _no_data_striped(image: np.ndarray, where: np.ndarray) -> np.ndarray:
     """Paint diagonal stripes, which no class colour can be taken for."""
-    rows, columns = np.nonzero(ids == UNLABELLED)
-    period = max(4, min(ids.shape) // 20)
+    rows, columns = np.nonzero(where)
+    period = max(4, min(where.shape) // 20)
     dark = (rows + columns) % period < max(1, period // 4)
     image[rows, columns] = np.where(dark[:, None], NO_DATA_STRIPES[1], NO_DATA_STRIPES[0])
     return image
@@ -275,10 +277,16 @@ def _unit(rgb: tuple[int, int, int]) -> tuple[float, float, float]:
 
 def _save(figure: Figure, path: Path, dpi: int = DPI) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
 
-    FigureCanvasAgg(figure)
+    suffix = Path(path).suffix.removeprefix(".")
+    if suffix.lower() not in FigureCanvasAgg(figure).get_supported_filetypes():
+        raise ConfigError(
+            f"{path} cannot be drawn (format {suffix!r} is unknown)", do="name it .png"
+        )
+    for text in figure.findobj(
+        Text
+    ):  # names of files and classes are no formulas, whatever $ is in
+        text.set_parse_math(False)
     with replacing(Path(path)) as temporary:
-        try:
-            figure.savefig(temporary, dpi=dpi, bbox_inches="tight", pad_inches=0.12)
-        except ValueError as error:  # a suffix that matplotlib does not know
-            raise ConfigError(f"{path} cannot be drawn ({error})", do="name it .png") from None
+        figure.savefig(temporary, dpi=dpi, bbox_inches="tight", pad_inches=0.12)

@@ -124,6 +124,11 @@ def within(folder: Path, name: str) -> Path:
     return path
 
 
+def printable(name: str) -> str:
+    """A file's name as text, with "?" for bytes that are not UTF-8 and for control characters."""
+    return "".join(c if c.isprintable() else "?" for c in name)
+
+
 def sweep(folder: Path, *, below: bool = True) -> None:
     """Remove what killed processes have left half-written in a folder, and below it.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,18 +22,23 @@ from hyperpeft.checkpoints import CHECKPOINT
 from hyperpeft.config import read_config, readable
 from hyperpeft.errors import ConfigError
 from hyperpeft.files import read_json, replacing, sha256_of, sweep
+from hyperpeft.inputs import inputs_of
 from hyperpeft.locks import LOCK, locked
+from hyperpeft.outputs import refuse_inputs
 from hyperpeft.patches import check_patch_size
 from hyperpeft.pretrain.episodes import EpisodeRules
 from hyperpeft.pretrain.loop import Objectives, Plan, Pretrainer, Progress, Watch
 from hyperpeft.pretrain.masked import MaskedAutoencoder
 from hyperpeft.pretrain.pictures import save_losses, save_reconstructions
-from hyperpeft.pretrain.sources import Source, find_sources
+from hyperpeft.pretrain.sources import Source, find_sources, source_paths
 from hyperpeft.pretrain.steps import MaskedRules, Steps
+from hyperpeft.scenes.origins import files_of
 from hyperpeft.spectral import NORMALISERS
 from hyperpeft.weights import SIZES, load_backbone, save_backbone, weights_sha256
 
 RECORD, WEIGHTS, FULL = "pretrain.json", "backbone.safetensors", "autoencoder.safetensors"
+LOSSES, RECONSTRUCTIONS = "losses.png", "reconstructions.png"
+OUTPUTS = (RECORD, WEIGHTS, FULL, LOSSES, RECONSTRUCTIONS, "history.csv", "checkpoint")
 DEFAULT_SIZES = {1: 0.06, 3: 0.2, 5: 0.24, 7: 0.22, 9: 0.18, 11: 0.1}
 
 
@@ -201,6 +207,7 @@ def _pretrain(
                 shutil.rmtree(out / CHECKPOINT.parent, ignore_errors=True)
             return record
         raise ConfigError(f"{out} holds another pretraining run", do="choose another --out")
+    refuse_inputs([out / name for name in OUTPUTS], _inputs(config))
     code = recording.source_state()  # now: the tree may change while this runs
     sources = {name: find_sources(name, config.normalise[0]) for name in _sources_of(config)}
     size = max(stage.image_size for stage in config.stages)
@@ -262,6 +269,12 @@ def _sources_of(config: PretrainConfig) -> list[str]:
         return []
     named = [*config.masked.sources, *(n for s in config.stages for n in s.sources or ())]
     return list(dict.fromkeys(named))
+
+
+def _inputs(config: PretrainConfig) -> Iterator[tuple[str, Path]]:
+    for name in _sources_of(config):
+        yield from (("the source", file) for p in source_paths(name) for file in files_of(p))
+    yield from inputs_of({"backbone": config.backbone})
 
 
 def _steps(config: PretrainConfig, stage: Stage, sources: list[Source]) -> Steps:
@@ -369,8 +382,8 @@ def _write(
         with replacing(out / FULL) as temporary:
             state_dict = objectives.autoencoder.official_state()
             save_file({k: v.cpu().contiguous() for k, v in state_dict.items()}, temporary)
-        save_reconstructions(out / "reconstructions.png", objectives, sources)
-    save_losses(out / "losses.png", state.history)
+        save_reconstructions(out / RECONSTRUCTIONS, objectives, sources)
+    save_losses(out / LOSSES, state.history)
     with replacing(out / RECORD) as temporary:
         temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     # With what a killed process may have left half-written beside the checkpoint.

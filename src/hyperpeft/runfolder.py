@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from hyperpeft.config import RunConfig
 from hyperpeft.errors import ConfigError
 from hyperpeft.files import replacing, sweep
 from hyperpeft.geotiff import write_class_map
+from hyperpeft.inputs import inputs_of
 from hyperpeft.locks import LOCK, locked
 from hyperpeft.mapping import ClassMap
+from hyperpeft.outputs import refuse_inputs
 from hyperpeft.records import RunRecord, Scene, Split
 
 # Options that a run may choose itself; its record holds what it chose.
@@ -62,6 +65,7 @@ def _check(config: RunConfig, resume: bool, overwrite: bool, cut_off: bool) -> N
         raise ConfigError("--resume and --overwrite exclude each other", do="give one")
     if resume and not checkpoint:
         raise ConfigError(f"--resume: {out} holds no checkpoint", do="run without --resume")
+    refuse_inputs([out / name for name in OUTPUTS], inputs_of(config.model_dump()))
     if (out / RUN).is_file():
         if not overwrite and not _same_run(config, RunRecord.from_file(out / RUN).config):
             raise ConfigError(
@@ -87,6 +91,11 @@ def _same_run(config: RunConfig, found: dict[str, Any]) -> bool:
     return {**found, **either} == {**wanted, **either}
 
 
+def files_of_run(folder: Path) -> Iterator[tuple[str, Path]]:
+    """What a run folder needs in order to be used again, as inputs; its map is made anew by it."""
+    yield from (("the run's", folder / name) for name in OUTPUTS if not name.startswith("map.tif"))
+
+
 def clear(out: Path) -> None:
     """Remove what an earlier run has written, and nothing else."""
     if PartialState().is_main_process:
@@ -105,10 +114,14 @@ def write(
     split: Split,
     scene: Scene,
     mapped: ClassMap,
-) -> None:
-    """Write all of the run folder but the weights; run.json last, because it says "finished"."""
+) -> RunRecord:
+    """Write all of the run folder but the weights; run.json last, because it says "finished".
+
+    Gives the record as it was written: with a note on each picture that could not be drawn.
+    """
     out, labels = config.out, scene.labels
     assert labels is not None
+    notes = list(record.notes)
     if reducer is not None:
         reducer.to_file(out / REDUCER)
     splits.save(split, out / SPLIT)
@@ -121,21 +134,40 @@ def write(
             crs=scene.crs,
             transform=scene.transform,
         )
-        figures.save_map(
-            out / "map.png",
-            mapped.ids,
-            labels.classes,
-            labels.colours,
-            picture=figures.false_colour(scene),
-            truth=labels.ids,
-            title=_title(scene, record),
-        )
+        with _drawn(out / "map.png", notes):
+            figures.save_map(
+                out / "map.png",
+                mapped.ids,
+                labels.classes,
+                labels.colours,
+                picture=figures.false_colour(scene),
+                truth=labels.ids,
+                title=_title(scene, record),
+            )
     names = [labels.classes.get(i, str(i)) for i in record.metrics["class_ids"]]
     confusion = np.array(record.metrics["confusion"])
-    figures.save_confusion(out / "confusion.png", confusion, names)
+    with _drawn(out / "confusion.png", notes):
+        figures.save_confusion(out / "confusion.png", confusion, names)
+    record = replace(record, notes=notes)
     with replacing(out / RUN) as temporary:
         temporary.write_text(record.to_json(), encoding="utf-8")
     shutil.rmtree(out / CHECKPOINT.parent, ignore_errors=True)
+    return record
+
+
+@contextmanager
+def _drawn(path: Path, notes: list[str]) -> Iterator[None]:
+    """What was learned must not be lost with a picture: why it failed becomes a note.
+
+    A disk that refuses the file is no such reason: it has no room for the record either.
+    """
+    try:
+        yield
+    except (ConfigError, OSError):
+        raise
+    except Exception as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        notes.append(f"{path.name} could not be drawn ({why})")
 
 
 def _title(scene: Scene, record: RunRecord) -> str:

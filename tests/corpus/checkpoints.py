@@ -205,7 +205,7 @@ def _(w: World):
     return ["backbones", "convert", w / "w.pth"]
 
 
-@case("to convert: its own output", "is the file to write as well")
+@case("to convert: its own output", "e.safetensors would replace the checkpoint")
 def _(w: World):
     return ["backbones", "convert", w.copy("e.safetensors")]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 
+from corpus.benches import grid
 from corpus.table import room
 from corpus.world import World
 
@@ -74,6 +76,92 @@ def _(w: World):
 @case("a name that is too long", "xxx", "File name too long")
 def _(w: World):
     return w.train(out=w / ("x" * 300))
+
+
+@case("a map over its scene", "scene.tif would replace the scene", "choose another --out")
+def _(w: World):
+    scene = w.copy("scene.tif")
+    return ["map", w.home / "run", scene, "--out", scene]
+
+
+@case("a map over a link to the scene of its run", "m.tif would replace the scene")
+def _(w: World):
+    (w / "m.tif").symlink_to(w.home / "scene.tif")
+    return ["map", w.home / "run", "--out", w / "m.tif"]
+
+
+@case("a map over the labels of its run", "labels.tif would replace the labels")
+def _(w: World):
+    labels = w.copy("scene_labels.tif", "labels.tif")
+    w.record(config={"labels": str(labels)})
+    return ["map", w / "run", "--out", labels]
+
+
+@case("probabilities over the scene", "m_probabilities.tif would replace the scene")
+def _(w: World):
+    scene = w.copy("scene.tif", "m_probabilities.tif")
+    return ["map", w.home / "run", scene, "--probabilities", "--out", w / "m.tif"]
+
+
+@case("a map over a file of its run", "m.tif would replace the run's", "split.npz")
+def _(w: World):
+    w.copy("run")
+    (w / "m.tif").hardlink_to(w / "run/split.npz")
+    return ["map", w / "run", "--out", w / "m.tif"]
+
+
+@case("a map whose name is not text", "expected a name in UTF-8")
+def _(w: World):
+    return ["map", w.home / "run", "--out", w / "m\udcff.tif"]
+
+
+@case("a run whose name is not text", "expected a name in UTF-8")
+def _(w: World):
+    return w.train(out=w / "o\udcffut")
+
+
+@case("merged weights over their base", "e.safetensors would replace the backbone")
+def _(w: World):
+    base = w.copy("e.safetensors")
+    return ["adapters", "merge", w.home / "run", "--backbone", base, "--out", base]
+
+
+@case("merged weights over a head", "head.safetensors would replace the run's")
+def _(w: World):
+    return ["adapters", "merge", w.home / "run", "--out", w.copy("run") / "head.safetensors"]
+
+
+@case("a run over its base", "backbone.safetensors would replace the backbone")
+def _(w: World):
+    base = w.copy("run") / "backbone.safetensors"
+    w.copy("e.safetensors", "run/backbone.safetensors")
+    return [*w.train(out=w / "run", backbone=base, method="full"), "--overwrite"]
+
+
+@case("a run over its split", "split.npz would replace the split")
+def _(w: World):
+    w.copy("run")
+    return [*w.train(out=w / "run", split=w / "run/split.npz"), "--overwrite"]
+
+
+@case("a run over its labels", "map.tif would replace the labels")
+def _(w: World):
+    w.copy("run")
+    w.copy("scene_labels.tif", "run/map.tif")
+    return [*w.train(out=w / "run", labels=w / "run/map.tif"), "--overwrite"]
+
+
+@case("a benchmark over its configuration", "bench.json would replace the configuration")
+def _(w: World):
+    file = grid(w).rename(w / "bench.json")
+    return ["bench", file, "--out", w.folder]
+
+
+@case("a pretraining over its base", "backbone.safetensors would replace the backbone")
+def _(w: World):
+    base = w.copy("e.safetensors", "backbone.safetensors")
+    options = {"backbone": str(base), "num_heads": 3, "stages": [{"steps": 1}]}
+    return ["pretrain", w.file("p.yaml", json.dumps(options)), "--out", w.folder]
 
 
 @case(

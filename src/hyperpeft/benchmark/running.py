@@ -13,6 +13,7 @@ from typing import Any
 from hyperpeft.benchmark.cells import (
     BENCH,
     FAILED,
+    PATHS,
     RUN,
     WORK,
     Job,
@@ -28,7 +29,9 @@ from hyperpeft.benchmark.options import BenchConfig
 from hyperpeft.errors import BundleError, ConfigError, InputError, Interrupted
 from hyperpeft.experiment import Progress
 from hyperpeft.files import read_json, replacing, sweep
+from hyperpeft.inputs import inputs_of
 from hyperpeft.locks import Taken, locked
+from hyperpeft.outputs import refuse_inputs
 from hyperpeft.records import Scene
 
 __all__ = ["Watch", "check_records", "check_scenes", "run_bench"]
@@ -123,6 +126,8 @@ def _run(
         states = {cell.path: state_of(folder, cell.path) for cell in cells}
         wanted = {"open", "failed"} if retry_failed else {"open"}
         todo = [cell for cell in cells if states[cell.path] in wanted]
+        refuse_inputs([folder / BENCH, folder / WORK, *(folder / cell.path for cell in todo)],
+                      _inputs(todo))  # fmt: skip
         check_hashes(folder, cells, check_scenes(todo))
         _write_bench(bench, cells, folder)
         outcomes = {
@@ -221,6 +226,15 @@ def check_hashes(folder: Path, cells: Iterable[Cell], hashes: Mapping[str, str])
                 got=now,
                 do="choose another --out, or remove the cells of that scene",
             )
+
+
+def _inputs(cells: Iterable[Cell]) -> Iterator[tuple[str, Path]]:
+    seen = set()
+    for cell in cells:
+        values = {name: resolved(cell.values, Path.cwd()).get(name) for name in PATHS}
+        if tuple(values.values()) not in seen:
+            seen.add(tuple(values.values()))
+            yield from inputs_of(values)
 
 
 def check_records(folder: Path, cells: Iterable[Cell]) -> None:

@@ -78,7 +78,7 @@ def main() -> None:
     except OSError as error:
         if error.errno not in NO_DEFECT:
             raise
-        _fail(f"{error.filename or 'a file'}: {error.strerror}", 2)
+        _fail(f"{error.filename or 'the output'}: {error.strerror}", 2)
     except Exception as error:
         if _no_memory(error):
             _fail(
@@ -117,7 +117,8 @@ def _no_memory(error: Exception) -> bool:
 def _fail(message: str, status: int) -> NoReturn:
     # One line, whatever a file is called; control characters could hide what is printed.
     text = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))
-    print(f"error: {text}", file=sys.stderr)
+    if sys.stderr is not None:  # closed, and then `print` would write to stdout
+        print(f"error: {text}", file=sys.stderr)
     sys.exit(status)
 
 

@@ -91,9 +91,13 @@ def map_(
         from hyperpeft.bundle import load_run
         from hyperpeft.experiment import reopen
         from hyperpeft.halving import told_to
+        from hyperpeft.inputs import inputs_of
+        from hyperpeft.runfolder import files_of_run
         from hyperpeft.scenes import open_scene
 
         loaded = load_run(run, backbone=backbone)
+        given = {"scene": scene, "backbone": backbone}
+        inputs = [*inputs_of(given), *files_of_run(run)]
         progress.stage("Reading the scene")
         target = open_scene(scene, layout=layout) if scene else reopen(loaded.record, run)
         progress.stage("Mapping")
@@ -101,7 +105,7 @@ def map_(
             with told_to(progress.note):
                 result = loaded.map(
                     target, out, **beside, adaptive=adaptive, tile=tile, scheduler=scheduler,
-                    watch=progress.mapped,
+                    watch=progress.mapped, inputs=inputs,
                 )  # fmt: skip
         except KeyboardInterrupt:
             raise Interrupted(

@@ -10,6 +10,7 @@ import typer
 
 from hyperpeft.cli.options import AsJson, Quiet, console
 from hyperpeft.errors import ConfigError, HyperpeftError
+from hyperpeft.outputs import refuse_inputs
 
 
 def pretrain(
@@ -27,6 +28,7 @@ def pretrain(
         from hyperpeft import pretraining
 
         options = pretraining.read_pretrain_config(config)
+        refuse_inputs([out / n for n in pretraining.OUTPUTS], [("the configuration", config)])
         progress.stage("Pretraining")
         record = pretraining.pretrain(options, out, workers=workers, watch=progress.pretrained)
     if as_json:
@@ -97,8 +99,10 @@ def bench(
 
     watch: Any
     with BenchConsole(quiet=quiet or as_json) as watch:
+        from hyperpeft.benchmark.cells import BENCH
         from hyperpeft.benchmark.running import run_bench
 
+        refuse_inputs([folder / BENCH], [("the configuration", Path(config))])
         outcomes = run_bench(
             plan, cells, folder, workers=workers, scheduler=scheduler,
             retry_failed=retry_failed, watch=watch,

@@ -10,6 +10,7 @@ import typer
 
 from hyperpeft.cli.options import AsJson, Quiet, console
 from hyperpeft.errors import ConfigError
+from hyperpeft.outputs import refuse_inputs
 
 
 def scenes_list(as_json: AsJson = False) -> None:
@@ -113,8 +114,7 @@ def backbones_convert(
     from hyperpeft.weights import convert, encoder_from, read_checkpoint
 
     target = out or file.with_suffix(".safetensors")
-    if target.resolve() == file.resolve():
-        raise ConfigError(f"{file} is the file to write as well", do="give another --out")
+    refuse_inputs([target], [("the checkpoint", file)])
     if target.suffix != ".safetensors":
         raise ConfigError(f"--out {target}", expected="a name that ends in .safetensors")
     with replacing(target) as temporary:  # takes its name when every key is accounted for

@@ -42,6 +42,11 @@ class Outputs:
         """Those that are asked for."""
         return [f for f in (self.map, self.probabilities, self.confidence) if f is not None]
 
+    @property
+    def replaced(self) -> list[Path]:
+        """All that is written beside them as well."""
+        return [f.with_name(f.name + ending) for f in self.files for ending in ("", ".aux.xml")]
+
 
 @dataclass(frozen=True)
 class Mapped:

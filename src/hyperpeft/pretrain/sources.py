@@ -58,6 +58,11 @@ def open_source(path: Path, normalise: str) -> Source:
 
 def find_sources(pattern: str, normalise: str) -> list[Source]:
     """All sources that a path, or a pattern with `*`, names, in the order of their names."""
+    return [open_source(path, normalise) for path in source_paths(pattern)]
+
+
+def source_paths(pattern: str) -> list[Path]:
+    """The files of `find_sources`."""
     given = Path(pattern)
     if given.is_dir():
         paths = sorted(p for p in given.iterdir() if p.is_file() and not p.name.startswith("."))
@@ -68,7 +73,7 @@ def find_sources(pattern: str, normalise: str) -> list[Source]:
         paths = sorted(root.glob(str(given.relative_to(given.anchor))))
     if not paths:
         raise ConfigError(f"source {pattern!r}", expected="a file, a folder or a pattern of files")
-    return [open_source(path, normalise) for path in paths]
+    return paths
 
 
 def _npz(path: Path) -> tuple[np.ndarray, list[str]]:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from hyperpeft.files import replacing, sweep
 from hyperpeft.locks import LOCK, locked
+from hyperpeft.outputs import refuse_inputs
 from hyperpeft.report import formats
 from hyperpeft.report.charts import all_charts
-from hyperpeft.report.collecting import collect
+from hyperpeft.report.collecting import RUN, collect
 from hyperpeft.report.contents import all_tables
 from hyperpeft.report.page import render
 
@@ -54,6 +55,8 @@ def write_report(folder: Path, out: Path, *, reference: str | None = None) -> li
     for group in charts.values():
         for chart in group:
             files[out / "figures" / f"{chart.name}.svg"] = chart.in_file
+    inputs = (("the record", results.folder / entry.path / RUN) for entry in results.entries)
+    refuse_inputs(files, inputs)
     with locked(out / LOCK, f"report folder {out}"):
         sweep(out)
         for path, text in files.items():

@@ -10,7 +10,7 @@ import numpy as np
 
 from hyperpeft.downloads import is_web_page
 from hyperpeft.errors import ConfigError, HyperpeftError, SceneError
-from hyperpeft.files import sha256_of
+from hyperpeft.files import printable, sha256_of
 from hyperpeft.records import Scene
 from hyperpeft.scenes import hdf5
 from hyperpeft.scenes.arrays import NPY_MAGIC, ZIP_MAGIC, read_arrays
@@ -76,14 +76,14 @@ def read_cube(
     tiles = _tiles(str(path))
     if tiles is not None and len(tiles) > 1:
         scenes = [read_cube(tile, key, layout, rgb=rgb) for tile in tiles]
-        return join(scenes, name or _mosaic_name(str(path), tiles), rgb)
+        return join(scenes, name or printable(_mosaic_name(str(path), tiles)), rgb)
     if tiles:
         file, chosen = split_spec(tiles[0])
     check_file(file, SceneError)
     with quiet():
         cube = _read(file, chosen if chosen is not None else key, layout)
         check_scaling(cube)
-        return _to_scene(cube.drop_bad(), name or file.stem, rgb)
+        return _to_scene(cube.drop_bad(), name or printable(file.stem), rgb)
 
 
 def exists(spec: str) -> bool:

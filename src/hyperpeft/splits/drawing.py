@@ -187,6 +187,15 @@ def name_of(classes: Mapping[int, str], c: int) -> str:
     return f"class {c} ({classes.get(c, 'unnamed')})"
 
 
+def fewer(
+    classes: Mapping[int, str], c: int, got: int, asked: int, why: str = "", *, half_of: int = 0
+) -> str:
+    """The note on a class that trains on fewer pixels than asked for; `half_of`: its cap."""
+    pixels = "training pixel" if got == 1 else "training pixels"
+    half = f" (at most half of its {half_of})" if half_of else ""
+    return f"{name_of(classes, c)}: {got} {pixels} instead of {asked}{half}{why}"
+
+
 def usable(
     labels: Labels, valid: np.ndarray | None, what: str = ""
 ) -> tuple[np.ndarray, list[str]]:
@@ -226,10 +235,7 @@ def _draw(
         order, k = class_rng(seed, c).permutation(where), quota(len(where))
         drawn[c], tested[c] = order[:k], order[k:]
         if 0 < k < asked:
-            notes.append(
-                f"{name_of(labels.classes, c)}: {k} training pixels instead of {asked}, half of "
-                f"its {len(where)}"
-            )
+            notes.append(fewer(labels.classes, c, k, asked, half_of=len(where)))
     return assemble(kind, labels.classes, ids.shape, drawn, tested, validation, notes)
 
 

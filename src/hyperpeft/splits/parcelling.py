@@ -13,7 +13,7 @@ from hyperpeft.splits.drawing import (
     at_most_half,
     by_class,
     class_rng,
-    name_of,
+    fewer,
     rounded_share,
     usable,
 )
@@ -110,15 +110,16 @@ def polygons(
             board.spare(c)
     drawn: Pixels = {}
     for c in sorted(pixels, key=lambda c: (len(of_class[c]), len(pixels[c]))):
-        wanted = quota(len(pixels[c]))
+        count = len(pixels[c])
+        wanted = quota(count)
+        asked = n or wanted
         placed = _draw(board, of_class[c], whole, wanted, class_rng(seed, c))
         if not len(placed):
             board.spare(c)
-        elif len(placed) < wanted:
-            notes.append(
-                f"{name_of(labels.classes, c)}: {len(placed)} training pixels instead of {wanted} "
-                f"from its {len(of_class[c])} polygons"
-            )
+        elif len(placed) < asked:
+            why = f" from its {len(of_class[c])} polygons" if len(placed) < wanted else ""
+            half = count if wanted < asked else 0
+            notes.append(fewer(labels.classes, c, len(placed), asked, why, half_of=half))
         drawn[c] = placed
     tested = {c: where[board.free.flat[where]] for c, where in pixels.items()}
     why = f"no training and test polygons of it are {gap} apart"

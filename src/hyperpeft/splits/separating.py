@@ -14,7 +14,7 @@ from hyperpeft.splits.drawing import (
     at_most_half,
     by_class,
     class_rng,
-    name_of,
+    fewer,
     rounded_share,
     usable,
 )
@@ -103,12 +103,13 @@ def disjoint(
     drawn: Pixels = {}
     for c in sorted(pixels, key=lambda c: len(pixels[c])):
         wanted = quota(len(pixels[c]))
+        asked = n or wanted
         placed = board.spread(c, pixels[c], wanted, window, corner, class_rng(seed, c))
-        if 0 < len(placed) < wanted:
-            notes.append(
-                f"{name_of(labels.classes, c)}: {len(placed)} training pixels instead of {wanted}; "
-                "more would leave a class too few test pixels"
-            )
+        if 0 < len(placed) < asked:
+            crowded = "; more would leave a class too few test pixels"
+            why = crowded if len(placed) < wanted else ""
+            half = len(pixels[c]) if wanted < asked else 0
+            notes.append(fewer(labels.classes, c, len(placed), asked, why, half_of=half))
         drawn[c] = placed
     tested = {c: where[board.free.flat[where]] for c, where in pixels.items()}
     why = f"no training and test pixels of it can be {gap} apart"

@@ -12,6 +12,7 @@ from hyperpeft.weights.named import (
     SHIPPED,
     SIZES,
     describe,
+    file_of,
     image_size_of,
     load_backbone,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "convert",
     "describe",
     "encoder_from",
+    "file_of",
     "image_size_of",
     "load_backbone",
     "read_checkpoint",

@@ -123,6 +123,15 @@ def own_weights(name: str) -> Path | None:
     return shipped if shipped.is_file() else find_file([f"hyperpeft-{name}.safetensors"])
 
 
+def file_of(source: str | Path, *, pretrained: bool = True) -> Path | None:
+    """The file that `load_backbone` would read, where it is here; None where it would read none."""
+    name = str(source)
+    if name in SIZES:
+        return own_weights(name) if pretrained else None
+    path = find_file([PUBLISHED[name]]) if name in PUBLISHED else Path(source)
+    return path if path is not None and path.is_file() else None
+
+
 def image_size_of(source: str | Path, *, pretrained: bool = True) -> int:
     """The image size that weights were trained at, where their file says so; 32 otherwise."""
     path = (own_weights(str(source)) if pretrained else None) if source in SIZES else Path(source)

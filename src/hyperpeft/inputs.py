@@ -1,0 +1,32 @@
+"""The files that a run reads, so that nothing is written over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hyperpeft.config import SPATIAL
+from hyperpeft.scenes.origins import files_of
+from hyperpeft.weights import file_of
+
+
+def inputs_of(config: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    """What a configuration names, and the files of it that are there.
+
+    Parameters
+    ----------
+    config : mapping
+        Options of a RunConfig, or those in the record of a run, which may lack some.
+    """
+    given = {name: value for name, value in config.items() if isinstance(value, str)}
+    for name in ("scene", "labels"):
+        if name in given:
+            yield from ((f"the {name}", path) for path in files_of(given[name]))
+    split = given.get("split", "official")
+    if split not in (*SPATIAL, "official"):
+        parts = [split] if Path(split).is_file() else split.split(",")
+        yield from (("the split", path) for part in parts for path in files_of(part.strip()))
+    backbone = file_of(given["backbone"]) if "backbone" in given else None
+    if backbone is not None:
+        yield "the backbone", backbone
