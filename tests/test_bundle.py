@@ -232,6 +232,14 @@ def test_incomplete_folders_are_refused(copied, name):
         load_run(copied)
 
 
+def test_a_stride_that_is_missing_is_that_of_the_tokens(copied, finished):
+    path = copied / "run.json"
+    record = json.loads(path.read_text())
+    record["config"]["stride"] = None
+    path.write_text(json.dumps(record))
+    assert evaluate(copied).scores == finished[0].metrics
+
+
 def test_spoilt_heads_are_refused(copied):
     from safetensors.torch import load_file, save_file
 

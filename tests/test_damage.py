@@ -145,13 +145,27 @@ class TestHeaps:
             with pytest.raises(error, match=rf"its heap at byte {at - 16} is broken"):
                 read(path)
 
+    def test_a_text_whose_kind_is_damaged(self, tmp_path):
+        """The library crashes on reading it."""
+        path = tmp_path / "c.h5"
+        with h5py.File(path, "w") as file:
+            file["x"] = cube()
+            file.attrs["said"] = "x"
+        assert read_cube(path).shape
+        data = bytearray(path.read_bytes())
+        at = data.index(b"\x19\x01", data.index(b"said\0"))  # class 9 (any length), kind 1 (text)
+        data[at + 1] = 5
+        path.write_bytes(data)
+        with pytest.raises(SceneError, match="the type of its attribute said is broken"):
+            read_cube(path)
+
     @pytest.mark.parametrize("chunks", [None, (6, 7, 5), (1, 2, 3)])
     def test_an_array_that_looks_like_a_heap(self, tmp_path, monkeypatch, chunks):
         values = np.frombuffer(b"GCOL\1\0\0\0\0\1\0\0\0\0\0\0" * 105, np.uint64)
         with h5py.File(tmp_path / "c.h5", "w", userblock_size=512) as file:
             file.create_dataset("x", data=values.reshape(6, 7, 5), chunks=chunks)
         assert sorted(read_cube(tmp_path / "c.h5").cube.shape) == [5, 6, 7]
-        monkeypatch.setattr(hdf5, "_walk", lambda path: (8, [], []))
+        monkeypatch.setattr(hdf5, "_walk", lambda path: (8, [], [], []))
         with pytest.raises(SceneError, match="its heap at byte"):
             read_cube(tmp_path / "c.h5")
 

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hyperpeft import adapters
-from hyperpeft.backbone import SpectralGPT
+from hyperpeft.backbone import PATCH, SpectralGPT
 from hyperpeft.baselines import BASELINES
 from hyperpeft.classifier import Classifier, choose_precision
 from hyperpeft.errors import BundleError
@@ -308,7 +308,7 @@ def load_base(record: RunRecord, backbone: str | Path | None = None) -> Spectral
         backbone or record.backbone["name"],
         config["image_size"],
         config["num_heads"],
-        stride=config["stride"],
+        stride=config["stride"] or PATCH,
         # A built-in size that started from scratch does so again, whatever weights there are now.
         pretrained=backbone is not None or bool(record.backbone.get("pretrained", True)),
     )

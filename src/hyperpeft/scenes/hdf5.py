@@ -1,4 +1,4 @@
-"""HDF5 files from anyone, checked before a reader opens them: no other files, no broken heaps.
+"""HDF5 files from anyone, checked before a reader opens them.
 
 A virtual dataset, one with external storage and an external link have their values in other files,
 at any path that the file names; where such a file is missing, virtual datasets read as zeros. They
@@ -13,6 +13,9 @@ walks on the spot for ever where one says nothing (seen with HDF5 2.0):
             number 0 is the room that is left, and its size counts its own head
 
 Nothing but the attributes says where heaps are, so they are looked for in all that is no array.
+
+A text of any length is a list of bytes of the kind "text". Where that word is damaged the library
+crashes on reading it; attributes that are lists of bytes of another kind are therefore refused.
 
 Source: The HDF Group, HDF5 File Format Specification 3.0, III.E.
 """
@@ -41,7 +44,7 @@ def check(path: Path, error: type[HyperpeftError]) -> None:
         Of the class `error`.
     """
     try:
-        width, arrays, outside = _walk(path)
+        width, arrays, outside, odd = _walk(path)
     except Exception as problem:  # h5py's errors of damaged files have no common root
         raise unreadable(path, "an HDF5 file", problem, error) from None
     if outside:
@@ -49,6 +52,11 @@ def check(path: Path, error: type[HyperpeftError]) -> None:
             f"{path}:{outside[0]} keeps its values in another file",
             expected="all values in the file itself",
             do="copy them into one file, such as with h5py, and give that",
+        )
+    if odd:
+        raise error(
+            f"{path} cannot be read as an HDF5 file (the type of its attribute {odd[0]} is broken)",
+            do="the file is damaged or cut short: get it again",
         )
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for start, end in _gaps(arrays, len(data)):
@@ -77,14 +85,19 @@ def _can_be_walked(data: mmap.mmap, at: int, width: int) -> bool:
     return True
 
 
-def _walk(path: Path) -> tuple[int, list[tuple[int, int]], list[str]]:
-    """Bytes of a size, where arrays are as (start, end), and what lies in other files."""
+def _walk(path: Path) -> tuple[int, list[tuple[int, int]], list[str], list[str]]:
+    """Bytes of a size, (start, end) of arrays, what lies elsewhere, attributes of odd types."""
     import h5py
 
     found: list[tuple[int, int]] = []
     outside: list[str] = []
+    odd: list[str] = []
+
+    def look(holder: Any) -> None:
+        odd.extend(a for a in holder.attrs if _of_bytes(holder.attrs.get_id(a).get_type()))
 
     def visit(name: str, item: Any) -> None:
+        look(item)
         if not isinstance(item, h5py.Dataset):
             return
         if item.is_virtual or item.external:
@@ -105,9 +118,17 @@ def _walk(path: Path) -> tuple[int, list[tuple[int, int]], list[str]]:
 
     with h5py.File(path, "r") as file:
         width = file.id.get_create_plist().get_sizes()[1]
+        look(file)
         file.visititems_links(visit_link)
         file.visititems(visit)
-    return width, found, outside
+    return width, found, outside, odd
+
+
+def _of_bytes(kind: Any) -> bool:
+    """Whether a type is a list of bytes, of any length, that is no text."""
+    from h5py import h5t
+
+    return bool(kind.get_class() == h5t.VLEN and kind.get_super().get_size() == 1)
 
 
 def _gaps(arrays: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
