@@ -241,7 +241,7 @@ def _(w: World):
     return table(w, "row,column,class\n3,3,-1\n4,4,2\n")
 
 
-@table_case("a class that is no number at all", "classes to tell apart")
+@table_case("only words for no class", "field class is empty in every feature")
 def _(w: World):
     return table(w, "row,column,class\n3,3,nan\n4,4,nan\n5,5,nan\n6,6,nan\n")
 
@@ -263,4 +263,4 @@ def _(w: World):
 
 @table_case("a class that no integer holds", "points.csv", "65535")
 def _(w: World):
-    return table(w, "row,column,class\n3,3,1e300\n4,4,2\n")
+    return table(w, "row,column,class\n3,3,99999999999999999999\n4,4,2\n")
