@@ -30,7 +30,16 @@ def _or_none(test: Test) -> Test:
     return lambda value: value is None or test(value)
 
 
-_whole, _number, _text, _dict = _is(int), _is(int, float), _is(str), _is(dict)
+_text, _dict = _is(str), _is(dict)
+
+
+def _number(value: Any) -> bool:
+    """A number with which one can reckon: JSON knows larger ones."""
+    return _is(int, float)(value) and -1e300 < value < 1e300
+
+
+def _whole(value: Any) -> bool:
+    return _is(int)(value) and abs(value) < 2**63
 
 
 def _between(low: int, high: int) -> Test:
