@@ -247,7 +247,7 @@ def refused(result, message):
         (["backbones", "convert", "nowhere.pth"], r"error: checkpoint nowhere.pth does not exist"),
         (
             ["backbones", "convert", "a.safetensors"],
-            r"error: a.safetensors is the file to write as",
+            r"error: checkpoint a.safetensors does not exist",
         ),
         (
             ["backbones", "convert", "a.pth", "--out", "b.bin"],

@@ -17,6 +17,8 @@ import pytest
 import rasterio
 import shapely
 import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from scipy.io import loadmat, savemat
 from small import config, encoder, yaml_file
 
@@ -33,7 +35,7 @@ from make_files import (
     prisma,
 )
 
-from hyperpeft import splits, yamlfiles
+from hyperpeft import spectral, splits, yamlfiles
 from hyperpeft.benchmark.grid import make_bench
 from hyperpeft.config import read_config
 from hyperpeft.errors import (
@@ -49,7 +51,7 @@ from hyperpeft.experiment import Progress, run
 from hyperpeft.records import RunRecord
 from hyperpeft.report import write_report
 from hyperpeft.scenes import hdf5, open_scene, read_cube, read_labels
-from hyperpeft.weights import load_backbone
+from hyperpeft.weights import image_size_of, load_backbone
 
 NM = np.array([450.0, 550.0, 650.0, 940.0, 1380.0, 2200.0])
 
@@ -501,6 +503,29 @@ def test_a_benchmark_of_other_types(change):
     values = {"name": "b", "scenes": {"a": {"scene": "demo"}}, "methods": ["probe"], **change}
     with pytest.raises(ConfigError):
         make_bench(values)
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "²"])
+class TestWholeNumbers:
+    """In text, which Python's `isdigit` and `int` see differently."""
+
+    def test_in_a_reducer(self, tmp_path, number):
+        spectral.fit(open_scene(geotiff(tmp_path / "c.tif", cube()))).to_file(tmp_path / "r")
+        with safe_open(tmp_path / "r", "numpy") as file:
+            texts, names = file.metadata(), list(file.keys())
+            arrays = {name: file.get_tensor(name) for name in names}
+        save_file(arrays, tmp_path / "r", {**texts, "pixels": number})
+        with pytest.raises(BundleError, match="is damaged"):
+            spectral.Reducer.from_file(tmp_path / "r")
+
+    def test_in_weights(self, tmp_path, number):
+        save_file({"x": np.zeros(1)}, tmp_path / "e.safetensors", {"image_size": number})
+        assert image_size_of(tmp_path / "e.safetensors") == 32
+
+    def test_in_the_names_of_classes(self, tmp_path, number):
+        ids = np.ones((7, 5), np.uint8)
+        geotiff(tmp_path / "m.tif", ids, tags={f"CLASS_{number[:50]}": "a", "CLASS_1": "b"})
+        assert read_labels(tmp_path / "m.tif").classes == {1: "b"}
 
 
 class TestRecords:

@@ -95,7 +95,9 @@ def test_evaluate_and_map_take_the_same_road(folder, finished, capsys):
     assert again["confusion"] == record["metrics"]["confusion"]
     call("evaluate", finished, folder / "scene.tif", "--labels", folder / "roi.gpkg",
          "--class-field", "crop", "--all-touched", "--json")  # fmt: skip
-    assert strict_json(capsys.readouterr().out)["pixels"] == 576
+    other = strict_json(capsys.readouterr().out)
+    assert other["left_out"]["trained"] == record["split"]["train"]
+    assert other["pixels"] == 576 - record["split"]["train"]
     call("map", finished, "--out", folder / "map.tif", "--quiet")
     with rasterio.open(folder / "map.tif") as file:
         ids = file.read(1)

@@ -54,9 +54,9 @@ def test_a_file_name_that_is_not_text(folder):
     assert {"run.json", "map.png", "confusion.png"} <= files(out)
     record = RunRecord.from_file(out / "run.json")
     assert record.scene["name"] == "sc?ene"
-    assert reopen(record).name == "sc?ene"
+    assert reopen(record, out).name == "sc?ene"
     assert evaluate(out).pixels
-    assert load_run(out).predict(reopen(record)).shape == (24, 24)
+    assert load_run(out).predict(reopen(record, out)).shape == (24, 24)
 
 
 def test_a_picture_that_fails_is_a_note(folder, monkeypatch):

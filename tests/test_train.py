@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import itertools
 import os
@@ -13,7 +14,7 @@ import torch
 from small import encoder, planted
 
 from hyperpeft import adapters, spectral
-from hyperpeft.checkpoints import CHECKPOINT
+from hyperpeft.checkpoints import CHECKPOINT, restore_optimiser
 from hyperpeft.classifier import Classifier, predict
 from hyperpeft.errors import BundleError, InputError, Interrupted, TrainingError
 from hyperpeft.patches import Windows
@@ -415,3 +416,26 @@ def test_augmentation_and_smoothing_have_their_effect(tmp_path, world):
     )
     losses = [work.run().history[0]["loss"] for work in (plain, turned, smooth)]
     assert len(set(losses)) == 3
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda s: s["param_groups"][0].pop("eps"), "other options"),
+        (lambda s: s["param_groups"][0].update(betas=(2.0, 0.9)), "other options"),
+        (lambda s: s["state"][0].update(step=torch.tensor(-3.0)), "a step that cannot be"),
+        (lambda s: s["param_groups"][0].update(lr=0.1j), "other options"),
+        (lambda s: s["state"][0].update(exp_avg_sq=torch.ones(2)), "exp_avg_sq that cannot be"),
+        (lambda s: s["state"][0].update(exp_avg=torch.full((3,), torch.nan)), "exp_avg that"),
+    ],
+)
+def test_an_optimiser_that_cannot_be_is_refused(spoil, message):
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimiser = torch.optim.AdamW([weight], lr=0.1)
+    weight.sum().backward()
+    optimiser.step()
+    state = copy.deepcopy(optimiser.state_dict())
+    restore_optimiser(optimiser, copy.deepcopy(state))
+    spoil(state)
+    with pytest.raises(ValueError, match=message):
+        restore_optimiser(torch.optim.AdamW([weight], lr=0.5), state)

@@ -66,6 +66,32 @@ def restore_checkpoint(
         raise BundleError(f"{path} belongs to {other}", do=do)
 
 
+def restore_optimiser(optimiser: Any, state: dict[str, Any]) -> None:
+    """Load an optimiser's state, which must fit its parameters and its options.
+
+    Raises
+    ------
+    ValueError
+        Other options than before, but for the rate, or values that no optimiser leaves.
+    """
+
+    def options() -> list[dict[str, Any]]:
+        return [{k: v for k, v in g.items() if k not in ("params", "lr")}
+                for g in optimiser.param_groups]  # fmt: skip
+
+    before = options()
+    optimiser.load_state_dict(state)
+    rates = [group["lr"] for group in optimiser.param_groups]
+    if options() != before or not all(isinstance(r, float) and 0 <= r < 1e6 for r in rates):
+        raise ValueError("its optimiser has other options")
+    for parameter, values in optimiser.state.items():
+        for name, value in values.items():
+            held = torch.as_tensor(value)
+            fits = 0 <= held < 2**31 if held.ndim == 0 else held.shape == parameter.shape
+            if not held.is_floating_point() or not fits or not held.isfinite().all():
+                raise ValueError(f"its optimiser holds a {name} that cannot be")
+
+
 def write_history(path: Path, history: list[dict[str, Any]]) -> None:
     """Write a CSV table of the history's rows; nothing where there are none."""
     if not history:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import ConfigError
+from hyperpeft.recordtypes import whole_number
 from hyperpeft.yamlfiles import parse, read_yaml
 
 # What a method's rate is where the user gives none: fully trained weights bear less.
@@ -121,7 +122,8 @@ class RunConfig(BaseModel):
     @field_validator("patch_size", mode="before")
     @classmethod
     def _number(cls, value: Any) -> Any:
-        return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+        number = whole_number(value) if isinstance(value, str) else None
+        return value if number is None else number
 
     @property
     def largest_window(self) -> int:

@@ -1,6 +1,6 @@
-"""The types of a run record's values, so that whoever uses one need not doubt them.
+"""The types of values from files of others, so that whoever uses one need not doubt them.
 
-A record may come from elsewhere, be written by another version or be damaged: what is absent or
+A run record may come from elsewhere, be written by another version or be damaged: what is absent or
 null is missing, what is there must be what `docs/run-folder.md` says.
 """
 
@@ -59,6 +59,20 @@ def _byte(value: Any) -> bool:
 
 def _colour(value: Any) -> bool:
     return _list(_byte)(value) and len(value) == 3
+
+
+def whole_number(text: object) -> int | None:
+    """The whole number from 0 that a text is, in ASCII digits and below 10^18, or None.
+
+    `isdigit` is also true of a superscript two, and `int` refuses thousands of digits.
+
+    Examples
+    --------
+    >>> whole_number(" 12"), whole_number("²"), whole_number("9" * 5000)
+    (12, None, None)
+    """
+    digits = str(text).strip()
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 19 else None
 
 
 TYPES: dict[str, tuple[Test, str]] = {

@@ -26,7 +26,7 @@ from hyperpeft.outputs import refuse_inputs
 from hyperpeft.records import RunRecord, Scene, Split
 
 # Options that a run may choose itself; its record holds what it chose.
-OPEN = ("patch_size", "image_size")
+OPEN = ("patch_size", "image_size", "lr")
 
 # What a run writes: the only names that --overwrite removes.
 OUTPUTS = (

@@ -20,7 +20,12 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from hyperpeft.checkpoints import restore_checkpoint, save_checkpoint, write_history
+from hyperpeft.checkpoints import (
+    restore_checkpoint,
+    restore_optimiser,
+    save_checkpoint,
+    write_history,
+)
 from hyperpeft.classifier import Classifier, autocast, choose_precision, held_in, predict
 from hyperpeft.errors import Interrupted, TrainingError
 from hyperpeft.halving import smaller
@@ -374,5 +379,5 @@ class Trainer:
         self.state = State(**content["state"])
         self._load_trainable(content["weights"])
         if content["optimizer"] is not None:
-            self.optimizer.load_state_dict(content["optimizer"])
+            restore_optimiser(self.optimizer, content["optimizer"])
         self.schedule.load_state_dict(content["schedule"])

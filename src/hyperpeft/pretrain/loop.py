@@ -16,7 +16,12 @@ from torch.optim import AdamW
 from torch.utils.data import DataLoader, Subset
 
 from hyperpeft.backbone import SpectralGPT
-from hyperpeft.checkpoints import restore_checkpoint, save_checkpoint, write_history
+from hyperpeft.checkpoints import (
+    restore_checkpoint,
+    restore_optimiser,
+    save_checkpoint,
+    write_history,
+)
 from hyperpeft.classifier import autocast, choose_precision
 from hyperpeft.errors import Interrupted, TrainingError
 from hyperpeft.interruption import interruptible
@@ -248,7 +253,7 @@ class Pretrainer:
     def _go_on_from(self, content: dict[str, Any]) -> None:
         self.state = Progress(**content["state"])
         self.plain.load_state_dict(content["weights"])
-        self.optimizer.load_state_dict(content["optimizer"])
+        restore_optimiser(self.optimizer, content["optimizer"])
         self.schedule.load_state_dict(content["schedule"])
 
 

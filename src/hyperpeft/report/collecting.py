@@ -245,7 +245,7 @@ def _by(labels: Iterable[str] | None) -> Callable[[str], tuple[int, list[Any]]]:
     places = {label: i for i, label in enumerate(labels or ())}
 
     def key(label: str) -> tuple[int, list[Any]]:
-        digits = "".join(c if c.isdigit() or c == "." else " " for c in label).split()
+        digits = "".join(c if c in "0123456789" or c == "." else " " for c in label).split()
         numbers = [float(d) for d in digits if d.strip(".") and d.count(".") < 2]
         return places.get(label, len(places)), [numbers, label]
 

@@ -23,6 +23,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from hyperpeft.errors import SceneError
+from hyperpeft.recordtypes import whole_number
 from hyperpeft.scenes.cube import Cube, to_nm
 from hyperpeft.scenes.rasters import open_raster, read_raster
 from hyperpeft.scenes.scaling import scale_note
@@ -125,9 +126,10 @@ def _bands(root: ElementTree.Element) -> list[ElementTree.Element]:
 
 def _number(metadata: Path, band: ElementTree.Element) -> int:
     text = band.get("number", "0")
-    if not text.isdecimal():
+    number = whole_number(text)
+    if number is None:
         raise SceneError(f"{metadata}: bandID", expected="a whole number", got=repr(text))
-    return int(text)
+    return number
 
 
 def _image(metadata: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hyperpeft.recordtypes import whole_number
 from hyperpeft.scenes.cube import Transform
 from hyperpeft.scenes.rasters import quiet
 
@@ -75,8 +76,9 @@ def _crs(attributes: dict[str, Any]) -> str | None:
             continue
         try:
             with quiet(), rasterio.Env():
-                number = int(text) if str(text).isdigit() else str(text)
-                wkt: str = rasterio.crs.CRS.from_user_input(number).to_wkt()
+                number = whole_number(text)
+                named = str(text) if number is None else number
+                wkt: str = rasterio.crs.CRS.from_user_input(named).to_wkt()
         except CRSError:
             continue
         return wkt

@@ -134,6 +134,8 @@ def _of_bytes(kind: Any) -> bool:
 def _gaps(arrays: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
     at = 0
     for start, end in sorted(arrays):
+        if start >= size:
+            break  # of a damaged file
         if start > at:
             yield at, start
         at = max(at, end)

@@ -12,6 +12,7 @@ import numpy as np
 from hyperpeft.errors import LabelsError
 from hyperpeft.memory import need
 from hyperpeft.records import Labels, Scene
+from hyperpeft.recordtypes import whole_number
 from hyperpeft.scenes.arrays import read_array
 from hyperpeft.scenes.burning import burn
 from hyperpeft.scenes.card import ABUNDANCE_THRESHOLD
@@ -280,9 +281,10 @@ def _class_names(dataset: Any) -> dict[int, str]:
     tags = {**dataset.tags(), **dataset.tags(1)}
     names: dict[int, str] = {}
     for tag, value in tags.items():
-        prefix, _, number = tag.lower().rpartition("_")
-        if prefix in ("class", "class_name") and number.isdigit() and int(number) > 0:
-            names[int(number)] = value
+        prefix, _, digits = tag.lower().rpartition("_")
+        number = whole_number(digits)
+        if prefix in ("class", "class_name") and number:
+            names[number] = value
     envi = dataset.tags(ns="ENVI").get("class_names", "").strip("{} ")
     if envi and not names:
         names = {i: name.strip() for i, name in enumerate(envi.split(",")) if i > 0}

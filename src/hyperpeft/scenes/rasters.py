@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from hyperpeft.errors import HyperpeftError, SceneError
+from hyperpeft.recordtypes import whole_number
 from hyperpeft.scenes import hdf5
 from hyperpeft.scenes.bandtags import BandTags
 from hyperpeft.scenes.cube import Cube, Transform
@@ -241,8 +242,7 @@ def _key_of(subdataset: str) -> str:
 
 def _envi_field(path: Path, field: str) -> int:
     """A whole number of the ENVI header beside a data file; 0 where there is none."""
-    text = _envi_text(path, field)
-    return int(text) if text.isdecimal() else 0
+    return whole_number(_envi_text(path, field)) or 0
 
 
 def _envi_text(path: Path, field: str) -> str:

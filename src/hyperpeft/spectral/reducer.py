@@ -10,6 +10,7 @@ import numpy as np
 from hyperpeft.errors import BundleError, SceneError
 from hyperpeft.files import replacing
 from hyperpeft.records import Scene
+from hyperpeft.recordtypes import whole_number
 from hyperpeft.spectral import sentinel2
 
 N_BANDS = 12  # what SpectralGPT was pretrained on: Sentinel-2 L2A
@@ -129,10 +130,11 @@ class Reducer:
         shapes = {"mean": (bands,), "components": (k, bands), "explained": (k,)}
         shapes |= {"scale": (N_BANDS,), "shift": (N_BANDS,), "wavelengths": (bands,)}
         wrong = {n: a.shape for n, a in arrays.items() if a.shape != shapes[n]}
-        if wrong or not 1 <= k <= N_BANDS or not texts["pixels"].isdecimal():
+        pixels = whole_number(texts["pixels"])
+        if wrong or not 1 <= k <= N_BANDS or pixels is None:
             raise BundleError(f"reducer {path} is damaged", expected=shapes, got=wrong or texts)
         strings = {name: texts[name] for name in _TEXTS if name != "pixels"}
-        return cls(pixels=int(texts["pixels"]), **strings, **arrays)
+        return cls(pixels=pixels, **strings, **arrays)
 
 
 _ARRAYS = ("mean", "components", "explained", "scale", "shift")

@@ -11,6 +11,7 @@ from hyperpeft import downloads
 from hyperpeft.backbone import PATCH, SpectralGPT, initialise
 from hyperpeft.errors import DownloadError, WeightsError
 from hyperpeft.files import cache_folder, data_folders, find_file, replacing
+from hyperpeft.recordtypes import whole_number
 from hyperpeft.weights.accounting import encoder_from
 from hyperpeft.weights.stored import read_checkpoint
 
@@ -139,10 +140,10 @@ def image_size_of(source: str | Path, *, pretrained: bool = True) -> int:
         return IMAGE_SIZE
     try:
         with safe_open(path, framework="pt") as file:
-            said = (file.metadata() or {}).get("image_size", "")
+            said = whole_number((file.metadata() or {}).get("image_size", ""))
     except SafetensorError:
         return IMAGE_SIZE  # whoever reads the tensors will say what is wrong
-    return int(said) if said.isdecimal() else IMAGE_SIZE
+    return IMAGE_SIZE if said is None else said
 
 
 def published_file(name: str) -> Path:
