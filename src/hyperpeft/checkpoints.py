@@ -87,7 +87,8 @@ def restore_optimiser(optimiser: Any, state: dict[str, Any]) -> None:
     for parameter, values in optimiser.state.items():
         for name, value in values.items():
             held = torch.as_tensor(value)
-            fits = 0 <= held < 2**31 if held.ndim == 0 else held.shape == parameter.shape
+            counts = name == "step"
+            fits = held.ndim == 0 and 0 <= held < 2**31 if counts else held.shape == parameter.shape
             if not held.is_floating_point() or not fits or not held.isfinite().all():
                 raise ValueError(f"its optimiser holds a {name} that cannot be")
 
