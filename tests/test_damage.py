@@ -161,6 +161,9 @@ class TestHeaps:
         with pytest.raises(SceneError, match="the type of its attribute said is broken"):
             read_cube(path)
 
+    def test_an_array_beyond_the_end_of_the_file(self):
+        assert list(hdf5._gaps([(10, 20), (2**70, 2**71)], 100)) == [(0, 10), (20, 100)]
+
     @pytest.mark.parametrize("chunks", [None, (6, 7, 5), (1, 2, 3)])
     def test_an_array_that_looks_like_a_heap(self, tmp_path, monkeypatch, chunks):
         values = np.frombuffer(b"GCOL\1\0\0\0\0\1\0\0\0\0\0\0" * 105, np.uint64)
