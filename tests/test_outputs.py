@@ -71,6 +71,9 @@ def test_files_of_scenes(tmp_path):
     assert set(files_of(tmp_path)) >= {first, second}
     copy(first, tmp_path / "v.vrt", driver="VRT")
     assert set(files_of(tmp_path / "v.vrt")) >= {tmp_path / "v.vrt", first}
+    text = (tmp_path / "v.vrt").read_text()  # GDAL's own copy of a VRT names the source at once
+    (tmp_path / "w.vrt").write_text(text.replace("a.tif", "v.vrt"))
+    assert set(files_of(tmp_path / "w.vrt")) >= {tmp_path / "w.vrt", tmp_path / "v.vrt", first}
     data = envi(tmp_path / "c.bsq", values)
     for name in ("c.bsq", "c.hdr"):
         assert set(files_of(tmp_path / name)) >= {data, tmp_path / "c.hdr"}

@@ -7,7 +7,6 @@ import pytest
 import rasterio
 import rasterio.shutil
 from make_files import cube, envi, geotiff, mat5, mat73
-from rasterio.vrt import WarpedVRT
 
 from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.scenes import open_scene, read_cube
@@ -350,10 +349,8 @@ def test_the_hash_is_of_all_that_decides_the_values(tmp_path):
 
     source = geotiff(tmp_path / "s.tif", cube())
     inner = tmp_path / "inner.vrt"
-    with rasterio.open(source) as dataset, WarpedVRT(dataset) as warped:
-        rasterio.shutil.copy(warped, inner, driver="VRT")
-    with rasterio.open(inner) as dataset:
-        rasterio.shutil.copy(dataset, tmp_path / "outer.vrt", driver="VRT")
+    rasterio.shutil.copy(source, inner, driver="VRT")
+    (tmp_path / "outer.vrt").write_text(inner.read_text().replace("s.tif", "inner.vrt"))
     before = read_cube(tmp_path / "outer.vrt")
     geotiff(source, cube()[::-1].copy())
     after = read_cube(tmp_path / "outer.vrt")

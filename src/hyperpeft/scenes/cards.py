@@ -25,7 +25,7 @@ def get_card(name: str) -> Card:
     >>> get_card("salinas-a").labelled
     5348
     """
-    card = CARDS.get(name.lower().replace("_", "-"))
+    card = CARDS.get(card_key(name))
     if card is None:
         raise SceneError(
             f"there is no scene card named {name!r}{suggestion(name)}",
@@ -34,9 +34,14 @@ def get_card(name: str) -> Card:
     return card
 
 
+def card_key(name: str) -> str:
+    """A name as the table of cards has it."""
+    return name.lower().replace("_", "-")
+
+
 def suggestion(name: str) -> str:
     """Close card names as ' (did you mean ...?)', or nothing."""
-    close = difflib.get_close_matches(name.lower().replace("_", "-"), [*CARDS, "demo"], n=2)
+    close = difflib.get_close_matches(card_key(name), [*CARDS, "demo"], n=2)
     return f" (did you mean {' or '.join(close)}?)" if close else ""
 
 

@@ -12,7 +12,7 @@ from hyperpeft.errors import ConfigError, LabelsError, SceneError
 from hyperpeft.records import Labels, Scene
 from hyperpeft.scenes.cache import find, where_to_put
 from hyperpeft.scenes.card import Card, File, Role
-from hyperpeft.scenes.cards import CARDS, suggestion
+from hyperpeft.scenes.cards import CARDS, card_key, suggestion
 from hyperpeft.scenes.labels import make_labels, read_labels
 from hyperpeft.scenes.readers import exists, read_cube
 from hyperpeft.scenes.verify import verify_counts, verify_shape
@@ -20,7 +20,7 @@ from hyperpeft.scenes.verify import verify_counts, verify_shape
 
 def is_card(name: str) -> bool:
     """Whether a scene is opened by this name alone: a card's, or that of the generated one."""
-    return name.lower().replace("_", "-") in (*CARDS, "demo")
+    return card_key(name) in (*CARDS, "demo")
 
 
 def open_scene(
@@ -70,7 +70,7 @@ def open_scene(
         "all_touched": all_touched,
         "resample_labels": resample_labels,
     }
-    known = text.lower().replace("_", "-")
+    known = card_key(text)
     if known in CARDS and not Path(text).is_file():
         if layout is not None:
             raise ConfigError(f"layout {layout!r}: {known} is a card and knows its own layout")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from hyperpeft.errors import InputError
 from hyperpeft.scenes.cache import find
-from hyperpeft.scenes.cards import CARDS
+from hyperpeft.scenes.cards import CARDS, card_key
 from hyperpeft.scenes.enmap import metadata_of
 from hyperpeft.scenes.mosaic import tile_paths
-from hyperpeft.scenes.rasters import envi_data_file, open_raster
+from hyperpeft.scenes.rasters import envi_data_file, open_raster, sources_of
 from hyperpeft.scenes.readers import format_of
 from hyperpeft.scenes.variables import split_spec
 
@@ -25,7 +25,7 @@ def files_of(spec: str | Path) -> list[Path]:
     of an EnMAP product. Nothing for what is not there, or is not read from files.
     """
     text = str(spec)
-    card = CARDS.get(text.lower().replace("_", "-"))
+    card = CARDS.get(card_key(text))
     if card is not None and not Path(text).is_file():
         return [path for path in map(find, card.files) if path is not None]
     found: list[Path] = []
@@ -45,7 +45,10 @@ def _family(path: Path) -> Iterator[Path]:
     if path.is_dir() or format_of(path) != "raster":
         return
     files = [path]
-    with suppress(InputError, OSError), open_raster(envi_data_file(path)) as dataset:
-        files += map(Path, dataset.files)
+    with suppress(InputError, OSError):
+        data = envi_data_file(path)
+        with open_raster(data) as dataset:
+            files += map(Path, dataset.files)
+            files += sources_of(data, dataset)
     yield from files
     yield from (file.with_name(file.name + ending) for file in files for ending in _SIDECARS)

@@ -104,7 +104,7 @@ def read_raster(path: Path, key: str | None = None) -> Cube:
             transform=transform_of(dataset),
             block=_block(dataset),
             key=key or "",
-            others=_others(path, dataset),
+            others=sources_of(path, dataset),
         )
         cube = replace(cube, notes=scale_note(cube))
         wavelengths, fwhm = tags.spectral()
@@ -113,8 +113,8 @@ def read_raster(path: Path, key: str | None = None) -> Cube:
         return replace(cube, wavelengths=wavelengths, fwhm=fwhm)
 
 
-def _others(path: Path, dataset: Any, seen: tuple[Path, ...] = ()) -> tuple[Path, ...]:
-    """The header of an ENVI pair; the sources of a VRT, and what those lead to."""
+def sources_of(path: Path, dataset: Any, seen: tuple[Path, ...] = ()) -> tuple[Path, ...]:
+    """What else decides a raster's values: an ENVI header; the sources of a VRT, and theirs."""
     if dataset.driver not in ("ENVI", "VRT"):
         return ()
     listed = [Path(name) for name in dataset.files if not name.endswith((".aux.xml", ".ovr"))]
@@ -123,7 +123,7 @@ def _others(path: Path, dataset: Any, seen: tuple[Path, ...] = ()) -> tuple[Path
     if dataset.driver == "VRT":
         for other in found:
             with open_raster(other) as source:
-                seen = (*seen, *_others(other, source, seen))
+                seen = (*seen, *sources_of(other, source, seen))
     return tuple(dict.fromkeys(o for o in seen if o != path))
 
 
