@@ -14,6 +14,7 @@ import torch
 from small import CRS, HEADS, TRANSFORM, checkpoint, config, planted, strict_json, write_scene
 
 import hyperpeft
+from hyperpeft import cli
 from hyperpeft.bundle import load_run
 from hyperpeft.errors import BundleError, ConfigError, Interrupted, LabelsError, SceneError
 from hyperpeft.experiment import Progress, evaluate, run
@@ -304,6 +305,14 @@ def test_a_run_finds_its_files_from_another_folder(tmp_path, monkeypatch, capsys
     before = evaluate(Path("runs/a"))
     monkeypatch.chdir(tmp_path)
     assert evaluate(Path("here/runs/a"), backbone="here/e.safetensors").scores == before.scores
+    kept = Path("here/scene.tif").read_bytes()
+    words = ["map", "here/runs/a", "--out", "here/scene.tif", "--backbone", "here/e.safetensors"]
+    monkeypatch.setattr("sys.argv", ["hyperpeft", *words])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert "here/scene.tif would replace the scene" in capsys.readouterr().err
+    assert Path("here/scene.tif").read_bytes() == kept
     (tmp_path / "here/runs/a").rename(tmp_path / "elsewhere")
     with pytest.raises(BundleError, match="relative to the folder it was started in"):
         evaluate(Path("elsewhere"), backbone="here/e.safetensors")

@@ -19,6 +19,7 @@ from hyperpeft.bundle import SPLIT
 from hyperpeft.checkpoints import CHECKPOINT
 from hyperpeft.config import SPATIAL, RunConfig, read_config, settle
 from hyperpeft.errors import BundleError, Interrupted, LabelsError, SplitError
+from hyperpeft.inputs import located
 from hyperpeft.learning import Progress
 from hyperpeft.patches import check_patch_size
 from hyperpeft.records import UNLABELLED, RunRecord, Scene, Split
@@ -228,7 +229,17 @@ def reopen(record: RunRecord, folder: Path) -> Scene:
     BundleError
         When it is not there, or its file has changed since.
     """
-    config = _found(record.config, folder)
+    config = located(record.config, folder)
+    for name in ("scene", "labels"):
+        spec = config.get(name)
+        if spec is None or Path(spec).is_absolute() or exists(spec):
+            continue
+        if name == "labels" or not is_card(spec):
+            raise BundleError(
+                f"{folder} was trained on the {name} {spec!r}, relative to the folder it was "
+                "started in, and that is not here",
+                do="start from that folder, or name the scene to use",
+            )
     if "scene" not in config or "sha256" not in record.scene:
         raise BundleError("run.json does not name its scene", do="name the scene to use")
     scene = _open(config)
@@ -240,26 +251,6 @@ def reopen(record: RunRecord, folder: Path) -> Scene:
             do="name the scene to use",
         )
     return scene
-
-
-def _found(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The configuration with the paths of its files as they are from here."""
-    found, out = dict(config), Path(str(config.get("out") or ""))
-    start = Path(*folder.resolve().parts[: -len(out.parts) or None])
-    placed = not out.is_absolute() and start / out == folder.resolve()
-    for name in ("scene", "labels"):
-        spec = config.get(name)
-        if spec is None or Path(spec).is_absolute() or exists(spec):
-            continue
-        if placed and exists(str(start / spec)):
-            found[name] = str(start / spec)
-        elif name == "labels" or not is_card(spec):
-            raise BundleError(
-                f"{folder} was trained on the {name} {spec!r}, relative to the folder it was "
-                "started in, and that is not here",
-                do="start from that folder, or name the scene to use",
-            )
-    return found
 
 
 def _open(config: Mapping[str, Any]) -> Scene:

@@ -157,12 +157,12 @@ def merge(run: Path, out: Path, *, backbone: str | Path | None = None) -> dict[s
     from safetensors.torch import save_file
 
     from hyperpeft.bundle import load_run
-    from hyperpeft.inputs import inputs_of
+    from hyperpeft.inputs import inputs_of, located
     from hyperpeft.runfolder import files_of_run
 
     bundle = load_run(run, backbone=backbone)
     given = {} if backbone is None else {"backbone": str(backbone)}
-    inputs = [inputs_of({**bundle.record.config, **given}), files_of_run(run)]
+    inputs = [inputs_of({**located(bundle.record.config, run), **given}), files_of_run(run)]
     inputs += [files_of_run(p) for p in out.parents[:2] if (p / RUN).is_file()]
     refuse_inputs([out], chain.from_iterable(inputs))
     record, encoder = bundle.record, bundle.model.encoder

@@ -7,8 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from hyperpeft.config import SPATIAL
+from hyperpeft.scenes import exists
 from hyperpeft.scenes.origins import files_of
 from hyperpeft.weights import file_of
+
+
+def located(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The configuration of a run, its scene and labels by the paths that lead to them from here.
+
+    Relative paths are as they are where that is something, else from where the run was started if
+    its folder lies there as `out` says; else as they are.
+    """
+    found, out = dict(config), Path(str(config.get("out") or ""))
+    start = Path(*folder.resolve().parts[: -len(out.parts) or None])
+    if out.is_absolute() or start / out != folder.resolve():
+        return found
+    for name in ("scene", "labels"):
+        spec = config.get(name)
+        if spec is not None and not exists(spec) and exists(str(start / spec)):
+            found[name] = str(start / spec)
+    return found
 
 
 def inputs_of(config: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:

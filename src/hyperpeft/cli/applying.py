@@ -91,13 +91,14 @@ def map_(
         from hyperpeft.bundle import load_run
         from hyperpeft.experiment import reopen
         from hyperpeft.halving import told_to
-        from hyperpeft.inputs import inputs_of
+        from hyperpeft.inputs import inputs_of, located
         from hyperpeft.runfolder import files_of_run
         from hyperpeft.scenes import open_scene
 
         loaded = load_run(run, backbone=backbone)
         given = {"scene": scene, "backbone": backbone}
-        inputs = [*inputs_of(given), *files_of_run(run)]
+        own = located(loaded.record.config, run)
+        inputs = [*inputs_of(given), *inputs_of(own), *files_of_run(run)]
         progress.stage("Reading the scene")
         target = open_scene(scene, layout=layout) if scene else reopen(loaded.record, run)
         progress.stage("Mapping")

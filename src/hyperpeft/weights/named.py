@@ -135,8 +135,8 @@ def file_of(source: str | Path, *, pretrained: bool = True) -> Path | None:
 
 def image_size_of(source: str | Path, *, pretrained: bool = True) -> int:
     """The image size that weights were trained at, where their file says so; 32 otherwise."""
-    path = (own_weights(str(source)) if pretrained else None) if source in SIZES else Path(source)
-    if path is None or path.suffix != ".safetensors" or not path.is_file():
+    path = file_of(source, pretrained=pretrained)
+    if path is None or path.suffix != ".safetensors":
         return IMAGE_SIZE
     try:
         with safe_open(path, framework="pt") as file:
