@@ -38,10 +38,11 @@ from torch import Tensor, nn
 
 import hyperpeft
 from hyperpeft.adapters.base import Adapter
-from hyperpeft.classifier import Classifier, autocast, held_in
-from hyperpeft.optim import optimiser, parameter_groups
-from hyperpeft.recording import source_state
-from hyperpeft.weights import SIZES, load_backbone
+from hyperpeft.models import SIZES, load_backbone
+from hyperpeft.runs.sections import source_state
+from hyperpeft.training.classifier import Classifier
+from hyperpeft.training.optim import optimiser, parameter_groups
+from hyperpeft.training.precision import autocast, held_in
 
 HERE = Path(__file__).parent
 RECORDS = HERE / "records"

@@ -23,13 +23,13 @@ import numpy as np
 import torch
 
 from hyperpeft import spectral, splits
-from hyperpeft.classifier import Classifier
-from hyperpeft.files import replacing
+from hyperpeft.models import image_size_of, load_backbone, weights_sha256
 from hyperpeft.patches import Windows
-from hyperpeft.recording import source_state
 from hyperpeft.records import Scene
+from hyperpeft.runs.sections import source_state
 from hyperpeft.scenes import open_scene
-from hyperpeft.weights import image_size_of, load_backbone, weights_sha256
+from hyperpeft.system.files import replacing
+from hyperpeft.training.classifier import Classifier
 
 SCENES = ("salinas-a", "indian-pines-10band", "enmap-potsdam", "berlin", "jasper-ridge", "samson")
 SEEDS, LABELS, TESTED = 5, 10, 500

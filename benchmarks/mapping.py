@@ -79,10 +79,10 @@ def map_region(
 ) -> None:
     """One region in this process; prints the peak memory after every stage as JSON."""
     from hyperpeft import spectral
-    from hyperpeft.classifier import Classifier
     from hyperpeft.mapping import Mapper, Outputs, cell_of, map_to_files
+    from hyperpeft.models import load_backbone
     from hyperpeft.scenes import open_scene
-    from hyperpeft.weights import load_backbone
+    from hyperpeft.training.classifier import Classifier
 
     os.environ.setdefault("GDAL_CACHEMAX", "256")  # as the command line does
     peaks, begun = {}, time.monotonic()
@@ -155,8 +155,8 @@ def adaptive(options: argparse.Namespace) -> None:
     """Adaptive against exact, in windows, seconds and equal pixels."""
     import rasterio
 
-    from hyperpeft.bundle import load_run
-    from hyperpeft.experiment import reopen
+    from hyperpeft.runs.bundle import load_run
+    from hyperpeft.runs.evaluate import reopen
 
     print("| run | pixels | fewer windows | less time | equal % | audit | bound % | busy % |")
     print("|---|---:|---:|---:|---:|---|---:|---:|")
@@ -183,8 +183,8 @@ def exact(options: argparse.Namespace) -> None:
     """Maps of several tile sizes against the map of one tile."""
     import rasterio
 
-    from hyperpeft.bundle import load_run
-    from hyperpeft.experiment import reopen
+    from hyperpeft.runs.bundle import load_run
+    from hyperpeft.runs.evaluate import reopen
 
     print("| run | pixels | tile | different pixels | busy % |\n|---|---:|---:|---:|---:|")
     for run in options.runs:

@@ -1,4 +1,4 @@
-"""The house: floors, import directions, lazy imports, one room that prints."""
+"""Layers, import directions, lazy imports, one package that prints."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,28 +16,11 @@ import pytest
 import hyperpeft
 
 ROOT = Path(hyperpeft.__file__).parent
-GROUND, DATA, MODEL, WORK, RUNS, TOP = "0", "1", "1'", "2", "3", "4"
-FLOORS = {
-    GROUND: "errors files locks downloads interruption memory metrics offline outputs records "
-    "recordtypes yamlfiles",
-    DATA: "scenes splits spectral patches figures geotiff",
-    MODEL: "backbone weights adapters",
-    WORK: "halving checkpoints ridge classifier choosing optim tokens train pretrain mapping "
-    "baselines",
-    RUNS: "bundle bank exports config estimates inputs recording runfolder learning experiment "
-    "pretraining benchmark statistics report configs",
-    TOP: "console cli",
-}
-FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}
-BELOW = {  # what a floor may import besides itself
-    GROUND: set(),
-    DATA: {GROUND},
-    MODEL: {GROUND},
-    WORK: {GROUND, DATA, MODEL},
-    RUNS: {GROUND, DATA, MODEL, WORK},
-    TOP: {GROUND, DATA, MODEL, WORK, RUNS},
-}
-MAY_PRINT = {"cli", "console"}
+PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
+LAYERS = re.findall(r"^\| `(\w+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+DATA, MODEL = {"scenes", "splits", "spectral", "spatial"}, {"models", "adapters"}
+GROUND = {"errors", "_version", "progress", "metrics", "records", "system", "patches"}
+MAY_PRINT = {"cli"}
 
 
 def module_name(path: Path, root: Path = ROOT) -> str:
@@ -47,22 +31,15 @@ def module_name(path: Path, root: Path = ROOT) -> str:
 MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 
-def room_of(module: str) -> str:
-    """hyperpeft.scenes.cards -> scenes; "" for the package itself."""
+def layer_of(module: str) -> str:
+    """hyperpeft.scenes.catalog.cards -> scenes; "" for the package itself."""
     return module.split(".")[1] if "." in module else ""
 
 
 def imports_of(source: str, module: str, known: set[str], is_package: bool) -> set[str]:
-    """Modules of hyperpeft imported anywhere in a file, but for type checkers."""
-    tree = ast.parse(source)
-    skipped: set[int] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            skipped |= {id(inner) for part in node.body for inner in ast.walk(part)}
+    """Modules of hyperpeft imported anywhere in a file, those for type checkers included."""
     found: set[str] = set()
-    for node in ast.walk(tree):
-        if id(node) in skipped:
-            continue
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -89,17 +66,20 @@ def all_imports() -> dict[str, set[str]]:
 
 
 def violations(imports: dict[str, set[str]]) -> list[str]:
-    """Imports that point down to a higher floor, or between the two first floors."""
+    """Imports that point down the table of layers, or between data and model."""
     wrong = []
     for module, targets in imports.items():
-        room = room_of(module)
+        own = layer_of(module)
         for target in targets:
-            other = room_of(target)
-            if other in ("", room):  # the package holds the version only, and imports nothing
+            other = layer_of(target)
+            if "" in (own, other) or own == other:
                 continue
-            mine, theirs = FLOOR_OF.get(room), FLOOR_OF.get(other)
-            if room and (mine is None or theirs not in BELOW[mine] | {mine}):
-                wrong.append(f"{module} (floor {mine}) imports {target} (floor {theirs})")
+            if own not in LAYERS or other not in LAYERS:
+                wrong.append(f"{module} imports {target}: not in the table of {PAGE.name}")
+            elif LAYERS.index(other) > LAYERS.index(own):
+                wrong.append(f"{module} imports {target}, which is below it")
+            elif (own in DATA and other in MODEL) or (own in MODEL and other in DATA):
+                wrong.append(f"{module} imports {target}: data and model meet in training")
     return sorted(wrong)
 
 
@@ -126,10 +106,10 @@ def circle(imports: dict[str, set[str]]) -> list[str]:
     return []
 
 
-def test_every_module_has_a_floor():
-    rooms = {room_of(name) for name in MODULES} - {""}
-    assert rooms <= set(FLOOR_OF), "give a new module its floor in FLOORS, as DESIGN.md has it"
-    assert len(rooms) > 20  # the walk found the package
+def test_every_module_is_in_the_table():
+    found = {layer_of(name) for name in MODULES} - {""}
+    assert found <= set(LAYERS), "give a new package its row in docs/architecture.md"
+    assert len(found) > 15  # the walk found the package
 
 
 def test_imports_point_upward():
@@ -141,38 +121,44 @@ def test_no_circle():
 
 
 def test_package_imports_nothing_when_loaded():
-    assert all_imports()["hyperpeft"] == set()
+    code = "import hyperpeft, sys; print(*sorted(m for m in sys.modules if 'hyperpeft.' in m))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["hyperpeft._version"]
 
 
 def test_adapter_methods_know_the_contract_only():
     """A method's file is one in which a subclass of Adapter is registered."""
     imports, methods = all_imports(), []
     for name, path in MODULES.items():
-        if room_of(name) == "adapters" and "@register(" in path.read_text():
+        if layer_of(name) == "adapters" and "@register(" in path.read_text():
             methods.append(name)
             allowed = {"hyperpeft.adapters.base", "hyperpeft.errors"}
             assert imports[name] <= allowed, name
     assert "hyperpeft.adapters.kronecker" in methods
 
 
-@pytest.mark.parametrize("room", ["splits", "spectral", "patches"])
-def test_data_rooms_know_the_ground_floor_only(room):
+@pytest.mark.parametrize("package", ["splits", "spectral", "spatial"])
+def test_packages_of_arrays_know_the_ground_only(package):
     for name, targets in all_imports().items():
-        if room_of(name) == room:
-            beyond = {t for t in targets if room_of(t) != room}
-            assert {FLOOR_OF[room_of(t)] for t in beyond} <= {GROUND}, name
+        if layer_of(name) == package:
+            assert {layer_of(t) for t in targets} <= GROUND | {package}, name
 
 
 @pytest.mark.parametrize(
     ("module", "source", "says"),
     [
-        ("hyperpeft.metrics", "from hyperpeft.scenes import open_scene", "(floor 1)"),
-        ("hyperpeft.patches", "from hyperpeft.backbone import PATCH", "(floor 1')"),
-        ("hyperpeft.weights", "def f():\n    import hyperpeft.splits", "(floor 1)"),
-        ("hyperpeft.train", "from hyperpeft import bundle", "(floor 3)"),
-        ("hyperpeft.bundle", "from .console import Console", "(floor 4)"),
-        ("hyperpeft.adapters.base", "from ..optim import cosine", "(floor 2)"),
-        ("hyperpeft.scenes.cards", "from hyperpeft import newcomer", "(floor None)"),
+        ("hyperpeft.metrics", "from hyperpeft.scenes import open_scene", "below it"),
+        ("hyperpeft.patches", "from hyperpeft.models.spectralgpt import PATCH", "below it"),
+        ("hyperpeft.models", "def f():\n    import hyperpeft.splits", "data and model"),
+        ("hyperpeft.training.loop", "from hyperpeft.runs import bundle", "below it"),
+        ("hyperpeft.runs.bundle", "from ..cli import console", "below it"),
+        ("hyperpeft.adapters.base", "from ..training.optim import cosine", "below it"),
+        ("hyperpeft.scenes.open", "from hyperpeft import newcomer", "not in the table"),
+        (
+            "hyperpeft.errors",
+            "if TYPE_CHECKING:\n    from hyperpeft.records import Scene",
+            "below it",
+        ),
     ],
 )
 def test_the_check_sees_what_it_must(module, source, says):
@@ -193,7 +179,7 @@ def test_every_module_imports(name):
     importlib.import_module(name)
 
 
-@pytest.mark.parametrize("name", sorted(m for m in MODULES if room_of(m) not in MAY_PRINT))
+@pytest.mark.parametrize("name", sorted(m for m in MODULES if layer_of(m) not in MAY_PRINT))
 def test_only_the_command_line_prints(name):
     for node in ast.walk(ast.parse(MODULES[name].read_text())):
         if isinstance(node, ast.Call):

@@ -11,18 +11,18 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
-from tiling import IDS, in_memory, mapper_for
 from xarray import DataArray
 
 from hyperpeft import spectral
-from hyperpeft.config import RunConfig, make_config, read_config, settle
 from hyperpeft.errors import SceneError
 from hyperpeft.mapping import plan, tiles_here
 from hyperpeft.mapping.mapper import Layers
 from hyperpeft.metrics import scores
 from hyperpeft.patches import Windows
 from hyperpeft.records import Scene
+from hyperpeft.runs.config import RunConfig, make_config, read_config, settle
 from hyperpeft.scenes import read_cube
+from tests.helpers.tiling import IDS, in_memory, mapper_for
 
 SEEDS = st.integers(0, 2**32 - 1)
 DTYPES = st.sampled_from(["uint8", "int16", "uint16", "int32", "uint32", "float32", "float64"])

@@ -13,12 +13,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from small import PROGRAM, config, options, yaml_file
 
 import hyperpeft
 from hyperpeft import cli
-from hyperpeft.experiment import run
 from hyperpeft.report import write_report
+from hyperpeft.runs.experiment import run
+from tests.helpers.small import PROGRAM, config, options, yaml_file
 
 ROOT = Path(hyperpeft.__file__).parent
 SOURCES = sorted(ROOT.rglob("*.py"))
@@ -29,7 +29,7 @@ RUNS_CODE = {
     "torch.hub.load", "torch.jit.load", "extractall", "shutil.unpack_archive",
 }  # fmt: skip
 # Objects that one process of a cluster sends to another, never from a file; and a module by name.
-ALLOWED = {("mapping/cluster.py", "pickle.loads"), ("scenes/stores.py", "__import__")}
+ALLOWED = {("mapping/dask_cluster.py", "pickle.loads"), ("scenes/readers/stores.py", "__import__")}
 MUST_SAY = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
 
 

@@ -5,26 +5,25 @@ The public names are loaded on first use, so that `import hyperpeft` costs next 
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from hyperpeft._version import __version__
 
 if TYPE_CHECKING:
     from hyperpeft.adapters import attach, merge
-    from hyperpeft.bundle import load_run
-    from hyperpeft.experiment import RunConfig, run
+    from hyperpeft.models import load_backbone
+    from hyperpeft.runs.bundle import load_run
+    from hyperpeft.runs.experiment import RunConfig, run
     from hyperpeft.scenes import open_scene
-    from hyperpeft.weights import load_backbone
 
-__version__ = "0.1.0"
-
-_HOMES = {
-    "open_scene": "hyperpeft.scenes",
-    "load_backbone": "hyperpeft.weights",
-    "attach": "hyperpeft.adapters",
-    "merge": "hyperpeft.adapters",
-    "run": "hyperpeft.experiment",
-    "RunConfig": "hyperpeft.experiment",
-    "load_run": "hyperpeft.bundle",
+_MODULES = {
+    "open_scene": "scenes",
+    "load_backbone": "models",
+    "attach": "adapters",
+    "merge": "adapters",
+    "run": "runs.experiment",
+    "RunConfig": "runs.experiment",
+    "load_run": "runs.bundle",
 }
 
 __all__ = [
@@ -40,9 +39,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'hyperpeft' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    from hyperpeft.system.lazy_names import lazy_names
+
+    return lazy_names(__name__, _MODULES)[0](name)
 
 
 def __dir__() -> list[str]:

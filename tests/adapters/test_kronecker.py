@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from small_models import relative
 from torch import nn
 
 from hyperpeft.adapters.kronecker import (
@@ -14,6 +13,7 @@ from hyperpeft.adapters.kronecker import (
     kronecker_sum,
 )
 from hyperpeft.adapters.lora import LoRA
+from tests.helpers.small_models import relative
 
 
 def randomised(adapter, seed=0):

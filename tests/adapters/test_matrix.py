@@ -5,12 +5,12 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from small_models import encoder, images, relative, train_somehow
 
 from hyperpeft import adapters
 from hyperpeft.adapters import METHODS
-from hyperpeft.adapters.attaching import target_names
-from hyperpeft.classifier import Classifier
+from hyperpeft.adapters.attach import target_names
+from hyperpeft.training.classifier import Classifier
+from tests.helpers.small_models import encoder, images, relative, train_somehow
 
 WITH_ADAPTER = [name for name, method in METHODS.items() if method.adapter is not None]
 VARIANTS = [
@@ -208,7 +208,7 @@ def test_parameter_counts_of_base_on_q_and_v(method, count):
 
 
 def encoder_of_base():
-    from hyperpeft.backbone import SpectralGPT
+    from hyperpeft.models.spectralgpt import SpectralGPT
 
     return SpectralGPT(768, 12, 12)
 

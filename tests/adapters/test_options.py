@@ -4,13 +4,13 @@ from typing import ClassVar
 
 import pytest
 import torch
-from small_models import encoder, images
 from torch import nn
 
 from hyperpeft import adapters
 from hyperpeft.adapters.base import Adapter, Method
-from hyperpeft.config import make_config
 from hyperpeft.errors import AdapterError, ConfigError
+from hyperpeft.runs.config import make_config
+from tests.helpers.small_models import encoder, images
 
 WRONG = [
     ("lorra", {}, "one of full, probe, lora"),

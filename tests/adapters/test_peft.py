@@ -5,11 +5,11 @@ import warnings
 
 import pytest
 import torch
-from small_models import encoder, images, relative, train_somehow
 
 from hyperpeft import adapters
-from hyperpeft.adapters import store
+from hyperpeft.adapters import save_load
 from hyperpeft.errors import AdapterError
+from tests.helpers.small_models import encoder, images, relative, train_somehow
 
 SAME = 1e-5  # whole tensors, largest difference over largest value
 
@@ -78,7 +78,7 @@ def gradients(model, x):
 
 def our_gradients(model):
     found = adapters.adapters_of(model)
-    return {key: parameter.grad for key, parameter in store._named(found).items()}
+    return {key: parameter.grad for key, parameter in save_load._named(found).items()}
 
 
 def their_gradients(model):
@@ -139,7 +139,7 @@ def test_krona_without_peft_form_says_so(peft, options, tmp_path):
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert config["peft_type"] == "HYPERPEFT_KRONA"
     assert "PEFT" in config["no_peft_form"]
-    assert not store.read(tmp_path).has_peft_form
+    assert not save_load.read(tmp_path).has_peft_form
     with pytest.raises((KeyError, ValueError, TypeError)):
         peft.PeftModel.from_pretrained(encoder(), tmp_path)
     x = images()
@@ -151,7 +151,7 @@ def test_square_krona_is_a_lokr_with_full_factors_and_alpha_equal_to_r(tmp_path)
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert config["peft_type"] == "LOKR"
     assert config["alpha"] == config["r"] == 12
-    shapes = {k.split(".")[-1]: tuple(t.shape) for k, t in store.read(tmp_path).tensors.items()}
+    shapes = {k.split(".")[-1]: tuple(t.shape) for k, t in save_load.read(tmp_path).tensors.items()}
     assert shapes == {"lokr_w1": (8, 8), "lokr_w2": (12, 12)}
 
 

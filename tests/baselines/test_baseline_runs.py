@@ -8,16 +8,18 @@ import sys
 import numpy as np
 import pytest
 import rasterio
-from small import PROGRAM, config, options, planted, strict_json, write_scene
 
-from hyperpeft import bank, exports
 from hyperpeft.baselines import BASELINES, Task, classical
-from hyperpeft.bundle import load_run
-from hyperpeft.config import make_config, settle
 from hyperpeft.errors import BundleError, ConfigError, TrainingError
-from hyperpeft.experiment import evaluate, run
-from hyperpeft.records import RunRecord
+from hyperpeft.export import peft_folders
+from hyperpeft.runs import bank
+from hyperpeft.runs.bundle import load_run
+from hyperpeft.runs.config import make_config, settle
+from hyperpeft.runs.evaluate import evaluate
+from hyperpeft.runs.experiment import run
+from hyperpeft.runs.record import RunRecord
 from hyperpeft.splits import per_class
+from tests.helpers.small import PROGRAM, config, options, planted, strict_json, write_scene
 
 NETWORKS = ("hybridsn", "spectralformer", "ssftt")
 QUICK = {  # sizes at which a test takes a second, and still learns
@@ -292,12 +294,12 @@ def test_a_baselines_run_says_that_its_model_is_not_kept(folder, tmp_path):
     with pytest.raises(BundleError, match=says):
         evaluate(out)
     with pytest.raises(BundleError, match=says):
-        exports.export(out, tmp_path / "to")
+        peft_folders.export(out, tmp_path / "to")
     with pytest.raises(BundleError, match=says):
-        exports.merge(out, tmp_path / "m.safetensors")
+        peft_folders.merge(out, tmp_path / "m.safetensors")
     with pytest.raises(BundleError, match=says):
         bank.AdapterBank.for_run(out)
-    row = exports.list_runs([out])[0]
+    row = peft_folders.list_runs([out])[0]
     assert (row.method, row.parameters, row.megabytes, row.backbone) == ("svm", None, None, None)
 
 

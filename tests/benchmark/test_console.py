@@ -9,7 +9,7 @@ from rich.console import Console
 
 from hyperpeft.benchmark.cells import Outcome
 from hyperpeft.benchmark.grid import expand, make_bench
-from hyperpeft.console import BenchConsole, _duration
+from hyperpeft.cli.console import BenchConsole, _duration
 
 CELLS = expand(
     make_bench(

@@ -149,11 +149,11 @@ def test_offline():
 
 
 def test_methods_of_shipped_configurations_are_known():
-    from hyperpeft import learning
+    from hyperpeft.runs import methods
 
     for name in shipped():
         for config in {cell.method: cell.config for cell in expand(read_bench(name))}.values():
-            learning.check(config)
+            methods.check(config)
 
 
 def test_baselines_keep_what_their_papers_have(monkeypatch):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from hyperpeft import experiment, splits
+from hyperpeft import splits
 from hyperpeft.benchmark.cells import resolved
 from hyperpeft.benchmark.grid import complete, expand, read_bench
+from hyperpeft.runs import experiment
 
 BENCH = read_bench("offline")
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 
-from make_public import PAPER, smaller, write_public
-from small import HEADS, checkpoint
-
 from hyperpeft.benchmark.grid import expand, read_bench
-from hyperpeft.benchmark.running import run_bench
+from hyperpeft.benchmark.run import run_bench
 from hyperpeft.report import write_report
-from hyperpeft.scenes.cards import CARDS
+from hyperpeft.scenes.catalog.cards import CARDS
+from tests.helpers.public_checkpoints import PAPER, smaller, write_public
+from tests.helpers.small import HEADS, checkpoint
 
 
 def test_the_paper_end_to_end(tmp_path, monkeypatch):

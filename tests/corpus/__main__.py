@@ -7,9 +7,9 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from corpus.cases import CASES
-from corpus.document import DOCUMENT, read, text
-from corpus.world import make_home, plain, play
+from tests.corpus.cases import CASES
+from tests.corpus.document import DOCUMENT, read, text
+from tests.corpus.world import make_home, plain, play
 
 
 def main() -> None:

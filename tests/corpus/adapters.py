@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from corpus.table import room
-from corpus.world import World
+from tests.corpus.table import room
+from tests.corpus.world import World
 
 case = room("adapter folders")
 
@@ -200,7 +200,7 @@ def _(w: World):
 
 @case("to merge: a run of another base", "was trained on another base model", "--backbone")
 def _(w: World):
-    from small import checkpoint
+    from tests.helpers.small import checkpoint
 
     other = checkpoint(w / "other.safetensors", seed=1)
     return ["adapters", "merge", w.home / "run", "--out", w / "w.safetensors", "--backbone", other]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from make_files import mat5, mat73
 
-from corpus.table import room
-from corpus.world import World, cube
+from tests.corpus.table import room
+from tests.corpus.world import World, cube
+from tests.helpers.scene_files import mat5, mat73
 
 case = room("MATLAB")
 numpy_case = room("NumPy")

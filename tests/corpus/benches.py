@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import numpy as np
-from small import HEADS
 
-from corpus.table import room
-from corpus.world import World
+from tests.corpus.table import room
+from tests.corpus.world import World
+from tests.helpers.small import HEADS
 
 bench_case, report_case = room("bench"), room("report")
 case = room("pretrain")

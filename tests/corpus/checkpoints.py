@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from corpus.arrays import bomb
-from corpus.table import room
-from corpus.world import World
+from tests.corpus.arrays import bomb
+from tests.corpus.table import room
+from tests.corpus.world import World
 
 case = room("checkpoints")
 

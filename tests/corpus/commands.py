@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from make_files import cube, geotiff
-
-from corpus.table import room
-from corpus.world import World
+from tests.corpus.table import room
+from tests.corpus.world import World
+from tests.helpers.scene_files import cube, geotiff
 
 case, scenes, empty = room("map"), room("scenes"), room("empty arguments")
 
@@ -52,12 +51,12 @@ def _(w: World):
 
 @case("another process maps to the same file", "is in use by process")
 def _(w: World):
-    from hyperpeft.locks import locked
+    from hyperpeft.system.locks import locked
 
     (w / "map.tif.work").mkdir()
     held = locked(w / "map.tif.work/lock")
     held.__enter__()
-    w.patch.setattr("hyperpeft.cli.applying.map_.held", held, raising=False)  # until the case ends
+    w.patch.setattr("hyperpeft.cli.apply.map_.held", held, raising=False)  # until the case ends
     return ["map", w.home / "run", "--out", w / "map.tif"]
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from corpus.table import room
-from corpus.world import World
+from tests.corpus.table import room
+from tests.corpus.world import World
 
 case = room("YAML")
 

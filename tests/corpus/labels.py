@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from make_files import geotiff, mat5
 from rasterio.transform import from_origin
 
-from corpus.table import room
-from corpus.world import World
+from tests.corpus.table import room
+from tests.corpus.world import World
+from tests.helpers.scene_files import geotiff, mat5
 
 case = room("label rasters")
 PLACE = from_origin(364_000, 5_810_000, 30, 30)  # of `small.write_scene`
@@ -127,7 +127,7 @@ def _(w: World):
 
 @case("labels only where the scene is not valid", "lab")
 def _(w: World):
-    from small import planted, write_scene
+    from tests.helpers.small import planted, write_scene
 
     invalid = np.zeros((24, 24), bool)
     invalid[:12] = True

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from make_files import geotiff
 
-from corpus.table import room
-from corpus.world import World, cube
+from tests.corpus.table import room
+from tests.corpus.world import World, cube
+from tests.helpers.scene_files import geotiff
 
 case = room("options")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import json
 
-from corpus.benches import grid
-from corpus.table import room
-from corpus.world import World
+from tests.corpus.benches import grid
+from tests.corpus.table import room
+from tests.corpus.world import World
 
 case = room("outputs")
 
@@ -66,7 +66,7 @@ def _(w: World):
 def _(w: World):
     import torch
 
-    from corpus.checkpoints import Opens
+    from tests.corpus.checkpoints import Opens
 
     (w / "out/checkpoint").mkdir(parents=True)
     torch.save({"identity": Opens(w / "made")}, w / "out/checkpoint/state.pt")

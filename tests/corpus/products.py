@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import h5py
 import numpy as np
-from make_files import cube, emit, enmap, envi, prisma
 
-from corpus.table import room
-from corpus.world import World
+from tests.corpus.table import room
+from tests.corpus.world import World
+from tests.helpers.scene_files import cube, emit, enmap, envi, prisma
 
 enmap_case, prisma_case = room("EnMAP"), room("PRISMA")
 emit_case, aviris_case = room("EMIT"), room("AVIRIS")

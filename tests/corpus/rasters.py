@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import rasterio
-from make_files import ORIGIN, envi, geotiff
 from rasterio.transform import from_origin
 
-from corpus.table import room
-from corpus.world import World, cube
+from tests.corpus.table import room
+from tests.corpus.world import World, cube
+from tests.helpers.scene_files import ORIGIN, envi, geotiff
 
 case = room("ENVI")
 tiff_case = room("GeoTIFF")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from make_files import cube, geotiff
 from safetensors.torch import load_file, save_file
-from small import checkpoint, planted, write_scene
 
-from corpus.table import room
-from corpus.world import World
+from tests.corpus.table import room
+from tests.corpus.world import World
+from tests.helpers.scene_files import cube, geotiff
+from tests.helpers.small import checkpoint, planted, write_scene
 
 case = room("run folders")
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from corpus.table import room
-from corpus.world import World
+from tests.corpus.table import room
+from tests.corpus.world import World
 
 case = room("memory")
 
 
 def free(w: World, size: int) -> None:
     """A machine with so many bytes left."""
-    w.patch.setattr("hyperpeft.memory.available", lambda: size)
+    w.patch.setattr("hyperpeft.system.memory.available", lambda: size)
 
 
 @case("a scene", "a scene of 24 x 24 pixels needs about", "free here", "cut it into parts")
@@ -45,9 +45,8 @@ def _(w: World):
 
 @case("a scene of a MATLAB file, which is read whole", "which is read whole", "free here")
 def _(w: World):
-    from make_files import mat5
-
-    from corpus.world import cube
+    from tests.corpus.world import cube
+    from tests.helpers.scene_files import mat5
 
     path = mat5(w / "cube.mat", cube=cube())
     free(w, 2**15)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from make_files import geotiff
 
-from corpus.arrays import bomb
-from corpus.table import room
-from corpus.world import World
+from tests.corpus.arrays import bomb
+from tests.corpus.table import room
+from tests.corpus.world import World
+from tests.helpers.scene_files import geotiff
 
 case = room("splits")
 

@@ -8,10 +8,10 @@ import h5py
 import numpy as np
 import xarray as xr
 import zarr
-from make_files import cube, labelled_dataset
 
-from corpus.table import room
-from corpus.world import World
+from tests.corpus.table import room
+from tests.corpus.world import World
+from tests.helpers.scene_files import cube, labelled_dataset
 
 case, netcdf_case = room("Zarr"), room("NetCDF")
 NM = np.array([450.0, 550.0, 650.0, 940.0, 1380.0, 2200.0])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from corpus.world import World
+    from tests.corpus.world import World
 
 Make = Callable[["World"], list[object]]
 

@@ -8,8 +8,8 @@ import numpy as np
 import shapely
 from pyogrio.raw import write as write_vectors
 
-from corpus.table import room
-from corpus.world import World
+from tests.corpus.table import room
+from tests.corpus.world import World
 
 case, table_case = room("vectors"), room("tables of points")
 X, Y = 364_000, 5_810_000
@@ -149,8 +149,8 @@ def _(w: World):
 
 @case("a scene without a georeference", "has no georeference", "row, column and class")
 def _(w: World):
-    from make_files import geotiff
-    from small import planted
+    from tests.helpers.scene_files import geotiff
+    from tests.helpers.small import planted
 
     cube = geotiff(w / "cube.tif", planted().cube.values.transpose(1, 2, 0), crs=None)
     return w.train(cube, labels=layer(w))

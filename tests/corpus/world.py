@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from small import HEADS, config, options, yaml_file
 
-from corpus.table import Case
+from tests.corpus.table import Case
+from tests.helpers.small import HEADS, config, options, yaml_file
 
 PER_CLASS = 4
 
@@ -113,7 +113,7 @@ class World:
 
 def make_home(home: Path) -> Path:
     """Write the good files, and train the good run."""
-    from hyperpeft.experiment import run
+    from hyperpeft.runs.experiment import run
 
     options(home, home)
     yaml_file(

@@ -9,9 +9,9 @@ import subprocess
 from html import unescape
 
 import pytest
-from make_records import write_bench
 
 from hyperpeft.report import write_report
+from tests.helpers.records import write_bench
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

@@ -11,14 +11,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from make_records import make_record, write_bench
 
 from hyperpeft.errors import BundleError, ConfigError
 from hyperpeft.report import write_report
-from hyperpeft.report.collecting import Setting, collect
-from hyperpeft.report.contents import comparison_table, scene_table, summary_table
-from hyperpeft.report.formats import latex
-from hyperpeft.report.tables import pattern, text_of
+from hyperpeft.report.collect import Setting, collect
+from hyperpeft.report.table import pattern, text_of
+from hyperpeft.report.table_formats import latex
+from hyperpeft.report.tables import comparison_table, scene_table, summary_table
+from tests.helpers.records import make_record, write_bench
 
 SCENES = ("meadow", "town", "coast", "hills", "delta", "lake", "moor")
 MEANS = {

@@ -6,10 +6,10 @@ from itertools import count
 
 import numpy as np
 import pytest
-from make_files import cube, labelled_dataset, scaled
 
 from hyperpeft.errors import SceneError
 from hyperpeft.scenes import open_scene
+from tests.helpers.scene_files import cube, labelled_dataset, scaled
 
 NM = np.array([450.0, 550.0, 650.0, 940.0, 1380.0, 2200.0])
 

@@ -9,11 +9,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-from make_files import cube, geotiff, mat5
 
 from hyperpeft.errors import DownloadError
 from hyperpeft.scenes import Card, File, fetch
-from hyperpeft.scenes import download as module
+from hyperpeft.scenes.catalog import fetch as module
+from tests.helpers.scene_files import cube, geotiff, mat5
 
 IDS = np.zeros((7, 5))
 IDS[0, :3] = 1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from make_files import UTM, cube, geotiff, mat5, mat73
 from rasterio.transform import from_origin
 
 from hyperpeft.errors import LabelsError
 from hyperpeft.scenes import open_scene, palette, read_labels
+from tests.helpers.scene_files import UTM, cube, geotiff, mat5, mat73
 
 IDS = np.zeros((7, 5), np.uint8)
 IDS[1:3, 1:4] = 2

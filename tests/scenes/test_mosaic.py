@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from affine import Affine
-from make_files import ORIGIN, UTM, cube, enmap, geotiff
 
 from hyperpeft.errors import SceneError
 from hyperpeft.scenes import open_scene
+from tests.helpers.scene_files import ORIGIN, UTM, cube, enmap, geotiff
 
 WHOLE = cube(40, 50, 6, "int32")
 TAGS = [{"wavelength": str(nm)} for nm in (450, 550, 650, 940, 1380, 2200)]

@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-from make_files import cube, geotiff, mat5
 
 from hyperpeft.errors import ConfigError, LabelsError, SceneError
 from hyperpeft.scenes import (
@@ -20,9 +19,17 @@ from hyperpeft.scenes import (
     read_cube,
     read_labels,
 )
-from hyperpeft.scenes.opening import card_labels
+from hyperpeft.scenes.open import card_labels
+from tests.helpers.scene_files import cube, geotiff, mat5
 
-HERE = ("salinas-a", "jasper-ridge", "samson", "indian-pines-10band", "enmap-potsdam")
+HERE = (
+    "salinas-a",
+    "indian-pines",
+    "jasper-ridge",
+    "samson",
+    "indian-pines-10band",
+    "enmap-potsdam",
+)
 TOTALS = {
     "indian-pines": 10249,
     "pavia-university": 42776,
@@ -112,13 +119,14 @@ def test_column_major_pixels_match_the_abundances(here):
         open_scene(here / "jasper-ridge" / "Jasper.mat")
 
 
-def test_indian_pines_is_not_the_ten_band_file(here):
+def test_indian_pines_is_not_the_ten_band_file(here, monkeypatch):
+    monkeypatch.setenv("HYPERPEFT_DATA", str(here / "indian-pines-10band"))
     with pytest.raises(SceneError) as caught:
         open_scene("indian-pines")
     message = str(caught.value)
     assert "hyperpeft scenes fetch indian-pines" in message
     assert "Indian_pines_corrected.mat" in message
-    assert str(here / "indian-pines") in message
+    assert str(here / "indian-pines-10band" / "indian-pines") in message
 
 
 def test_houston_masks(nowhere):

@@ -6,7 +6,12 @@ import h5py
 import numpy as np
 import pytest
 import rasterio
-from make_files import (
+from rasterio.crs import CRS
+
+from hyperpeft.errors import ConfigError, SceneError
+from hyperpeft.mapping.geotiff import write_class_map
+from hyperpeft.scenes import open_scene, read_cube
+from tests.helpers.scene_files import (
     ORIGIN,
     cube,
     emit,
@@ -17,11 +22,6 @@ from make_files import (
     prisma,
     scaled,
 )
-from rasterio.crs import CRS
-
-from hyperpeft.errors import ConfigError, SceneError
-from hyperpeft.geotiff import write_class_map
-from hyperpeft.scenes import open_scene, read_cube
 
 NM = np.array([450.0, 550.0, 650.0, 940.0, 1380.0, 2200.0])
 PLACE = (30.0, 0.0, 364_000.0, 0.0, -30.0, 5_810_000.0)
@@ -210,7 +210,7 @@ def emit_swath(height=40, width=30, bands=6):
 
 
 def test_emit(tmp_path, monkeypatch):
-    from hyperpeft.scenes import emit as reader
+    from hyperpeft.scenes.readers import emit as reader
 
     monkeypatch.setattr(reader, "_TILE", 16)
     swath, glt_x, glt_y = emit_swath()

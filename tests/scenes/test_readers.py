@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
-from make_files import cube, envi, geotiff, mat5, mat73
 
 from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.scenes import open_scene, read_cube
-from hyperpeft.scenes.layouts import CUBES
+from hyperpeft.scenes.cubes.layouts import CUBES
+from tests.helpers.scene_files import cube, envi, geotiff, mat5, mat73
 
 BHW = cube().transpose(2, 0, 1)
 
@@ -213,10 +213,10 @@ def test_nothing_valid(tmp_path):
 
 def test_rows_read_windows_only(tmp_path, monkeypatch):
     """Nothing larger than a window is ever read, neither on opening nor by `rows`."""
-    from hyperpeft.scenes import validity
+    from hyperpeft.scenes.cubes import valid_pixels
 
     path = geotiff(tmp_path / "a.tif", np.ones((64, 32, 8), np.int16), blockysize=8)
-    monkeypatch.setattr(validity, "_MAX_VALUES", 16 * 32 * 8)
+    monkeypatch.setattr(valid_pixels, "_MAX_VALUES", 16 * 32 * 8)
     sizes = []
     read = rasterio.DatasetReader.read
 

@@ -7,11 +7,11 @@ import re
 import numpy as np
 import pytest
 import rasterio
-from make_files import cube, enmap, envi, geotiff, labelled_dataset, prisma, scaled
 
 from hyperpeft.errors import SceneError
 from hyperpeft.scenes import open_scene
 from hyperpeft.spectral import fit
+from tests.helpers.scene_files import cube, enmap, envi, geotiff, labelled_dataset, prisma, scaled
 
 NM = np.array([450.0, 550.0, 650.0, 940.0, 1380.0, 2200.0])
 SAYS = "expected finite numbers, no scale of 0, and scaled values within float32, got"

@@ -8,7 +8,7 @@ from sklearn.svm import SVC
 
 from hyperpeft.errors import ConfigError
 from hyperpeft.scenes import open_scene
-from hyperpeft.scenes.synthetic import demo_scene, planted_scene
+from hyperpeft.scenes.synthetic.demo import demo_scene, planted_scene
 
 
 def accuracy(scene, bands=slice(None), per_class=10, seed=0):

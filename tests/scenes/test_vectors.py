@@ -13,12 +13,12 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
-from make_files import ORIGIN, UTM, cube, geotiff, mat5
 from rasterio.warp import transform
 
 from hyperpeft.errors import ConfigError, LabelsError
 from hyperpeft.records import Labels
 from hyperpeft.scenes import match_names, open_scene, read_labels
+from tests.helpers.scene_files import ORIGIN, UTM, cube, geotiff, mat5
 
 H, W = 20, 30
 

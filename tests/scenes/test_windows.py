@@ -7,12 +7,13 @@ import pickle
 import h5py
 import numpy as np
 import pytest
-from make_files import cube, geotiff, mat73
 
 from hyperpeft.records import cover
-from hyperpeft.scenes import open_scene, remembered, validity
-from hyperpeft.scenes.cube import Cube, from_array
-from hyperpeft.scenes.validity import check_pixels
+from hyperpeft.scenes import open_scene
+from hyperpeft.scenes.cubes import scan_cache, valid_pixels
+from hyperpeft.scenes.cubes.cube import Cube, from_array
+from hyperpeft.scenes.cubes.valid_pixels import check_pixels
+from tests.helpers.scene_files import cube, geotiff, mat73
 
 
 def spy_on_hdf5(monkeypatch):
@@ -128,7 +129,7 @@ def test_pieces_read_each_tile_once(tmp_path, monkeypatch):
 @pytest.mark.parametrize("limit", [1, 100, 10**6])
 def test_bands_that_are_empty_everywhere_or_in_one_block(tmp_path, monkeypatch, dtype, limit):
     """The same mask for every size of block, and as a plain look at the whole array gives."""
-    monkeypatch.setattr(validity, "_MAX_VALUES", limit)
+    monkeypatch.setattr(valid_pixels, "_MAX_VALUES", limit)
     rng = np.random.default_rng(3)
     array = rng.integers(1, 99, (6, 20, 11)).astype(dtype)
     bad = np.nan if dtype == "float32" else -5
@@ -148,15 +149,15 @@ def test_bands_that_are_empty_everywhere_or_in_one_block(tmp_path, monkeypatch, 
 
 def test_a_large_file_is_looked_at_once(tmp_path, monkeypatch):
     monkeypatch.setenv("HYPERPEFT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(validity, "_LARGE", 100)
+    monkeypatch.setattr(valid_pixels, "_LARGE", 100)
     array = cube()
     array[2, 3, 1] = -1
     array[..., 4] = -1
     path = geotiff(tmp_path / "a.tif", array, nodata=-1)
     first = open_scene(path)
     reads = []
-    scan = validity._scan
-    monkeypatch.setattr(validity, "_scan", lambda cube: reads.append(1) or scan(cube))
+    scan = valid_pixels._scan
+    monkeypatch.setattr(valid_pixels, "_scan", lambda cube: reads.append(1) or scan(cube))
     second = open_scene(path)
     assert reads == []
     assert second.notes == first.notes
@@ -170,7 +171,7 @@ def test_a_large_file_is_looked_at_once(tmp_path, monkeypatch):
     for entry in (tmp_path / "cache").rglob("*.npz"):
         entry.write_bytes(b"damaged")
     np.testing.assert_array_equal(open_scene(path).valid, third.valid)
-    assert remembered.recall(tmp_path / "no such file", {}) is None
+    assert scan_cache.recall(tmp_path / "no such file", {}) is None
 
 
 def test_whole_numbers_without_nodata_are_probed(tmp_path, monkeypatch):
@@ -181,11 +182,11 @@ def test_whole_numbers_without_nodata_are_probed(tmp_path, monkeypatch):
     array[20, 3, 0] = -9999  # in the first band alone: a value like any other
     path = geotiff(tmp_path / "a.tif", array, blockysize=1)
     expected = open_scene(path)
-    monkeypatch.setattr(validity, "_LARGE", 100)
-    monkeypatch.setattr(validity, "_MAX_VALUES", 8 * 6 * 10)
+    monkeypatch.setattr(valid_pixels, "_LARGE", 100)
+    monkeypatch.setattr(valid_pixels, "_MAX_VALUES", 8 * 6 * 10)
     checked = []
-    check = validity._check
-    monkeypatch.setattr(validity, "_check", lambda *a: checked.append(a[1][0]) or check(*a))
+    check = valid_pixels._check
+    monkeypatch.setattr(valid_pixels, "_check", lambda *a: checked.append(a[1][0]) or check(*a))
     scene = open_scene(path)
     assert [rows.start for rows in checked] == [20, 30]
     np.testing.assert_array_equal(scene.valid, expected.valid)

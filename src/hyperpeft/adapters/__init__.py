@@ -9,7 +9,7 @@ from hyperpeft.adapters import lora  # noqa: F401
 from hyperpeft.adapters import kronecker  # noqa: F401
 
 # isort: on
-from hyperpeft.adapters.attaching import (
+from hyperpeft.adapters.attach import (
     Attachment,
     adapters_of,
     attach,
@@ -19,7 +19,7 @@ from hyperpeft.adapters.attaching import (
     parse_blocks,
 )
 from hyperpeft.adapters.base import METHODS, Adapter, get_method, register
-from hyperpeft.adapters.store import load, restore, save
+from hyperpeft.adapters.save_load import load, restore, save
 
 __all__ = [
     "METHODS",

@@ -23,10 +23,10 @@ from hyperpeft.baselines.base import Fitted, Task, Watch
 from hyperpeft.baselines.hybridsn import HybridSN
 from hyperpeft.baselines.spectralformer import SpectralFormer
 from hyperpeft.baselines.ssftt import SSFTT
-from hyperpeft.classifier import check_finite
 from hyperpeft.errors import TrainingError
-from hyperpeft.halving import Batches
 from hyperpeft.patches import Windows, draw_symmetries, turn
+from hyperpeft.training.batching import Batches
+from hyperpeft.training.classifier import check_finite
 
 BATCH = {"cpu": 64, "cuda": 512}  # windows predicted at a time
 DECAY, DECAYS = 0.9, 10  # of SpectralFormer's rate: x 0.9 after each tenth of the epochs

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hyperpeft.benchmark.grid import Cell, complete
-from hyperpeft.config import make_config
 from hyperpeft.errors import BundleError, ConfigError, HyperpeftError, Interrupted
-from hyperpeft.files import data_folders, replacing
-from hyperpeft.locks import locked
+from hyperpeft.runs.config import make_config
+from hyperpeft.system.files import data_folders, replacing
+from hyperpeft.system.locks import locked
 
 if TYPE_CHECKING:
-    from hyperpeft.experiment import Progress
+    from hyperpeft.runs.experiment import Progress
 
 BENCH, RUN, FAILED, CLASSES, PICTURE = (
     "bench.json", "run.json", "failed.json", "classes.png", "map.png",
@@ -125,7 +125,7 @@ def _was_run(job: Job, work: Path) -> bool:
 def _run(job: Job, work: Path, progress: Progress | None) -> None:
     import torch
 
-    from hyperpeft.experiment import run
+    from hyperpeft.runs.experiment import run
 
     config = make_config({**resolved(job.values, Path(job.base)), "out": work})
     before = torch.get_num_threads()
@@ -192,7 +192,7 @@ def write_classes(tif: Path, png: Path, scene: Mapping[str, Any]) -> None:
     import numpy as np
     from PIL import Image
 
-    from hyperpeft.scenes.rasters import open_raster
+    from hyperpeft.scenes.readers.rasters import open_raster
 
     with open_raster(tif) as file:
         ids = file.read(1)

@@ -15,17 +15,11 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from hyperpeft.baselines import BASELINES
-from hyperpeft.benchmark.options import (
-    DRAWN,
-    BenchConfig,
-    read_budgets,
-    read_splits,
-    spelled,
-)
-from hyperpeft.config import SPATIAL, RunConfig, make_config, read_config, readable, settle
+from hyperpeft.benchmark.config import DRAWN, BenchConfig, read_budgets, read_splits, spelled
 from hyperpeft.errors import ConfigError
+from hyperpeft.runs.config import SPATIAL, RunConfig, make_config, read_config, readable, settle
 
-SHIPPED = Path(__file__).parents[1] / "configs"
+SHIPPED = Path(__file__).parent / "configs"
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._=-]*")  # labels are names of folders
 OF_THE_GRID = {"seed", "out", "split", "per_class", "fraction", "map"}  # options the axes decide
 AXES = ("scene", "split", "budget", "method", "seed")

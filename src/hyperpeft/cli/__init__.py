@@ -14,10 +14,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from hyperpeft import __version__
-from hyperpeft.cli import applying, grids, shelves, training
+from hyperpeft._version import __version__
+from hyperpeft.cli import adapters, apply, backbones, bench, pretrain, scenes, train
 from hyperpeft.errors import ConfigError, HyperpeftError, InputError, Interrupted
-from hyperpeft.offline import stay_offline
+from hyperpeft.system.gdal_env import stay_offline
 
 app = typer.Typer(
     name="hyperpeft",
@@ -34,18 +34,18 @@ app.add_typer(scenes_app, name="scenes")
 app.add_typer(backbones_app, name="backbones")
 app.add_typer(adapters_app, name="adapters")
 for command in (
-    training.demo, training.train, applying.evaluate, applying.map_,
-    grids.pretrain, grids.bench, grids.report,
+    train.demo, train.train, apply.evaluate, apply.map_, pretrain.pretrain, bench.bench,
+    bench.report,
 ):  # fmt: skip
     app.command(command.__name__.rstrip("_"))(command)
-scenes_app.command("list")(shelves.scenes_list)
-scenes_app.command("info")(shelves.scenes_info)
-scenes_app.command("fetch")(shelves.scenes_fetch)
-backbones_app.command("list")(shelves.backbones_list)
-backbones_app.command("convert")(shelves.backbones_convert)
-adapters_app.command("list")(shelves.adapters_list)
-adapters_app.command("export")(shelves.adapters_export)
-adapters_app.command("merge")(shelves.adapters_merge)
+scenes_app.command("list")(scenes.scenes_list)
+scenes_app.command("info")(scenes.scenes_info)
+scenes_app.command("fetch")(scenes.scenes_fetch)
+backbones_app.command("list")(backbones.backbones_list)
+backbones_app.command("convert")(backbones.backbones_convert)
+adapters_app.command("list")(adapters.adapters_list)
+adapters_app.command("export")(adapters.adapters_export)
+adapters_app.command("merge")(adapters.adapters_merge)
 
 # The system refuses: a full disk, a read-only one, a folder of someone else, a path that cannot be.
 NO_DEFECT = (

@@ -1,9 +1,31 @@
 """A trained model, its reducer and a scene: the class of every valid pixel."""
 
-from hyperpeft.mapping.mapper import Layers, Mapper, TileMap
-from hyperpeft.mapping.pixels import ClassMap, cell_of, classify
-from hyperpeft.mapping.streaming import Mapped, Outputs, map_to_files, tiles_here
-from hyperpeft.mapping.tiles import SIZE, plan
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hyperpeft.system.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from hyperpeft.mapping.batches import ClassMap, cell_of, classify
+    from hyperpeft.mapping.mapper import Layers, Mapper, TileMap
+    from hyperpeft.mapping.tiled import Mapped, Outputs, map_to_files, tiles_here
+    from hyperpeft.mapping.tiles import SIZE, plan
+
+_MODULES = {
+    "ClassMap": "batches",
+    "Layers": "mapper",
+    "Mapped": "tiled",
+    "Mapper": "mapper",
+    "Outputs": "tiled",
+    "SIZE": "tiles",
+    "TileMap": "mapper",
+    "cell_of": "batches",
+    "classify": "batches",
+    "map_to_files": "tiled",
+    "plan": "tiles",
+    "tiles_here": "tiled",
+}
 
 __all__ = [
     "SIZE",
@@ -19,3 +41,5 @@ __all__ = [
     "plan",
     "tiles_here",
 ]
+
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hyperpeft.classifier import Classifier
 from hyperpeft.mapping.adaptive import Filled, fill
+from hyperpeft.mapping.batches import logits_of
 from hyperpeft.mapping.kriging import describe
-from hyperpeft.mapping.pixels import logits_of
 from hyperpeft.mapping.tiles import Tile, read
 from hyperpeft.patches import Windows
 from hyperpeft.records import UNLABELLED, Scene
 from hyperpeft.spectral import Reducer
+from hyperpeft.training.classifier import Classifier
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """From records to tables, figures and one HTML page. Nothing here loads torch or opens a scene."""
 
-from hyperpeft.report.writing import write_report
+from hyperpeft.report.write import write_report
 
 __all__ = ["write_report"]

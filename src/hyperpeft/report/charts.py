@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from hyperpeft.report.collecting import Entry, Results, Setting
-from hyperpeft.report.contents import ranks_of
-from hyperpeft.report.plot import STYLE, Plot, powers, spaced, ticks
-from hyperpeft.report.tables import oa, over_seeds, parameters, pattern
+from hyperpeft.report.collect import Entry, Results, Setting
+from hyperpeft.report.svg import STYLE, Plot, powers, spaced, ticks
+from hyperpeft.report.table import oa, over_seeds, parameters, pattern
+from hyperpeft.report.tables import ranks_of
 
 # Readable on white and on near-black; neighbours differ in hue and in mark.
 COLOURS = (

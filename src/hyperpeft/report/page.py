@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from hyperpeft import __version__
-from hyperpeft.report import pictures
+from hyperpeft._version import __version__
+from hyperpeft.report import images
 from hyperpeft.report.charts import Chart, style_of
-from hyperpeft.report.collecting import Results
-from hyperpeft.report.contents import commit, machine
-from hyperpeft.report.tables import Table, text_of
-from hyperpeft.statistics import Summary
+from hyperpeft.report.collect import Results
+from hyperpeft.report.statistics import Summary
+from hyperpeft.report.table import Table, text_of
+from hyperpeft.report.tables import commit, machine
 
 
 def render(results: Results, tables: Sequence[Table], charts: Mapping[str, Sequence[Chart]]) -> str:
@@ -59,13 +59,13 @@ def _scene(results: Results, scene: str, tables: Mapping[str, Table]) -> dict[st
         "classes": len(own.get("classes", [])),
         "notes": list(dict.fromkeys(n for e in entries[:1] for n in e.record.get("notes", []))),
         "tables": [tables[f"scene-{scene}-{budget}"] for budget in budgets],
-        "legend": pictures.legend(entries),
+        "legend": images.legend(entries),
         "settings": [
             {
                 "words": setting.words,
                 "classes": tables[f"classes-{scene}-{setting.slug}"],
-                "confusions": pictures.confusions(results, scene, setting),
-                "maps": pictures.maps(results, scene, setting),
+                "confusions": images.confusions(results, scene, setting),
+                "maps": images.maps(results, scene, setting),
             }
             for setting in settings
         ],

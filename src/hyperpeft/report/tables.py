@@ -1,143 +1,329 @@
-"""What a table is, and what its cells are made of."""
+"""The tables of a report."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
-from hyperpeft import statistics
-from hyperpeft.report.collecting import Entry
-from hyperpeft.statistics import Interval, Summary
-
-LEAKAGE = "Leakage %"
-LEAKAGE_NOTE = (
-    "Leakage is the share of test windows that hold a training pixel, for the window of each method"
+from hyperpeft.report import statistics
+from hyperpeft.report.collect import Entry, Results, Setting
+from hyperpeft.report.table import (
+    LEAKAGE,
+    LEAKAGE_NOTE,
+    Column,
+    Table,
+    leakage,
+    leakage_range,
+    mark_best,
+    metric,
+    oa,
+    over_seeds,
+    parameters,
+    pattern,
 )
 
 
-class Column(NamedTuple):
-    """A column: its head, and the decimals of its numbers. `bar`: drawn as a bar, percent."""
-
-    head: str
-    decimals: int = 2
-    bar: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table.
-
-    Attributes
-    ----------
-    name : str
-        Of its files.
-    title, note : str
-    columns : list of Column
-        The first one heads the rows.
-    rows : list of list
-        str, int, float, None, Summary or Interval.
-    records : str
-        The records it was made of, as a pattern of paths.
-    """
-
-    name: str
-    title: str
-    columns: list[Column]
-    rows: list[list[Any]]
-    note: str = ""
-    records: str = ""
-    best: dict[int, list[int]] = field(default_factory=dict)  # column -> rows of the highest mean
+def scene_means(results: Results, setting: Setting) -> dict[str, dict[str, float]]:
+    """Mean OA over seeds: method to scene to percent."""
+    found: dict[str, dict[str, float]] = {}
+    for method in results.methods:
+        means = {}
+        for scene in results.scenes:
+            mean = over_seeds(results.select(setting=setting, method=method, scene=scene), oa)
+            if mean is not None:
+                means[scene] = mean.mean
+        if means:
+            found[method] = means
+    return found
 
 
-def text_of(value: Any, decimals: int) -> str:
-    """A value as it is printed; what is missing is a dash."""
-    match value:
-        case None:
-            return "-"
-        case Summary(mean, std, _):
-            spread = "" if std is None else f" ± {std:.{decimals}f}"
-            return f"{mean:.{decimals}f}{spread}"
-        case Interval(mean, low, high):
-            return f"{mean:+.{decimals}f} [{low:+.{decimals}f}, {high:+.{decimals}f}]"
-        case bool() | str():
-            return str(value)
-        case int():
-            return f"{value:,}"
-        case float():
-            return f"{value:,.{decimals}f}"
-    return str(value)
+def ranks_of(results: Results, setting: Setting) -> tuple[statistics.Ranks, list[str]]:
+    """Average ranks of the methods that were run on every scene, and the methods that were not."""
+    means = scene_means(results, setting)
+    scenes = {scene for of_method in means.values() for scene in of_method}
+    whole = {method: found for method, found in means.items() if set(found) == scenes}
+    return statistics.average_ranks(whole), [method for method in means if method not in whole]
 
 
-def values(entries: Iterable[Entry], read: Callable[[Entry], float | None]) -> list[float]:
-    """What is known of these runs."""
-    return [value for value in map(read, entries) if value is not None]
+def summary_table(results: Results, setting: Setting) -> Table:
+    """OA of every method on every scene, the mean over scenes and the average rank."""
+    entries = results.select(setting=setting)
+    scenes = [scene for scene in results.scenes if any(e.scene == scene for e in entries)]
+    ranks, partial = ranks_of(results, setting)
+    rows = []
+    for method in results.methods:
+        own = [e for e in entries if e.method == method]
+        if not own:
+            continue
+        by_scene = [over_seeds([e for e in own if e.scene == s], oa) for s in scenes]
+        whole = all(mean is not None for mean in by_scene)
+        mean = sum(m.mean for m in by_scene if m) / len(scenes) if whole else None
+        counts = [f"{m.n}" for m in by_scene if m]
+        rows.append(
+            [
+                method, *by_scene, mean, ranks.ranks.get(method), parameters(own),
+                leakage_range(own), "/".join(dict.fromkeys(counts)),
+            ]
+        )  # fmt: skip
+    heads = [*scenes, "Mean"]
+    columns = [Column("Method"), *map(Column, heads), Column("Average rank")]
+    columns += [Column("Trainable parameters", 0), Column(LEAKAGE), Column("Seeds")]
+    note = "Overall accuracy in percent, mean ± standard deviation over seeds. "
+    note += _rank_words(ranks, partial) + f" {LEAKAGE_NOTE}, from the least to the most of a scene."
+    name = f"summary-{setting.slug}"
+    title = f"Overall accuracy: {setting.words}"
+    table = Table(name, title, columns, rows, note, pattern(entries))
+    return mark_best(table, range(1, len(scenes) + 2))
 
 
-def over_seeds(entries: Iterable[Entry], read: Callable[[Entry], float | None]) -> Summary | None:
-    """Mean and standard deviation; None where nothing is known."""
-    known = values(entries, read)
-    return statistics.summary(known) if known else None
+def _rank_words(ranks: statistics.Ranks, partial: Sequence[str]) -> str:
+    words = f"Ranks are over {ranks.scenes} scene{'s' if ranks.scenes != 1 else ''}"
+    if ranks.p is not None:
+        words += f"; Friedman's test that all methods are alike gives p = {ranks.p:.3g}"
+    if ranks.critical is not None:
+        words += (
+            f", and average ranks nearer than {ranks.critical:.2f} (Nemenyi, 5 %) cannot be told "
+            "apart"
+        )
+    if partial:
+        words += f"; not ranked, because some scene lacks them: {', '.join(partial)}"
+    return words + "."
 
 
-def oa(entry: Entry) -> float | None:
-    """Overall accuracy in percent."""
-    return entry.metric("oa")
+def scene_table(results: Results, scene: str, budget: str) -> Table:
+    """All methods on one scene: OA, AA, kappa and leakage, the splits side by side."""
+    entries = [e for e in results.select(scene=scene) if e.budget == budget]
+    splits = list(dict.fromkeys(e.split for e in entries))
+    columns = [Column("Method")]
+    for split in splits:
+        columns += [Column(f"{name}, {split}") for name in ("OA", "AA", "Kappa")]
+        columns.append(Column(f"{LEAKAGE}, {split}", 1))
+    columns += [Column("Trainable parameters", 0), Column("Seeds")]
+    rows = []
+    for method in results.methods:
+        own = [e for e in entries if e.method == method]
+        if not own:
+            continue
+        row: list[Any] = [method]
+        for split in splits:
+            here = [e for e in own if e.split == split]
+            row += [over_seeds(here, metric(name)) for name in ("oa", "aa", "kappa")]
+            row.append(leakage(here))
+        counts = [str(sum(e.split == split for e in own)) for split in splits]
+        rows.append([*row, parameters(own), "/".join(dict.fromkeys(counts))])
+    note = f"Percent, kappa times 100; mean ± standard deviation over seeds. {LEAKAGE_NOTE}."
+    table = Table(
+        f"scene-{scene}-{budget}", f"{scene}: {budget.replace('-', ' ')}", columns, rows, note,
+        pattern(entries),
+    )  # fmt: skip
+    return mark_best(table, [4 * i + j for i in range(len(splits)) for j in (1, 2, 3)])
 
 
-def metric(name: str) -> Callable[[Entry], float | None]:
-    """What reads a metric of a run."""
-    return lambda entry: entry.metric(name)
+def comparison_table(results: Results, setting: Setting) -> Table | None:
+    """Every method against the reference, paired over equal splits; None without one."""
+    entries = results.select(setting=setting)
+    reference = [e for e in entries if e.method == results.reference]
+    others = [m for m in results.methods if m != results.reference]
+    if not reference or not others:
+        return None
+    known = {
+        (e.scene, e.seed): (value, e.split_hash) for e in reference if (value := oa(e)) is not None
+    }
+    tests: dict[str, float | None] = {}
+    rows: list[list[Any]] = []
+    for method in others:
+        own = [e for e in entries if e.method == method]
+        if not own:
+            continue
+        theirs = {
+            (e.scene, e.seed): (value, e.split_hash) for e in own if (value := oa(e)) is not None
+        }
+        differences, unpaired = statistics.paired(theirs, known)
+        groups: dict[str, list[float]] = {}
+        for (scene, _), value in differences.items():
+            groups.setdefault(scene, []).append(value)
+        means = [round(sum(group) / len(group), 9) for group in groups.values()]  # no dust of sums
+        interval = statistics.bootstrap(list(groups.values())) if groups else None
+        test = statistics.wilcoxon(means)
+        tests[method] = test.p
+        wins = f"{sum(m > 0 for m in means)} / {sum(m == 0 for m in means)} / "
+        wins += f"{sum(m < 0 for m in means)}"
+        rows.append(
+            [
+                method, interval, wins, test.p, None, test.smallest if test.n else None,
+                len(differences), len(unpaired), leakage_range(own),
+            ]
+        )  # fmt: skip
+    adjusted = statistics.holm(tests)
+    for row in rows:
+        row[4] = adjusted[row[0]]
+    columns = [
+        Column("Method"), Column("Difference of OA [95 %]"), Column("Scenes won / tied / lost"),
+        Column("Wilcoxon p", 4), Column("p (Holm)", 4), Column("Smallest possible p", 4),
+        Column("Pairs", 0), Column("Not paired", 0), Column(LEAKAGE),
+    ]  # fmt: skip
+    scenes = len({e.scene for e in reference})
+    least = min(1.0, len(rows) * 2.0 ** (1 - scenes))
+    note = (
+        f"Each method minus {results.reference}, in points of OA, run by run on the very same "
+        "split (equal hash; others are counted as not paired and left out). The interval is a "
+        "bootstrap over scenes and, within them, seeds. The Wilcoxon signed-rank test takes one "
+        f"mean difference per scene, two-sided: over {scenes} scene{'s' if scenes != 1 else ''} "
+        f"it cannot give a p below {min(1.0, 2.0 ** (1 - scenes)):.3g}"
+        f" and, adjusted for {len(rows)} comparisons, {least:.3g}"
+        + (": no difference can reach 0.05." if least > 0.05 else ".")
+        + f" {LEAKAGE_NOTE}."
+    )
+    title = f"Against {results.reference}: {setting.words}"
+    return Table(f"comparison-{setting.slug}", title, columns, rows, note, pattern(entries))
 
 
-def leakage(entries: Iterable[Entry]) -> float | None:
-    """Mean leakage of runs, in percent."""
-    known = values(entries, lambda entry: entry.leakage)
-    return 100 * sum(known) / len(known) if known else None
+def class_table(results: Results, scene: str, setting: Setting) -> Table:
+    """Accuracy of each class under every method, as bars."""
+    entries = results.select(scene=scene, setting=setting)
+    methods = [m for m in results.methods if any(e.method == m for e in entries)]
+    names = class_names(entries[0])
+    ids = list(dict.fromkeys(i for e in entries for i in e.accuracies))
+    rows: list[list[Any]] = []
+    for i in ids:
+        sizes = [(e.record["split"].get("per_class") or {}).get(i, {}) for e in entries]
+        train = sorted({int(size["train"]) for size in sizes if "train" in size})
+        test = sorted({int(size["test"]) for size in sizes if "test" in size})
+        by_method = [
+            over_seeds(
+                [e for e in entries if e.method == method],
+                lambda e, i=i: e.accuracies.get(i),  # type: ignore[misc]
+            )
+            for method in methods
+        ]
+        rows.append([names.get(i, i), _span(train), _span(test), *by_method])
+    leaks = [leakage([e for e in entries if e.method == m]) for m in methods]
+    rows.append([LEAKAGE, "", "", *("-" if leak is None else f"{leak:.1f}" for leak in leaks)])
+    columns = [Column("Class"), Column("Training pixels"), Column("Test pixels")]
+    columns += [Column(method, 1, bar=True) for method in methods]
+    note = f"Percent of each class's test pixels, mean ± standard deviation. {LEAKAGE_NOTE}."
+    return Table(
+        f"classes-{scene}-{setting.slug}", f"Classes of {scene}: {setting.words}", columns, rows,
+        note, pattern(entries),
+    )  # fmt: skip
 
 
-def leakage_range(entries: Iterable[Entry]) -> str:
-    """Smallest and largest leakage, in percent."""
-    known = [100 * value for value in values(entries, lambda entry: entry.leakage)]
-    if not known:
+def _span(numbers: Sequence[int]) -> str:
+    if not numbers:
         return "-"
-    low, high = f"{min(known):.0f}", f"{max(known):.0f}"
+    low, high = f"{numbers[0]:,}", f"{numbers[-1]:,}"
     return low if low == high else f"{low} to {high}"
 
 
-def parameters(entries: Iterable[Entry]) -> int | None:
-    """Trainable parameters with the head, the mean over scenes with other numbers of classes."""
-    known = values(entries, lambda entry: entry.number("adapter", "trainable_parameters"))
-    return round(sum(known) / len(known)) if known else None
+def class_names(entry: Entry) -> dict[str, str]:
+    """Names by id, as in the record."""
+    scene = entry.record["scene"]
+    return {
+        str(i): str(name)
+        for i, name in zip(scene.get("class_ids", []), scene.get("classes", []), strict=False)
+    }
 
 
-def pattern(entries: Sequence[Entry]) -> str:
-    """Paths of runs in one line: what differs is in braces, or a star for many."""
-    parts = [entry.path.split("/") for entry in entries]
-    if not parts:
-        return ""
-    depth = {len(p) for p in parts}
-    if len(depth) > 1:
-        return ", ".join(entry.path for entry in entries)
-    out = []
-    for column in zip(*parts, strict=True):
-        names = list(dict.fromkeys(column))
-        heads = {name.rpartition("-")[0] for name in names}
-        head = f"{heads.pop()}-" if len(heads) == 1 and "-" in names[0] else ""  # seed-{0,1,2}
-        many = "*" if len(names) > 5 else f"{head}{{{','.join(n[len(head) :] for n in names)}}}"
-        out.append(names[0] if len(names) == 1 else many)
-    return "/".join(out) + f"/run.json ({len(entries)} records)"
+def cost_table(results: Results) -> Table:
+    """What each method costs, over all its runs."""
+    rows = []
+    for method in results.methods:
+        own = results.select(method=method)
+        rows.append(
+            [
+                method,
+                parameters(own),
+                over_seeds(own, lambda e: e.number("adapter", "trainable_percent")),
+                over_seeds(own, lambda e: _mb(e.number("adapter", "bytes"))),
+                over_seeds(own, lambda e: e.number("timing", "train_seconds")),
+                over_seeds(own, lambda e: e.number("timing", "train_samples_per_second")),
+                over_seeds(own, lambda e: e.number("timing", "predict_samples_per_second")),
+                over_seeds(own, lambda e: e.number("timing", "peak_rss_mb")),
+                leakage_range(own),
+            ]
+        )
+    columns = [
+        Column("Method"), Column("Trainable parameters", 0), Column("Trainable %", 3),
+        Column("Stored MB", 2), Column("Training s", 1), Column("Training samples/s", 1),
+        Column("Prediction samples/s", 1), Column("Peak memory MB", 0), Column(LEAKAGE),
+    ]  # fmt: skip
+    machines = sorted({machine(e) for e in results.entries})
+    note = (
+        "Mean ± standard deviation over all runs of a method, scenes and splits included, with the "
+        f"head in the parameters. Computed on: {'; '.join(machines)}. Peak memory is that of the "
+        "process, which computes several cells in turn."
+    )
+    return Table("cost", "Cost of training", columns, rows, note, pattern(results.entries))
 
 
-def mark_best(table: Table, numbers: Iterable[int]) -> Table:
-    """Note the rows with the highest mean of each of these columns."""
-    for column in numbers:
-        means = {
-            i: row[column].mean if isinstance(row[column], Summary) else row[column]
-            for i, row in enumerate(table.rows)
-            if isinstance(row[column], Summary | float)
-        }
-        if len(means) > 1:
-            top = max(means.values())
-            table.best[column] = [i for i, mean in means.items() if mean == top]
-    return table
+def _mb(size: float | None) -> float | None:
+    return None if size is None else size / 1e6
+
+
+def machine(entry: Entry) -> str:
+    """Device and precision of a run."""
+    where = entry.record["environment"]
+    threads = where.get("threads")
+    parts = [where.get("device"), where.get("precision")]
+    parts += [f"{threads} thread{'s' if threads != 1 else ''}"] if threads else []
+    return " ".join(str(part) for part in parts if part)
+
+
+def failure_table(results: Results) -> Table | None:
+    """Cells that failed or are not there."""
+    rows: list[list[Any]] = [[f.path, "failed", f.reason] for f in results.failures]
+    rows += [[path, "not computed yet", ""] for path in results.missing]
+    if not rows:
+        return None
+    columns = [Column("Cell"), Column("State"), Column("Reason")]
+    return Table("failures", "Cells without a result", columns, rows)
+
+
+def record_table(results: Results) -> Table:
+    """Every record, one line each, with what its numbers depend on."""
+    columns = [
+        Column("Record"), Column("OA"), Column("AA"), Column("Kappa"), Column(LEAKAGE, 1),
+        Column("Window", 0), Column("Trainable parameters", 0), Column("Training s", 1),
+        Column("Backbone"), Column("Split hash"), Column("Created"), Column("Commit"),
+    ]  # fmt: skip
+    rows = [
+        [
+            f"{e.path}/run.json",
+            *(e.metric(name) for name in ("oa", "aa", "kappa")),
+            leakage([e]),
+            (e.record["split"].get("leakage") or {}).get("patch_size"),
+            parameters([e]),
+            e.number("timing", "train_seconds"),
+            str((e.record.get("backbone") or {}).get("name") or "-"),
+            (e.split_hash or "-")[:12],
+            str(e.record.get("created", "-")),
+            commit(e),
+        ]
+        for e in results.entries
+    ]
+    return Table("records", "Records", columns, rows)
+
+
+def commit(entry: Entry) -> str:
+    """Of the source tree, with a mark where it had been changed."""
+    where = entry.record["environment"]
+    found = where.get("commit")
+    return "-" if not found else f"{found[:10]}{' (changed)' if where.get('dirty') else ''}"
+
+
+def all_tables(results: Results) -> list[Table]:
+    """Every table of the report."""
+    tables: list[Table | None] = []
+    for setting in results.settings:
+        tables.append(summary_table(results, setting))
+        tables.append(comparison_table(results, setting))
+    for scene in results.scenes:
+        budgets = list(dict.fromkeys(e.budget for e in results.select(scene=scene)))
+        tables += [scene_table(results, scene, budget) for budget in budgets]
+        settings = list(dict.fromkeys(e.setting for e in results.select(scene=scene)))
+        tables += [class_table(results, scene, setting) for setting in settings]
+    if results.entries:
+        tables.append(cost_table(results))
+        tables.append(record_table(results))
+    tables.append(failure_table(results))
+    return [table for table in tables if table is not None]

@@ -5,41 +5,42 @@ The names are loaded on first use: listing the cards needs neither xarray nor GD
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hyperpeft.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from hyperpeft.scenes.cache import find, list_scenes
-    from hyperpeft.scenes.card import Card, File
-    from hyperpeft.scenes.cards import CARDS, get_card
+    from hyperpeft.scenes.catalog.card import Card, File
+    from hyperpeft.scenes.catalog.cards import CARDS, get_card
+    from hyperpeft.scenes.catalog.fetch import fetch
+    from hyperpeft.scenes.catalog.locate import find, list_scenes
     from hyperpeft.scenes.colours import palette
-    from hyperpeft.scenes.download import fetch
-    from hyperpeft.scenes.labels import LABEL_OPTIONS, read_labels
-    from hyperpeft.scenes.matching import match_names
-    from hyperpeft.scenes.opening import is_card, open_scene
-    from hyperpeft.scenes.random_scenes import random_scene
-    from hyperpeft.scenes.readers import exists, read_cube
-    from hyperpeft.scenes.synthetic import demo_scene, planted_scene
+    from hyperpeft.scenes.labels.match_classes import match_names
+    from hyperpeft.scenes.labels.read import LABEL_OPTIONS, read_labels
+    from hyperpeft.scenes.open import is_card, open_scene
+    from hyperpeft.scenes.readers.read import exists, read_cube
+    from hyperpeft.scenes.synthetic.demo import demo_scene, planted_scene
+    from hyperpeft.scenes.synthetic.random import random_scene
 
-_HOMES = {
-    "CARDS": "cards",
-    "Card": "card",
-    "File": "card",
-    "LABEL_OPTIONS": "labels",
-    "demo_scene": "synthetic",
-    "exists": "readers",
-    "fetch": "download",
-    "find": "cache",
-    "get_card": "cards",
-    "is_card": "opening",
-    "list_scenes": "cache",
-    "match_names": "matching",
-    "open_scene": "opening",
+_MODULES = {
+    "CARDS": "catalog.cards",
+    "Card": "catalog.card",
+    "File": "catalog.card",
+    "LABEL_OPTIONS": "labels.read",
+    "demo_scene": "synthetic.demo",
+    "exists": "readers.read",
+    "fetch": "catalog.fetch",
+    "find": "catalog.locate",
+    "get_card": "catalog.cards",
+    "is_card": "open",
+    "list_scenes": "catalog.locate",
+    "match_names": "labels.match_classes",
+    "open_scene": "open",
     "palette": "colours",
-    "planted_scene": "synthetic",
-    "random_scene": "random_scenes",
-    "read_cube": "readers",
-    "read_labels": "labels",
+    "planted_scene": "synthetic.demo",
+    "random_scene": "synthetic.random",
+    "read_cube": "readers.read",
+    "read_labels": "labels.read",
 }
 
 __all__ = [
@@ -63,12 +64,4 @@ __all__ = [
     "read_labels",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'hyperpeft.scenes' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"hyperpeft.scenes.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from hyperpeft.errors import BundleError, SceneError
-from hyperpeft.files import replacing
 from hyperpeft.records import Scene
-from hyperpeft.recordtypes import whole_number
 from hyperpeft.spectral import sentinel2
+from hyperpeft.system.files import replacing
+from hyperpeft.system.text import whole_number
 
 N_BANDS = 12  # what SpectralGPT was pretrained on: Sentinel-2 L2A
 FORMAT = "hyperpeft reducer 1"

@@ -1,10 +1,10 @@
 """Which pixels train, validate and test: drawn, official or spatially disjoint."""
 
-from hyperpeft.splits.drawing import fraction, from_masks, per_class
-from hyperpeft.splits.leaking import leakage
-from hyperpeft.splits.parcelling import connected, polygons
-from hyperpeft.splits.separating import disjoint
-from hyperpeft.splits.storing import digest, load, save
+from hyperpeft.splits.disjoint import disjoint
+from hyperpeft.splits.leakage import leakage
+from hyperpeft.splits.polygons import connected, polygons
+from hyperpeft.splits.random import fraction, from_masks, per_class
+from hyperpeft.splits.save_load import digest, load, save
 
 __all__ = [
     "connected",

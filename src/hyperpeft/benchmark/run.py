@@ -1,0 +1,288 @@
+"""A benchmark from its configuration to its records: validated first, then computed once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hyperpeft.benchmark.cells import (
+    BENCH,
+    FAILED,
+    PATHS,
+    RUN,
+    WORK,
+    Job,
+    Outcome,
+    compute,
+    job_of,
+    outcome_of,
+    resolved,
+    state_of,
+)
+from hyperpeft.benchmark.config import BenchConfig
+from hyperpeft.benchmark.grid import Cell, complete
+from hyperpeft.errors import BundleError, ConfigError, InputError, Interrupted
+from hyperpeft.records import Scene
+from hyperpeft.runs.experiment import Progress
+from hyperpeft.runs.inputs import inputs_of
+from hyperpeft.runs.labelled_scene import labelled_scene
+from hyperpeft.system.files import read_json, replacing, sweep
+from hyperpeft.system.locks import Taken, locked
+from hyperpeft.system.overwrite import refuse_inputs
+
+__all__ = ["Watch", "check_records", "check_scenes", "run_bench"]
+
+
+class Watch(Progress):
+    """What a benchmark tells whoever watches it; this one keeps silent."""
+
+    def planned(self, cells: Sequence[Cell], finished: Sequence[Outcome], workers: int) -> None:
+        """The grid, and what of it was finished before."""
+
+    def started(self, path: str, where: str) -> None:
+        """A process has taken a cell."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """A cell is finished or has failed."""
+
+
+def run_bench(
+    bench: BenchConfig,
+    cells: Sequence[Cell],
+    folder: Path,
+    *,
+    workers: int = 0,
+    scheduler: str | None = None,
+    retry_failed: bool = False,
+    watch: Watch | None = None,
+) -> list[Outcome]:
+    """Compute the cells that are not finished.
+
+    Parameters
+    ----------
+    bench : BenchConfig
+    cells : sequence of Cell
+        From `expand`.
+    folder : Path
+        Of the benchmark. One that was begun with the same options goes on.
+    workers : int
+        Local processes; with 0 the cells are computed one after the other in this one.
+    scheduler : str, optional
+        Address of a dask scheduler instead, such as "tcp://host:8786". Its workers see `folder`
+        and the data under the same paths.
+    retry_failed : bool
+        Compute cells that failed before once more.
+    watch : Watch, optional
+
+    Returns
+    -------
+    list of Outcome
+        In the order of `cells`.
+
+    Raises
+    ------
+    InputError
+        A scene does not open, a method or its options are unknown, or the folder holds other
+        results; nothing has been computed then.
+    Taken
+        Another benchmark is at work on this folder.
+    Interrupted
+        After Ctrl-C.
+    """
+    watch = watch or Watch()
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--out {folder} is a file", do="choose a folder")
+    begun = folder.exists()
+    try:
+        return _run(bench, cells, folder, workers, scheduler, retry_failed, watch)
+    except Taken:
+        raise
+    except InputError:  # before the first cell: nothing is left behind
+        if not begun:
+            (folder / BENCH).unlink(missing_ok=True)
+        for empty in (folder / WORK, *([] if begun else [folder])):
+            with suppress(OSError):
+                empty.rmdir()
+        raise
+
+
+def _run(
+    bench: BenchConfig,
+    cells: Sequence[Cell],
+    folder: Path,
+    workers: int,
+    scheduler: str | None,
+    retry_failed: bool,
+    watch: Watch,
+) -> list[Outcome]:
+    with locked(folder / WORK / "lock", f"benchmark folder {folder}"):
+        check_records(folder, cells)
+        sweep(folder, below=False)
+        sweep(folder / "cells")  # not where a worker that is still alive may be writing
+        states = {cell.path: state_of(folder, cell.path) for cell in cells}
+        wanted = {"open", "failed"} if retry_failed else {"open"}
+        todo = [cell for cell in cells if states[cell.path] in wanted]
+        refuse_inputs([folder / BENCH, folder / WORK, *(folder / cell.path for cell in todo)],
+                      _inputs(todo))  # fmt: skip
+        check_hashes(folder, cells, check_scenes(todo))
+        _write_bench(bench, cells, folder)
+        outcomes = {
+            cell.path: outcome_of(folder, cell.path)
+            for cell in cells
+            if states[cell.path] not in wanted
+        }
+        threads = bench.threads or max((os.cpu_count() or 1) // max(workers, 1), 1)
+        jobs = [job_of(cell, folder, bench.keep, threads) for cell in todo]
+        watch.planned(cells, list(outcomes.values()), max(workers, 1))
+        try:
+            for outcome in _outcomes(jobs, workers, scheduler, threads, watch):
+                outcomes[outcome.path] = outcome
+                watch.ended(outcome)
+        except (Interrupted, KeyboardInterrupt):
+            raise Interrupted(
+                f"interrupted; {len(outcomes)} of {len(cells)} cells are finished",
+                do="the same command goes on",
+            ) from None
+        for leftover in folder.joinpath(WORK).iterdir():
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+    with suppress(OSError):  # it has gone with the lock, or another benchmark has begun
+        (folder / WORK).rmdir()
+    return [outcomes[cell.path] for cell in cells]
+
+
+def _outcomes(
+    jobs: Sequence[Job], workers: int, scheduler: str | None, threads: int, watch: Watch
+) -> Iterator[Outcome]:
+    if not jobs:
+        return
+    if workers or scheduler:
+        from hyperpeft.benchmark.dask_workers import spread
+
+        yield from spread(jobs, workers, scheduler, threads, watch.started)
+        return
+    for job in jobs:
+        watch.started(job.path, "")
+        yield compute(job, watch)
+
+
+def check_scenes(cells: Iterable[Cell]) -> dict[str, str]:
+    """Open every scene with its labels, and look up every method, before any work is done.
+
+    Returns
+    -------
+    dict of str to str
+        Scenes as the configuration has them, and the hashes of what they are now.
+
+    Raises
+    ------
+    InputError
+        With everything that is wrong, not only the first finding.
+    """
+    from hyperpeft.runs import experiment
+
+    wrong: list[str] = []
+    seen: set[str] = set()
+    hashes: dict[str, str] = {}
+    for cell in cells:
+        values = resolved(cell.values, Path.cwd())
+        config = complete(values)
+        of_scene = ("scene", "labels", "layout", "class_field", "split")
+        of_method = ("method", "options", "targets", "patch_size")
+        for names, check in (
+            (of_scene, labelled_scene),
+            (of_method, experiment.check_options),
+        ):
+            key = json.dumps({name: values.get(name) for name in names}, default=str)
+            if key in seen:
+                continue
+            seen.add(key)
+            try:
+                found = check(config)
+                if isinstance(found, Scene):
+                    hashes[str(cell.values["scene"])] = found.sha256
+            except InputError as error:
+                wrong.append(f"{cell.scene}, {cell.method}: {error}")
+    if wrong:
+        raise ConfigError(" | ".join(dict.fromkeys(wrong)))
+    return hashes
+
+
+def check_hashes(folder: Path, cells: Iterable[Cell], hashes: Mapping[str, str]) -> None:
+    """Refuse to add to cells of scenes whose files have changed since (ConfigError)."""
+    for cell in cells:
+        now, path = hashes.get(str(cell.values["scene"])), folder / cell.path / RUN
+        if now is None or not path.is_file():
+            continue
+        then = read_json(path).get("scene", {}).get("sha256")
+        if then is not None and then != now:
+            raise ConfigError(
+                f"{path.parent} was computed on another file of scene {cell.scene}",
+                expected=f"sha256 {then}",
+                got=now,
+                do="choose another --out, or remove the cells of that scene",
+            )
+
+
+def _inputs(cells: Iterable[Cell]) -> Iterator[tuple[str, Path]]:
+    seen = set()
+    for cell in cells:
+        values = {name: resolved(cell.values, Path.cwd()).get(name) for name in PATHS}
+        if tuple(values.values()) not in seen:
+            seen.add(tuple(values.values()))
+            yield from inputs_of(values)
+
+
+def check_records(folder: Path, cells: Iterable[Cell]) -> None:
+    """Make sure that what is finished in the folder was computed with these options.
+
+    Raises
+    ------
+    ConfigError
+        Naming the first cell that was not, and the options that differ.
+    """
+    for cell in cells:
+        path = folder / cell.path / RUN
+        if not path.is_file():
+            path = path.with_name(FAILED)
+            if not path.is_file():
+                continue
+        try:
+            found = read_json(path)["config"]
+        except (BundleError, OSError, KeyError, TypeError):
+            raise ConfigError(f"{path} cannot be read", do="remove its folder") from None
+        wanted = cell.config.model_dump(mode="json")
+        # Options that came with a later version are not in earlier records; what is open or "auto"
+        # the run has chosen.
+        other = {
+            name: f"{found[name]!r} is {value!r} now"
+            for name, value in wanted.items()
+            if name in found and found[name] != value and name != "map"
+            if value not in (None, "auto")
+        }
+        if other and path.name == RUN:
+            raise ConfigError(
+                f"{path.parent} was computed with other options "
+                f"({', '.join(f'{name} {what}' for name, what in other.items())})",
+                do="choose another --out, or remove that folder",
+            )
+
+
+def _write_bench(bench: BenchConfig, cells: Sequence[Cell], folder: Path) -> None:
+    """The configuration and the cells asked for, with those of earlier starts."""
+    plan = folder / BENCH
+    paths = [cell.path for cell in cells]
+    if plan.is_file():
+        try:
+            before = read_json(plan)["cells"]
+        except (BundleError, KeyError, TypeError):
+            before = []
+        paths += [path for path in before if path not in set(paths)]
+    content: dict[str, Any] = {"config": bench.model_dump(mode="json"), "cells": paths}
+    with replacing(plan) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

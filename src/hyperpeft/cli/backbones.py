@@ -1,0 +1,57 @@
+"""Backbones: list, convert."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hyperpeft.cli.common import AsJson
+from hyperpeft.errors import ConfigError
+from hyperpeft.system.overwrite import refuse_inputs
+
+
+def backbones_list(as_json: AsJson = False) -> None:
+    """List the backbones that can be named.
+
+    Example: `hyperpeft backbones list`
+    """
+    from hyperpeft.models import describe
+
+    rows = describe()
+    if as_json:
+        print(json.dumps(rows))
+        return
+    from hyperpeft.cli.console import print_table
+
+    print_table(list(rows[0]), [[str(value) for value in row.values()] for row in rows])
+
+
+def backbones_convert(
+    file: Annotated[Path, typer.Argument(help="A SpectralGPT checkpoint, .pth or .pt.")],
+    out: Annotated[Path | None, typer.Option(help="[default: FILE.safetensors]")] = None,
+    num_heads: Annotated[
+        int | None, typer.Option(help="Attention heads [default: width // 64].")
+    ] = None,
+) -> None:
+    """Check a checkpoint key by key and write it as safetensors.
+
+    Example: `hyperpeft backbones convert SpectralGPT+.pth`
+    """
+    from hyperpeft.models import convert, encoder_from, read_checkpoint
+    from hyperpeft.system.files import replacing
+
+    target = out or file.with_suffix(".safetensors")
+    refuse_inputs([target], [("the checkpoint", file)])
+    if target.suffix != ".safetensors":
+        raise ConfigError(f"--out {target}", expected="a name that ends in .safetensors")
+    with replacing(target) as temporary:  # takes its name when every key is accounted for
+        convert(file, temporary)
+        state = read_checkpoint(temporary)
+        model, account = encoder_from(state, num_heads=num_heads, source=str(file))
+    print(
+        f"{target}: width {model.dim}, depth {model.depth}; {len(account.used)} tensors of the "
+        f"encoder, {len(account.set_aside)} of the pretraining decoder set aside"
+    )

@@ -1,0 +1,38 @@
+"""Pretrain a backbone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hyperpeft.cli.common import AsJson, Quiet, console
+from hyperpeft.system.overwrite import refuse_inputs
+
+
+def pretrain(
+    config: Annotated[Path, typer.Argument(help="YAML, such as configs/pretrain-tiny.yaml.")],
+    out: Annotated[Path, typer.Option(help="Folder to write, or to continue in.")],
+    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare the data.")] = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Pretrain a backbone; the same command continues an interrupted run.
+
+    Example: `hyperpeft pretrain configs/pretrain-tiny.yaml --out runs/pretrain-tiny`
+    """
+    with console(quiet or as_json) as progress:
+        from hyperpeft.pretraining import run
+        from hyperpeft.pretraining.config import read_pretrain_config
+
+        options = read_pretrain_config(config)
+        refuse_inputs([out / n for n in run.OUTPUTS], [("the configuration", config)])
+        progress.stage("Pretraining")
+        record = run.pretrain(options, out, workers=workers, watch=progress.pretrained)
+    if as_json:
+        print(json.dumps(record))
+    elif not quiet:
+        rate = record["timing"]["windows_per_second"] or 0
+        print(f"{record['windows']:,} windows, {rate:.0f} a second: {out / 'backbone.safetensors'}")

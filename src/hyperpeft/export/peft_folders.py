@@ -1,0 +1,241 @@
+"""Trained adapters as things of their own: listed, given away, or baked into the weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hyperpeft.errors import AdapterError, BundleError, ConfigError
+from hyperpeft.runs.record import RunRecord
+from hyperpeft.system.files import replacing
+from hyperpeft.system.overwrite import refuse_inputs
+
+HEAD_TENSORS = ["head.bias", "head.weight", "norm.bias", "norm.weight"]
+RUN, CARD = "run.json", "README.md"  # the first as in `bundle`, which would load torch
+
+
+class Row(NamedTuple):
+    """A trained run in a few words; None where its record does not say."""
+
+    run: str
+    method: str
+    parameters: int | None
+    megabytes: float | None
+    backbone: str | None
+    scene: str
+    oa: float | None
+
+
+def list_runs(folders: Iterable[Path]) -> list[Row]:
+    """One row per run folder; a folder of run folders stands for those it holds.
+
+    Raises
+    ------
+    BundleError
+        For a folder that is neither, or a record that cannot be read.
+    """
+    rows = []
+    for folder in folders:
+        within = [] if (folder / RUN).is_file() else sorted(folder.glob(f"*/{RUN}"))
+        for path in within or [folder / RUN]:
+            record = RunRecord.from_file(path)
+            try:
+                rows.append(_row(path.parent, record))
+            except (KeyError, TypeError, AttributeError) as error:
+                raise BundleError(f"{path} is not a run record ({error!r})") from None
+    return rows
+
+
+def _row(folder: Path, record: RunRecord) -> Row:
+    size = record.adapter["bytes"]
+    return Row(
+        run=str(folder),
+        method=record.adapter["method"],
+        parameters=record.adapter["trainable_parameters"],
+        megabytes=None if size is None else size / 1e6,
+        backbone=record.backbone["name"],
+        scene=record.scene["name"],
+        oa=record.metrics["oa"],
+    )
+
+
+def export(run: Path, to: Path) -> list[Path]:
+    """Write a run's adapter as a folder of PEFT's, with the head and a model card.
+
+    Parameters
+    ----------
+    run : Path
+        Run folder. Its base model is not needed.
+    to : Path
+        New or empty folder.
+
+    Returns
+    -------
+    list of Path
+        The files written: `adapter_config.json`, `adapter_model.safetensors`,
+        `head.safetensors`, `README.md`.
+
+    Raises
+    ------
+    AdapterError
+        When the run has no adapter, or one that stock PEFT has no form for.
+    ConfigError
+        When `to` holds something already.
+    """
+    from hyperpeft.adapters import get_method, save_load
+    from hyperpeft.runs.bundle import ADAPTER, HEAD, check_usable, sees_centre
+
+    record = RunRecord.from_file(run / RUN)
+    check_usable(run, record)
+    method = get_method(record.adapter["method"])
+    if method.adapter is None:
+        raise AdapterError(
+            f"{run} has no adapter to export: method {method.name} trains "
+            f"{'the whole encoder' if method.trains_encoder else 'the head only'}"
+        )
+    saved = save_load.read(run / ADAPTER)
+    if not saved.has_peft_form:
+        why = saved.config.get("no_peft_form", "stock PEFT cannot hold it")
+        raise AdapterError(
+            f"the adapter of {run} has no PEFT form: {why}",
+            do="load the run folder with hyperpeft, or use `hyperpeft adapters merge`",
+        )
+    width = _check_head(run / HEAD)
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise ConfigError(f"--to {to}", expected="a new or empty folder", got="one with files")
+    try:
+        head = _describe_head(width, centre=sees_centre(record))
+        card, base = _card(record, head), record.backbone["name"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{run / RUN} is not a run record ({error!r})") from None
+    save_load.write(to, replace(saved, config={**saved.config, "base_model_name_or_path": base}))
+    with replacing(to / HEAD) as temporary:
+        shutil.copyfile(run / HEAD, temporary)
+    with replacing(to / CARD) as temporary:
+        temporary.write_text(card, encoding="utf-8")
+    return [to / name for name in (save_load.CONFIG, save_load.TENSORS, HEAD, CARD)]
+
+
+def _check_head(path: Path) -> int:
+    """Width of the tokens; BundleError unless the file, copied as it is, holds a head's tensors."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as file:
+            found = sorted(file.keys())
+            if found == HEAD_TENSORS:
+                return int(file.get_tensor("norm.weight").size)
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"{path} cannot be read ({error})") from None
+    raise BundleError(f"{path} is not a head", expected=HEAD_TENSORS, got=found)
+
+
+def merge(run: Path, out: Path, *, backbone: str | Path | None = None) -> dict[str, Any]:
+    """Write a run's encoder with its adapter merged, as plain weights for `load_backbone`.
+
+    Parameters
+    ----------
+    run : Path
+        Run folder of an adapter method or of `full`.
+    out : Path
+        A name that ends in .safetensors.
+    backbone : str or Path, optional
+        Where the base model is now, if it was a file that has moved.
+
+    Returns
+    -------
+    dict
+        "file", "tensors", "bytes" and "num_heads", which no checkpoint stores.
+    """
+    if out.suffix != ".safetensors":
+        raise ConfigError(f"--out {out}", expected="a name that ends in .safetensors", got=out.name)
+    from safetensors.torch import save_file
+
+    from hyperpeft.runs.bundle import load_run
+    from hyperpeft.runs.folder import files_of_run
+    from hyperpeft.runs.inputs import inputs_of, located
+
+    bundle = load_run(run, backbone=backbone)
+    given = {} if backbone is None else {"backbone": str(backbone)}
+    inputs = [inputs_of({**located(bundle.record.config, run), **given}), files_of_run(run)]
+    inputs += [files_of_run(p) for p in out.parents[:2] if (p / RUN).is_file()]
+    refuse_inputs([out], chain.from_iterable(inputs))
+    record, encoder = bundle.record, bundle.model.encoder
+    if record.adapter["method"] == "probe":
+        raise AdapterError(f"{run} has nothing to merge: method probe trains the head only")
+    state = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
+    metadata = {
+        "format": "pt",
+        "base": str(record.backbone["name"]),
+        "method": str(record.adapter["method"]),
+        "scene": str(record.scene["name"]),
+    }
+    with replacing(out) as temporary:
+        save_file(state, temporary, metadata)
+    heads = encoder.blocks[0].attn.num_heads  # type: ignore[union-attr]
+    return {
+        "file": str(out),
+        "tensors": len(state),
+        "bytes": out.stat().st_size,
+        "num_heads": heads,
+    }
+
+
+def _describe_head(width: int, *, centre: bool) -> str:
+    """What goes into the head's linear layer."""
+    if not centre:
+        return f"a linear layer on the LayerNorm of the mean of the tokens ({width} inputs)."
+    from hyperpeft.models.spectralgpt import BANDS
+    from hyperpeft.training.classifier import CENTRE_WEIGHT
+
+    return (
+        f"a linear layer on {width} + {BANDS} inputs: the LayerNorm of the mean of the tokens, "
+        f"then {CENTRE_WEIGHT:g} times the {BANDS} components of the window's centre pixel."
+    )
+
+
+def _card(record: RunRecord, head: str) -> str:
+    """A model card in the form of the Hugging Face hub; `head` says what the head sees."""
+    config, adapter, scene = record.config, record.adapter, record.scene
+    base, oa = record.backbone["name"], record.metrics["oa"]
+    count = adapter["adapter_parameters"]
+    names = dict(zip(scene["class_ids"], scene["classes"], strict=True))
+    depth = "all blocks" if config["blocks"] == "all" else f"the last {config['blocks']} blocks"
+    lines = [
+        "---",
+        "library_name: peft",
+        f"base_model: {json.dumps(base)}",
+        "tags: [hyperspectral, remote-sensing, hyperpeft]",
+        "---",
+        "",
+        f"# {adapter['method']} on {base}, for {scene['name']}",
+        "",
+        f"Trained by hyperpeft {record.hyperpeft}: {count:,} adapter parameters on "
+        f"{', '.join(config['targets'])} of {depth}, "
+        f"{record.split['train']:,} training pixels, seed {config['seed']}. "
+        + ("" if oa is None else f"Overall accuracy on its test pixels: {oa:.2f} %."),
+        "",
+        "- Outputs of the head, in their order, as id and name of the class: "
+        + ", ".join(f"{i} {names.get(i, 'unnamed')}" for i in adapter["class_ids"]),
+        f"- Base weights: sha256 `{record.backbone['weights_sha256']}`",
+        f"- `head.safetensors`: {head}",
+        "- Not in this folder: the reduction to 12 bands (`reducer.safetensors` of the run "
+        "folder).",
+        "",
+        "```python",
+        "import hyperpeft",
+        f"encoder = hyperpeft.load_backbone({base!r}, {config['image_size']})",
+        "# with hyperpeft",
+        "from hyperpeft import adapters",
+        "adapters.load(encoder, FOLDER)",
+        "# or, instead, with stock PEFT",
+        "from peft import PeftModel",
+        "model = PeftModel.from_pretrained(encoder, FOLDER)",
+        "```",
+    ]
+    return "\n".join(lines) + "\n"

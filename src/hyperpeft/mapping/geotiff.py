@@ -1,0 +1,305 @@
+"""Class maps and band stacks as Cloud-Optimized GeoTIFF, written whole or not at all.
+
+A class map carries its colour table and, twice, its class names: as tags CLASS_<id> inside the
+TIFF, and as GDAL category names, which QGIS and gdalinfo show. TIFF has no place for the latter,
+so they are in the sidecar `<name>.aux.xml` that GDAL reads along with the file.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import numpy as np
+
+from hyperpeft.errors import ConfigError
+from hyperpeft.records import UNLABELLED
+from hyperpeft.system.files import replacing
+
+Transform = tuple[float, float, float, float, float, float]
+LARGEST_ID = 65535  # uint16
+
+
+def write_class_map(
+    path: Path,
+    ids: np.ndarray,
+    classes: Mapping[int, str],
+    colours: Mapping[int, tuple[int, int, int]],
+    *,
+    crs: str | None = None,
+    transform: Transform | None = None,
+    extra_tags: Mapping[str, str] | None = None,
+) -> None:
+    """Write a class map, uint8 (uint16 if an id exceeds 255), nodata 0.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in .tif; `path` + ".aux.xml" is written beside it.
+    ids : ndarray of int, shape (H, W)
+        Class ids, 0 where there is none.
+    classes : mapping of int to str
+        Names; every id of the map needs one.
+    colours : mapping of int to (int, int, int)
+        RGB, 0 to 255, for every id of the map. TIFF has no colour table of more than 8 bits, so
+        a uint16 map has none.
+    crs : str, optional
+        WKT.
+    transform : tuple of 6 floats, optional
+        Affine coefficients (a, b, c, d, e, f) as in `Scene`.
+    extra_tags : mapping of str to str, optional
+
+    Raises
+    ------
+    ConfigError
+        When the path cannot be written, or ids are negative, too large, unnamed or uncoloured.
+    """
+    _check_ids(ids, classes, colours)
+    largest = int(ids.max(initial=UNLABELLED))
+    with class_map_writer(
+        path,
+        ids.shape,
+        classes,
+        colours,
+        crs=crs,
+        transform=transform,
+        extra_tags=extra_tags,
+        largest=largest,
+    ) as write:
+        write(ids, 0, 0)
+
+
+@contextmanager
+def class_map_writer(
+    path: Path,
+    shape: tuple[int, ...],
+    classes: Mapping[int, str],
+    colours: Mapping[int, tuple[int, int, int]],
+    *,
+    crs: str | None = None,
+    transform: Transform | None = None,
+    extra_tags: Mapping[str, str] | None = None,
+    largest: int = UNLABELLED,
+    staged: bool = False,
+) -> Iterator[Callable[[np.ndarray, int, int], None]]:
+    """A class map that is written piece by piece, as `write_class_map` writes it at once.
+
+    Yields a function that takes ids (h, w) and the row and column of their first pixel. The file
+    takes its name when the block ends without error.
+
+    Parameters
+    ----------
+    shape : (H, W)
+    largest : int
+        An id that may occur although no class has it.
+    staged : bool
+        Hold the pieces in a file beside `path` until all are there, and not in memory.
+    """
+    path = Path(path)
+    largest = max([*classes, largest, UNLABELLED])
+    dtype = "uint8" if largest <= 255 else "uint16"
+    tags = {f"CLASS_{i}": name for i, name in sorted(classes.items())} | dict(extra_tags or {})
+    size = (1, *shape)
+    # The inner file takes its name first: no sidecar is left where the map could not be written.
+    with replacing(path.with_name(f"{path.name}.aux.xml")) as sidecar, _written(path) as temporary:
+        stage = _stage(temporary) if staged else None
+        with _pieces(size, dtype, UNLABELLED, crs, transform, tags, stage) as source:
+            if dtype == "uint8":
+                table = {i: (*map(int, rgb), 255) for i, rgb in colours.items() if 0 < i <= 255}
+                source.write_colormap(1, {UNLABELLED: (0, 0, 0, 0), **table})
+
+            def write(ids: np.ndarray, top: int, left: int) -> None:
+                _check_ids(ids, classes, colours)
+                source.write(ids[None].astype(dtype), window=_window(ids.shape, top, left))
+
+            yield write
+            _copy_cog(source, temporary, PREDICTOR="NO", OVERVIEW_RESAMPLING="NEAREST")
+        # GDAL may have its own sidecar beside the temporary file; ours replaces it.
+        temporary.with_name(f"{temporary.name}.aux.xml").unlink(missing_ok=True)
+        sidecar.write_text(_category_names(classes, largest), encoding="utf-8")
+
+
+def write_bands(
+    path: Path,
+    bands: np.ndarray,
+    names: Sequence[str],
+    *,
+    crs: str | None = None,
+    transform: Transform | None = None,
+    nodata: float = float("nan"),
+    half: bool = False,
+    extra_tags: Mapping[str, str] | None = None,
+) -> None:
+    """Write named float bands, such as class probabilities.
+
+    Parameters
+    ----------
+    path : Path
+    bands : ndarray of float, shape (k, H, W)
+    names : sequence of k str
+        Band descriptions.
+    crs, transform, extra_tags
+        As for `write_class_map`.
+    nodata : float
+    half : bool
+        Store 16 bits a value (about 3 digits, read back as float32) instead of 32.
+
+    Raises
+    ------
+    ConfigError
+        When the path cannot be written or names and bands differ in number.
+    """
+    if bands.ndim != 3 or len(names) != len(bands):
+        raise ConfigError("bands", expected=f"({len(names)}, H, W), one name each", got=bands.shape)
+    with bands_writer(
+        path,
+        bands.shape[1:],
+        names,
+        crs=crs,
+        transform=transform,
+        nodata=nodata,
+        half=half,
+        extra_tags=extra_tags,
+    ) as write:
+        write(bands, 0, 0)
+
+
+@contextmanager
+def bands_writer(
+    path: Path,
+    shape: tuple[int, ...],
+    names: Sequence[str],
+    *,
+    crs: str | None = None,
+    transform: Transform | None = None,
+    nodata: float = float("nan"),
+    half: bool = False,
+    extra_tags: Mapping[str, str] | None = None,
+    staged: bool = False,
+) -> Iterator[Callable[[np.ndarray, int, int], None]]:
+    """Named float bands written piece by piece, as `write_bands` writes them at once.
+
+    Yields a function that takes bands (k, h, w) and the row and column of their first pixel.
+    `staged` is as for `class_map_writer`.
+    """
+    options = {"NBITS": "16"} if half else {}
+    size = (len(names), *shape)
+    with _written(Path(path)) as temporary:
+        stage = _stage(temporary) if staged else None
+        with _pieces(
+            size, "float32", nodata, crs, transform, dict(extra_tags or {}), stage
+        ) as source:
+            source.descriptions = tuple(names)
+
+            def write(bands: np.ndarray, top: int, left: int) -> None:
+                if half:  # rounded here, because GDAL truncates
+                    bands = bands.astype(np.float16)
+                window = _window(bands.shape[1:], top, left)
+                source.write(bands.astype(np.float32, copy=False), window=window)
+
+            yield write
+            _copy_cog(source, temporary, PREDICTOR="YES", OVERVIEW_RESAMPLING="AVERAGE", **options)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[Path]:
+    """As `replacing`, with the errors of GDAL and of the last rename as ConfigError."""
+    from rasterio.errors import RasterioError
+
+    try:
+        with replacing(path) as temporary:
+            yield temporary
+    except (RasterioError, OSError) as error:
+        raise ConfigError(f"{path} cannot be written ({error})") from None
+
+
+@contextmanager
+def _pieces(
+    size: tuple[int, ...],
+    dtype: str,
+    nodata: float,
+    crs: str | None,
+    transform: Transform | None,
+    tags: Mapping[str, str],
+    stage: Path | None,
+) -> Iterator[Any]:
+    """A dataset (k, H, W) to be filled and then copied, because COG is written in one go.
+
+    It is held in memory, or in the file `stage`, which is removed at the end.
+    """
+    import rasterio
+
+    count, height, width = size
+    place = {} if transform is None else {"transform": rasterio.Affine(*transform)}
+    profile = {
+        "driver": "GTiff", "count": count, "height": height, "width": width, "dtype": dtype,
+        "nodata": nodata, "crs": crs, **place,
+    }  # fmt: skip
+    tiled = {"tiled": True, "blockxsize": 256, "blockysize": 256, "BIGTIFF": "IF_SAFER"}
+    with warnings.catch_warnings(), ExitStack() as stack:
+        # A scene without georeference is in order here and nothing that the user can change.
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        if stage is None:
+            memory = stack.enter_context(rasterio.MemoryFile())
+            dataset = stack.enter_context(memory.open(**profile))
+        else:
+            stack.callback(stage.unlink, missing_ok=True)
+            dataset = stack.enter_context(rasterio.open(stage, "w+", **profile, **tiled))
+        dataset.update_tags(**tags)
+        yield dataset
+
+
+def _stage(temporary: Path) -> Path:
+    return temporary.with_name(f"{temporary.stem}.stage.tif")
+
+
+def _window(shape: tuple[int, ...], top: int, left: int) -> Any:
+    from rasterio.windows import Window
+
+    return Window(left, top, shape[1], shape[0])
+
+
+def _copy_cog(source: Any, path: Path, **options: str) -> None:
+    """Copy a dataset to a Cloud-Optimized GeoTIFF with tiles, overviews and DEFLATE."""
+    from rasterio.shutil import copy
+
+    tile = 256 if max(source.shape) <= 1024 else 512
+    copy(source, path, driver="COG", COMPRESS="DEFLATE", BLOCKSIZE=tile, **options)
+
+
+def _check_ids(
+    ids: np.ndarray, classes: Mapping[int, str], colours: Mapping[int, tuple[int, int, int]]
+) -> None:
+    """Refuse ids that are not writable, named and coloured."""
+    if ids.ndim != 2 or ids.dtype.kind not in "iu":
+        raise ConfigError("class map", expected="integers (H, W)", got=f"{ids.dtype} {ids.shape}")
+    present: list[int] = [i for i in np.unique(ids).tolist() if i != UNLABELLED]
+    outside = [i for i in {*present, *classes} if not 0 <= i <= LARGEST_ID]
+    if outside:
+        raise ConfigError("class ids", expected=f"0 to {LARGEST_ID}", got=sorted(outside))
+    for what, known in (("name", classes), ("colour", colours)):
+        missing = [i for i in present if i not in known]
+        if missing:
+            raise ConfigError(f"classes {missing} of the map have no {what}")
+
+
+def _category_names(classes: Mapping[int, str], largest: int) -> str:
+    """GDAL's persistent auxiliary metadata with one category per value, from 0 on."""
+    names = {UNLABELLED: "no data", **classes}
+    rows = [f"      <Category>{escape(names.get(i, ''))}</Category>" for i in range(largest + 1)]
+    return "\n".join(
+        [
+            "<PAMDataset>",
+            '  <PAMRasterBand band="1">',
+            "    <CategoryNames>",
+            *rows,
+            "    </CategoryNames>",
+            "  </PAMRasterBand>",
+            "</PAMDataset>",
+            "",
+        ]
+    )

@@ -1,0 +1,298 @@
+"""A scene of any size to the files of its map: tile by tile, resumed where it was cut off."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hyperpeft._version import __version__
+from hyperpeft.errors import ConfigError
+from hyperpeft.mapping import work_folder
+from hyperpeft.mapping.batches import Watch
+from hyperpeft.mapping.geotiff import bands_writer, class_map_writer
+from hyperpeft.mapping.mapper import Mapper, TileMap
+from hyperpeft.mapping.tiles import SIZE, Tile, plan
+from hyperpeft.records import Scene
+from hyperpeft.spectral import N_BANDS
+from hyperpeft.system.memory import need
+
+CONFIDENCE_BANDS = ("margin", "entropy", "encoded")
+_NONE = np.empty((0, 0), np.int32)
+GDAL_CACHE = 2**28  # bytes of file blocks that GDAL keeps; its own default is 5 % of the memory
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files to write."""
+
+    map: Path
+    probabilities: Path | None = None
+    confidence: Path | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """Those that are asked for."""
+        return [f for f in (self.map, self.probabilities, self.confidence) if f is not None]
+
+    @property
+    def replaced(self) -> list[Path]:
+        """All that is written beside them as well."""
+        return [f.with_name(f.name + ending) for f in self.files for ending in ("", ".aux.xml")]
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """How a scene was mapped.
+
+    Attributes
+    ----------
+    files : list of Path
+    pixels, encoded : int
+        Valid pixels, and for how many of them the encoder was asked.
+    seconds : float
+        Of this call.
+    busy : float or None
+        Share of these seconds spent in the model; None where other processes did the work or
+        nothing was left to do.
+    tiles, resumed : int
+        How many there are, and how many were finished before this call.
+    audited, wrong : int
+        Of the adaptive map's audit.
+    bound : float
+        Upper bound, with 95 % confidence in each tile, of the share of pixels whose class differs
+        from the exact map's: the mean of the tiles' bounds, weighted by their pixels.
+    """
+
+    files: list[Path]
+    pixels: int
+    encoded: int
+    seconds: float
+    busy: float | None
+    tiles: int
+    resumed: int
+    audited: int
+    wrong: int
+    bound: float
+
+
+def tiles_here(
+    mapper: Mapper, scene: Scene, tiles: list[Tile], told: Callable[[int], None] | None = None
+) -> Iterator[tuple[Tile, TileMap]]:
+    """Map tiles in this process; the next one is read while the encoder works."""
+    if not tiles:
+        return
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(mapper.read, scene, tiles[0])
+        for tile, after in zip(tiles, [*tiles[1:], None], strict=True):
+            padded = coming.result()
+            if after is not None:
+                coming = reader.submit(mapper.read, scene, after)
+            yield tile, mapper.map(padded, scene.valid[tile.inside], tile, told)
+
+
+def map_to_files(
+    mapper: Mapper,
+    scene: Scene,
+    outputs: Outputs,
+    classes: Mapping[int, str],
+    colours: Mapping[int, tuple[int, int, int]],
+    *,
+    size: int = SIZE,
+    scheduler: str | None = None,
+    watch: Watch | None = None,
+) -> Mapped:
+    """Map a scene to Cloud-Optimized GeoTIFFs.
+
+    Finished tiles wait in a work folder beside the map, from which the same call goes on after it
+    was cut off, whatever cut it off. The files take their names when all tiles are there.
+
+    Parameters
+    ----------
+    mapper : Mapper
+    scene : Scene
+        Read by window.
+    outputs : Outputs
+    classes, colours : mapping
+        Names and RGB of the ids.
+    size : int
+        Side of a tile in pixels.
+    scheduler : str, optional
+        Address of a dask.distributed scheduler whose workers map the tiles.
+    watch : callable, optional
+        Told (pixels done, pixels in all).
+
+    Raises
+    ------
+    ConfigError
+        When another process maps to the same file, or the files cannot be written.
+    """
+    start = time.monotonic()
+    limit_cache()
+    for path in outputs.files:
+        if path.is_dir():
+            raise ConfigError(f"{path} is a folder", do="choose another name for the map")
+    tiles = plan(scene.valid.shape, size, mapper.cell)
+    _check_memory(mapper, scene, tiles[0])
+    counter = _Counter(int(scene.valid.sum()), watch)
+    identity = identify(mapper, scene, size)
+    with work_folder.opened(outputs.map, identity) as work:
+        left = [tile for tile in tiles if not work.holds(tile)]
+        counter.add(sum(int(scene.valid[t.inside].sum()) for t in set(tiles) - set(left)))
+        busy = 0.0
+        if scheduler is None or not left:
+            source = tiles_here(mapper, scene, left, counter.add)
+        else:
+            from hyperpeft.mapping.dask_cluster import tiles_on
+
+            source = tiles_on(scheduler, mapper, scene, left, counter.add)
+        for tile, result in source:
+            work.save(tile, result)
+            busy += result.busy
+        seconds = time.monotonic() - start
+        results = _assemble(work, tiles, mapper, scene, outputs, classes, colours)
+        work.remove()
+    pixels = sum(result.pixels for result in results)
+    return Mapped(
+        files=outputs.files,
+        pixels=pixels,
+        encoded=sum(result.encoded for result in results),
+        seconds=time.monotonic() - start,
+        busy=busy / seconds if left and scheduler is None else None,
+        tiles=len(tiles),
+        resumed=len(tiles) - len(left),
+        audited=sum(result.audited for result in results),
+        wrong=sum(result.wrong for result in results),
+        bound=sum(result.bound * result.pixels for result in results) / max(pixels, 1),
+    )
+
+
+def _check_memory(mapper: Mapper, scene: Scene, tile: Tile) -> None:
+    """Refuse tiles that do not fit: one is classified while the next one is read."""
+    half = mapper.patch_size // 2
+    pixels = (tile.bottom - tile.top + 2 * half) * (tile.right - tile.left + 2 * half)
+    read = 2 * scene.shape[2] * scene.cube.dtype.itemsize
+    reduced = 3 * N_BANDS * 4
+    logits = 3 * len(mapper.class_ids) * 4
+    need(
+        f"a tile of {tile.shape[0]} x {tile.shape[1]} pixels, {scene.shape[2]} bands",
+        pixels * (read + reduced + logits),
+        do="give a smaller --tile",
+    )
+
+
+def limit_cache() -> None:
+    """Keep GDAL from filling memory with blocks of the scene."""
+    import rasterio
+    from rasterio.env import set_gdal_config
+
+    with rasterio.Env():
+        set_gdal_config("GDAL_CACHEMAX", GDAL_CACHE)
+
+
+def identify(mapper: Mapper, scene: Scene, size: int) -> str:
+    """Hash of all that decides a tile's values."""
+    model = mapper.model
+    device = next(model.parameters()).device.type
+    words = (
+        __version__, torch.__version__, device, mapper.precision, mapper.cell,
+        mapper.patch_size, mapper.layers, mapper.adaptive, size, scene.sha256, scene.part,
+        scene.shape,
+        *(_numbers(module) for module in model.modules()),
+    )  # fmt: skip
+    digest = hashlib.sha256(repr(words).encode())
+    digest.update(np.packbits(scene.valid).tobytes())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    reducer = mapper.reducer
+    for array in (reducer.mean, reducer.components, reducer.scale, reducer.shift, mapper.class_ids):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _numbers(module: torch.nn.Module) -> tuple[object, ...]:
+    """A layer's kind and its plain options, such as the number of heads."""
+    plain = {k: v for k, v in vars(module).items() if isinstance(v, int | float | str)}
+    return type(module).__name__, *sorted((k, v) for k, v in plain.items() if k != "training")
+
+
+class _Counter:
+    """Pixels done, told to whoever watches."""
+
+    def __init__(self, total: int, watch: Watch | None) -> None:
+        self._done, self._total, self._watch = 0, total, watch
+
+    def add(self, pixels: int) -> None:
+        self._done = min(self._done + pixels, self._total)
+        if self._watch is not None:
+            self._watch(self._done, self._total)
+
+
+def _assemble(
+    work: work_folder.WorkFolder,
+    tiles: list[Tile],
+    mapper: Mapper,
+    scene: Scene,
+    outputs: Outputs,
+    classes: Mapping[int, str],
+    colours: Mapping[int, tuple[int, int, int]],
+) -> list[TileMap]:
+    """Write the files in the work folder, then give them their names.
+
+    Returns the tiles without their pixels.
+    """
+    results = []
+    folder = work.folder / work_folder.FINISHED
+    shape = scene.valid.shape
+    names = [classes[i] for i in mapper.class_ids.tolist()]
+    with ExitStack() as stack:
+
+        def bands(path: Path, names: list[str]) -> Callable[[np.ndarray, int, int], None]:
+            writer = bands_writer(
+                folder / path.name,
+                shape,
+                names,
+                crs=scene.crs,
+                transform=scene.transform,
+                half=True,
+                staged=True,
+            )
+            return stack.enter_context(writer)
+
+        write_ids = stack.enter_context(
+            class_map_writer(
+                folder / outputs.map.name,
+                shape,
+                classes,
+                colours,
+                crs=scene.crs,
+                transform=scene.transform,
+                staged=True,
+            )
+        )
+        write_probabilities = outputs.probabilities and bands(outputs.probabilities, names)
+        write_confidence = outputs.confidence and bands(outputs.confidence, [*CONFIDENCE_BANDS])
+        for tile in tiles:
+            result = work.load(tile)
+            assert result is not None
+            write_ids(result.ids, tile.top, tile.left)
+            if write_probabilities and result.probabilities is not None:
+                write_probabilities(result.probabilities, tile.top, tile.left)
+            if write_confidence and result.confidence is not None:
+                write_confidence(result.confidence, tile.top, tile.left)
+            results.append(replace(result, ids=_NONE, probabilities=None, confidence=None))
+    # The map last: where it stands, all that belongs to it does.
+    for path in reversed(outputs.files):
+        for ending in (".aux.xml", ""):
+            made = folder / f"{path.name}{ending}"
+            if made.is_file():
+                made.replace(path.with_name(made.name))
+    return results

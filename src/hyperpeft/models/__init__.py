@@ -1,0 +1,35 @@
+"""Weights of the encoder: built-in sizes, published checkpoints, safetensors.
+
+A checkpoint is data: PyTorch files are read with `weights_only=True`, where `argparse.Namespace`
+is the one class allowed besides tensors, because the published files carry one. Every key is
+accounted for: it is the encoder's, or it belongs to the pretraining decoder and is set aside;
+anything missing, left over or of another shape is refused by name.
+"""
+
+from hyperpeft.models.checkpoint import convert, read_checkpoint, save_backbone, weights_sha256
+from hyperpeft.models.registry import (
+    PUBLISHED,
+    SHIPPED,
+    SIZES,
+    describe,
+    file_of,
+    image_size_of,
+    load_backbone,
+)
+from hyperpeft.models.state_dict import Account, encoder_from
+
+__all__ = [
+    "PUBLISHED",
+    "SHIPPED",
+    "SIZES",
+    "Account",
+    "convert",
+    "describe",
+    "encoder_from",
+    "file_of",
+    "image_size_of",
+    "load_backbone",
+    "read_checkpoint",
+    "save_backbone",
+    "weights_sha256",
+]

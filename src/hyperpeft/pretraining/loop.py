@@ -1,0 +1,277 @@
+"""The pretraining loop, on accelerate, with exact resume."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.utils.data import DataLoader, Subset
+
+from hyperpeft.errors import Interrupted, TrainingError
+from hyperpeft.models.masked_autoencoder import MaskedAutoencoder
+from hyperpeft.models.spectralgpt import SpectralGPT
+from hyperpeft.patches import resize
+from hyperpeft.pretraining.batches import Step, Steps
+from hyperpeft.pretraining.episodes import EpisodeHead
+from hyperpeft.system.signals import interruptible
+from hyperpeft.training.checkpoint import (
+    restore_checkpoint,
+    restore_optimiser,
+    save_checkpoint,
+    write_history,
+)
+from hyperpeft.training.optim import cosine
+from hyperpeft.training.precision import autocast, choose_precision
+
+EVERY = 20  # steps that a row of the history is the mean of
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The numbers of a pretraining run.
+
+    Attributes
+    ----------
+    steps : int
+    lr : float
+        Peak rate; rises over `warmup` steps, then falls as half a cosine.
+    warmup : int
+    weight_decay : float
+        Of matrices.
+    clip : float
+        Largest norm of the gradient.
+    episodes, masked : float
+        Weights of the two losses; 0 leaves one out.
+    """
+
+    steps: int
+    lr: float
+    warmup: int
+    weight_decay: float
+    clip: float
+    episodes: float
+    masked: float
+
+
+class Objectives(nn.Module):
+    """An encoder with what its losses need.
+
+    Parameters
+    ----------
+    autoencoder : MaskedAutoencoder
+        Holds the encoder.
+    image_size : int
+        Side that windows are resized to.
+    plan : Plan
+    """
+
+    def __init__(self, autoencoder: MaskedAutoencoder, image_size: int, plan: Plan) -> None:
+        super().__init__()
+        self.autoencoder, self.head = autoencoder, EpisodeHead()
+        self.image_size, self.plan = image_size, plan
+        self.autoencoder.decoder.requires_grad_(plan.masked > 0)
+        self.head.requires_grad_(plan.episodes > 0)
+
+    @property
+    def encoder(self) -> SpectralGPT:
+        """What is pretrained."""
+        return self.autoencoder.encoder
+
+    def forward(self, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
+        """Total loss, and the figures that the history keeps."""
+        figures: dict[str, Tensor] = {}
+        total = torch.zeros((), device=next(self.parameters()).device)
+        if step.episodes:
+            batch = torch.cat([resize(e.windows, self.image_size) for e in step.episodes])
+            tokens = self.encoder(batch).split([len(e.windows) for e in step.episodes])
+            pairs = [self.head(t, e) for t, e in zip(tokens, step.episodes, strict=True)]
+            figures["episode_loss"] = torch.stack([loss for loss, _ in pairs]).mean()
+            figures["episode_accuracy"] = 100 * torch.stack([a for _, a in pairs]).mean()
+            total = total + self.plan.episodes * figures["episode_loss"]
+        if step.windows:
+            batch = torch.cat([resize(w, self.image_size) for w in step.windows])
+            figures["masked_loss"] = self.autoencoder(batch, step.noise).loss
+            total = total + self.plan.masked * figures["masked_loss"]
+        return total, figures
+
+
+@dataclass
+class Progress:
+    """Where pretraining stands."""
+
+    step: int = 0
+    windows: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    open: dict[str, float] = field(default_factory=dict)  # sums of the row that is being filled
+
+
+Watch = Callable[[int, int, dict[str, float]], None]
+"""Told (steps done, steps in all, figures of the step)."""
+
+
+class Pretrainer:
+    """One pretraining run, in place.
+
+    Parameters
+    ----------
+    objectives : Objectives
+    steps : Steps
+        Of this process.
+    plan : Plan
+    folder : Path
+        For `history.csv` and `checkpoint/`.
+    identity : str
+        Hash of all that decides the result: what a checkpoint must belong to.
+    precision : "auto", "fp32" or "bf16"
+    workers : int
+        Processes that prepare steps; 0 prepares them in between.
+    every : float
+        Seconds between two checkpoints.
+    watch : callable, optional
+    """
+
+    def __init__(
+        self,
+        objectives: Objectives,
+        steps: Steps,
+        plan: Plan,
+        *,
+        folder: Path,
+        identity: str,
+        precision: str = "auto",
+        workers: int = 0,
+        every: float = 60.0,
+        watch: Watch | None = None,
+    ) -> None:
+        self.accelerator = Accelerator()
+        self.device = self.accelerator.device
+        self.precision = choose_precision(precision, self.device)
+        self.plain = objectives.to(self.device)
+        optimizer = AdamW(_groups(objectives, plan), lr=plan.lr, betas=(0.9, 0.98))
+        self.model: nn.Module
+        self.model, self.optimizer = self.accelerator.prepare(objectives, optimizer)
+        self.schedule = cosine(self.optimizer.optimizer, steps=plan.steps, warmup=plan.warmup)
+        self.steps, self.plan, self.folder, self.identity = steps, plan, folder, identity
+        self.workers, self.every, self.watch = workers, every, watch
+        self.state = Progress()
+
+    def run(self, until: int | None = None) -> Progress:
+        """Pretrain to the end, or to step `until`, from the folder's checkpoint where there is one.
+
+        Raises
+        ------
+        TrainingError
+            When the loss is not finite.
+        Interrupted
+            After SIGINT or SIGTERM, once the state has been saved.
+        """
+        restore_checkpoint(
+            self.folder, self.identity, self._go_on_from,
+            other="another configuration or other sources",
+            do="give the same configuration as before, or another --out",
+        )  # fmt: skip
+        last = self.plan.steps if until is None else min(until, self.plan.steps)
+        loader = DataLoader(
+            Subset(self.steps, range(self.state.step, last)),
+            batch_size=None,
+            num_workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+        )
+        saved = time.monotonic()
+        self.model.train()
+        with interruptible() as interrupted:
+            start = time.monotonic()
+            for step in loader:
+                self._take(Step(*step))
+                self.state.seconds += time.monotonic() - start
+                if interrupted.is_set():
+                    break
+                if time.monotonic() - saved > self.every:
+                    self._save()
+                    saved = time.monotonic()
+                start = time.monotonic()
+            self._save()
+            if interrupted.is_set() and self.state.step < last:
+                raise Interrupted(
+                    f"interrupted in step {self.state.step} of {self.plan.steps}",
+                    do=f"the state is saved in {self.folder}; the same command continues",
+                )
+        self.plain.eval()
+        return self.state
+
+    def _take(self, step: Step) -> None:
+        step = step.to(self.device)
+        with autocast(self.device, self.precision):
+            loss, figures = self.model(step)
+        self.accelerator.backward(loss)
+        if not math.isfinite(loss.item()):
+            raise TrainingError(
+                f"the loss became {loss.item()} in step {self.state.step + 1}",
+                do="lower the learning rate, or look for extreme values in the sources",
+            )
+        self.accelerator.clip_grad_norm_(self.model.parameters(), self.plan.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.schedule.step()
+        self._note(len(step), {name: value.item() for name, value in figures.items()})
+
+    def _note(self, windows: int, figures: dict[str, float]) -> None:
+        state = self.state
+        state.step += 1
+        state.windows += windows * self.accelerator.num_processes
+        for name, value in figures.items():
+            state.open[name] = state.open.get(name, 0.0) + value
+        if state.step % EVERY == 0:
+            means = {name: value / EVERY for name, value in state.open.items()}
+            state.history.append({"step": state.step, "windows": state.windows, **means})
+            state.open = {}
+        if self.watch is not None:
+            self.watch(state.step, self.plan.steps, figures)
+
+    def _save(self) -> None:
+        self.accelerator.wait_for_everyone()
+        if not self.accelerator.is_main_process:
+            return
+        content = {
+            "state": asdict(self.state),
+            "weights": self.plain.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+        save_checkpoint(self.folder, self.identity, content)
+        write_history(self.folder / "history.csv", self.state.history)
+
+    def _go_on_from(self, content: dict[str, Any]) -> None:
+        self.state = Progress(**content["state"])
+        self.plain.load_state_dict(content["weights"])
+        restore_optimiser(self.optimizer, content["optimizer"])
+        self.schedule.load_state_dict(content["schedule"])
+
+
+def _groups(model: nn.Module, plan: Plan) -> list[dict[str, Any]]:
+    """Matrices decay; vectors, positions and the episode head do not, the last learns faster."""
+    decayed, plain, head = [], [], []
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if name.startswith("head."):
+            head.append(parameter)
+        elif parameter.ndim > 1 and "pos_embed" not in name and "mask_token" not in name:
+            decayed.append(parameter)
+        else:
+            plain.append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": plan.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+        {"params": head, "weight_decay": 0.0, "lr": 3 * plan.lr},
+    ]
+    return [group for group in groups if group["params"]]

@@ -1,0 +1,269 @@
+"""`hyperpeft pretrain`: one pretraining run, from configuration to weights and record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+
+from hyperpeft._version import __version__
+from hyperpeft.errors import ConfigError
+from hyperpeft.models import SIZES, load_backbone, save_backbone, weights_sha256
+from hyperpeft.models.masked_autoencoder import MaskedAutoencoder
+from hyperpeft.models.spectralgpt import BAND_GROUP, BANDS, token_grid
+from hyperpeft.pretraining.batches import MaskedRules, Steps
+from hyperpeft.pretraining.config import PretrainConfig, Stage, _sources_of
+from hyperpeft.pretraining.episodes import EpisodeRules
+from hyperpeft.pretraining.figures import save_losses, save_reconstructions
+from hyperpeft.pretraining.loop import Objectives, Plan, Pretrainer, Progress, Watch
+from hyperpeft.pretraining.sources import Source, find_sources, source_paths
+from hyperpeft.runs import sections
+from hyperpeft.runs.inputs import inputs_of
+from hyperpeft.scenes.sources import files_of
+from hyperpeft.system.files import read_json, replacing, sha256_of, sweep
+from hyperpeft.system.locks import LOCK, locked
+from hyperpeft.system.overwrite import refuse_inputs
+from hyperpeft.training.checkpoint import CHECKPOINT
+
+RECORD, WEIGHTS, FULL = "pretrain.json", "backbone.safetensors", "autoencoder.safetensors"
+LOSSES, RECONSTRUCTIONS = "losses.png", "reconstructions.png"
+OUTPUTS = (RECORD, WEIGHTS, FULL, LOSSES, RECONSTRUCTIONS, "history.csv", "checkpoint")
+
+
+def pretrain(
+    config: PretrainConfig,
+    out: Path,
+    *,
+    workers: int = 0,
+    every: float = 60.0,
+    watch: Watch | None = None,
+) -> dict[str, Any]:
+    """Pretrain an encoder; continue where `out` holds the checkpoint of the very same run.
+
+    Parameters
+    ----------
+    config : PretrainConfig
+    out : Path
+        Gets backbone.safetensors (16 bit), autoencoder.safetensors (official names, with the
+        decoder), pretrain.json, history.csv, losses.png and reconstructions.png.
+    workers : int
+        Processes that prepare data.
+    every : float
+        Seconds between two checkpoints.
+    watch : callable, optional
+        Told (steps done, steps in all, figures of the step).
+
+    Returns
+    -------
+    dict
+        The record, as in pretrain.json.
+
+    Raises
+    ------
+    InputError
+        Whatever is wrong with the configuration or its sources.
+    Taken
+        Another process is pretraining in `out`.
+    Interrupted
+        After Ctrl-C, once the state has been saved.
+    """
+    # The first of the processes that train together holds the folder for all.
+    first = PartialState().is_main_process
+    with locked(out / LOCK, f"pretraining folder {out}") if first else nullcontext():
+        if first:
+            sweep(out)
+        return _pretrain(config, out, workers, every, watch)
+
+
+def _pretrain(
+    config: PretrainConfig, out: Path, workers: int, every: float, watch: Watch | None
+) -> dict[str, Any]:
+    if (out / RECORD).is_file():
+        record: dict[str, Any] = read_json(out / RECORD, ConfigError)
+        if isinstance(record, dict) and record.get("config") == config.model_dump(mode="json"):
+            if PartialState().is_main_process:  # killed just before this was done
+                shutil.rmtree(out / CHECKPOINT.parent, ignore_errors=True)
+            return record
+        raise ConfigError(f"{out} holds another pretraining run", do="choose another --out")
+    refuse_inputs([out / name for name in OUTPUTS], _inputs(config))
+    code = sections.source_state()  # now: the tree may change while this runs
+    sources = {name: find_sources(name, config.normalise[0]) for name in _sources_of(config)}
+    size = max(stage.image_size for stage in config.stages)
+    encoder = load_backbone(
+        config.backbone,
+        size,
+        config.num_heads,
+        pretrained=config.pretrained or config.backbone not in SIZES,
+    )
+    autoencoder = MaskedAutoencoder(
+        encoder,
+        decoder_dim=config.masked.decoder_dim,
+        decoder_depth=config.masked.decoder_depth,
+        decoder_heads=config.masked.decoder_heads,
+        mask_ratio=config.masked.ratio,
+        normalise_targets=config.masked.normalise_targets,
+        seed=config.seed,
+    )
+    plan = _plan(config)
+    objectives = Objectives(autoencoder, size, plan)
+    identity = _identity(config, weights_sha256(encoder.state_dict()), sources)
+    state, end = Progress(), 0
+    for stage in config.stages:
+        end += stage.steps
+        used = [s for name in stage.sources or config.masked.sources for s in sources[name]]
+        objectives.image_size = stage.image_size
+        trainer = Pretrainer(
+            objectives,
+            _steps(config, stage, used),
+            plan,
+            folder=out,
+            identity=identity,
+            precision=config.precision,
+            workers=workers,
+            every=every,
+            watch=watch,
+        )
+        state = trainer.run(until=end)
+    record = _record(config, objectives, state, sources, trainer, code)
+    if PartialState().is_main_process:
+        _write(out, objectives, record, state, [s for group in sources.values() for s in group])
+    return record
+
+
+def _plan(config: PretrainConfig) -> Plan:
+    return Plan(
+        steps=config.steps,
+        lr=config.lr,
+        warmup=config.warmup,
+        weight_decay=config.weight_decay,
+        clip=config.clip,
+        episodes=config.episodes.weight,
+        masked=config.masked.weight,
+    )
+
+
+def _inputs(config: PretrainConfig) -> Iterator[tuple[str, Path]]:
+    for name in _sources_of(config):
+        yield from (("the source", file) for p in source_paths(name) for file in files_of(p))
+    yield from inputs_of({"backbone": config.backbone})
+
+
+def _steps(config: PretrainConfig, stage: Stage, sources: list[Source]) -> Steps:
+    episodes, masked = config.episodes, config.masked
+    return Steps(
+        config.seed,
+        PartialState().process_index,
+        EpisodeRules(
+            scenes=episodes.scenes,
+            ways=episodes.ways,
+            shots=episodes.shots,
+            queries=episodes.queries,
+            patch_sizes=config.patch_sizes,
+            normalise=config.normalise,
+        )
+        if episodes.weight
+        else None,
+        MaskedRules(
+            windows=masked.windows,
+            patch_sizes=config.patch_sizes,
+            tokens=BANDS // BAND_GROUP * token_grid(stage.image_size) ** 2,
+            generated=masked.generated,
+            normalise=config.normalise[0],
+        )
+        if masked.weight
+        else None,
+        sources if masked.weight else [],
+    )
+
+
+def _identity(config: PretrainConfig, start: str, sources: dict[str, list[Source]]) -> str:
+    """Hash of everything that decides the weights."""
+    digest = hashlib.sha256(config.model_dump_json().encode() + start.encode())
+    digest.update(str(PartialState().num_processes).encode())
+    for group in sources.values():
+        for source in group:
+            digest.update(source.name.encode() + source.images.tobytes())
+    return digest.hexdigest()
+
+
+def _record(
+    config: PretrainConfig,
+    objectives: Objectives,
+    state: Progress,
+    sources: dict[str, list[Source]],
+    trainer: Pretrainer,
+    source: tuple[str | None, bool | None],
+) -> dict[str, Any]:
+    last = state.history[-5:]
+    return {
+        "hyperpeft": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "config": config.model_dump(mode="json"),
+        "sources": [
+            {"name": s.name, "images": list(s.images.shape)} for g in sources.values() for s in g
+        ],
+        "backbone": {
+            "parameters": sections.count(objectives.encoder.parameters()),
+            "image_size": config.stages[-1].image_size,
+            "weights_sha256": None,
+            "file_sha256": None,
+        },
+        "windows": state.windows,
+        "timing": {
+            "seconds": round(state.seconds, 1),
+            "windows_per_second": state.windows / state.seconds if state.seconds else None,
+        },
+        "last_100_steps": {
+            name: sum(row[name] for row in last) / len(last)
+            for name in (last[0] if last else {})
+            if name not in ("step", "windows")
+        },
+        "environment": {
+            "torch": torch.__version__,
+            "device": str(trainer.device),
+            "processes": PartialState().num_processes,
+            "precision": trainer.precision,
+            "threads": torch.get_num_threads(),
+            "commit": source[0],
+            "dirty": source[1],
+        },
+    }
+
+
+def _write(
+    out: Path,
+    objectives: Objectives,
+    record: dict[str, Any],
+    state: Progress,
+    sources: list[Source],
+) -> None:
+    """Weights, pictures, and the record last, because it says "finished"."""
+    details = {
+        "image_size": str(record["backbone"]["image_size"]),
+        "windows": str(record["windows"]),
+        "hyperpeft": record["hyperpeft"],
+    }
+    with replacing(out / WEIGHTS) as temporary:
+        saved = save_backbone(objectives.encoder, temporary, details, dtype=torch.float16)
+    record["backbone"]["weights_sha256"] = saved
+    record["backbone"]["file_sha256"] = sha256_of(out / WEIGHTS)
+    if objectives.plan.masked:
+        from safetensors.torch import save_file
+
+        with replacing(out / FULL) as temporary:
+            state_dict = objectives.autoencoder.official_state()
+            save_file({k: v.cpu().contiguous() for k, v in state_dict.items()}, temporary)
+        save_reconstructions(out / RECONSTRUCTIONS, objectives, sources)
+    save_losses(out / LOSSES, state.history)
+    with replacing(out / RECORD) as temporary:
+        temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    # With what a killed process may have left half-written beside the checkpoint.
+    shutil.rmtree(out / CHECKPOINT.parent, ignore_errors=True)

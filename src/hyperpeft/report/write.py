@@ -1,0 +1,65 @@
+"""The files of a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hyperpeft.report import table_formats
+from hyperpeft.report.charts import all_charts
+from hyperpeft.report.collect import RUN, collect
+from hyperpeft.report.page import render
+from hyperpeft.report.tables import all_tables
+from hyperpeft.system.files import replacing, sweep
+from hyperpeft.system.locks import LOCK, locked
+from hyperpeft.system.overwrite import refuse_inputs
+
+PAGE = "index.html"
+
+
+def write_report(folder: Path, out: Path, *, reference: str | None = None) -> list[Path]:
+    """Write the page, and every table and figure as files of their own.
+
+        OUT/index.html              everything, in one file that needs no other
+        OUT/report.md               all tables
+        OUT/tables/NAME.csv, .tex   each table
+        OUT/figures/NAME.svg        each figure
+
+    Parameters
+    ----------
+    folder : Path
+        Of a benchmark, or any folder with run folders below it.
+    out : Path
+    reference : str, optional
+        The method that the others are compared with, instead of the benchmark's.
+
+    Returns
+    -------
+    list of Path
+        The page first.
+
+    Raises
+    ------
+    ConfigError, BundleError
+        There is nothing to report on, or a record is damaged.
+    Taken
+        Another process is writing to `out`.
+    """
+    results = collect(folder, reference)
+    tables, charts = all_tables(results), all_charts(results)
+    files = {out / PAGE: render(results, tables, charts)}
+    markdown = [table_formats.to_markdown(table) for table in tables if table.name != "records"]
+    files[out / "report.md"] = "\n".join([f"# {results.name}", "", results.about, "", *markdown])
+    for table in tables:
+        files[out / "tables" / f"{table.name}.csv"] = table_formats.to_csv(table)
+        files[out / "tables" / f"{table.name}.tex"] = table_formats.to_latex(table)
+    for group in charts.values():
+        for chart in group:
+            files[out / "figures" / f"{chart.name}.svg"] = chart.in_file
+    inputs = (("the record", results.folder / entry.path / RUN) for entry in results.entries)
+    refuse_inputs(files, inputs)
+    with locked(out / LOCK, f"report folder {out}"):
+        sweep(out)
+        for path, text in files.items():
+            with replacing(path) as temporary:
+                temporary.write_text(text, encoding="utf-8", newline="\n")
+    return list(files)

@@ -1,0 +1,361 @@
+"""A run folder: all that is needed to use a trained adapter again, but the base weights.
+
+run.json              the record, with classes and the hash of the base weights
+adapter/              adapter_config.json + adapter_model.safetensors, in PEFT's layout
+head.safetensors      LayerNorm and linear head
+backbone.safetensors  in the place of adapter/ after full fine-tuning
+reducer.safetensors   PCA and normaliser
+split.npz             training, validation and test pixels
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from hyperpeft import adapters
+from hyperpeft.baselines import BASELINES
+from hyperpeft.errors import BundleError
+from hyperpeft.mapping import (
+    SIZE,
+    ClassMap,
+    Layers,
+    Mapped,
+    Mapper,
+    Outputs,
+    cell_of,
+    map_to_files,
+    plan,
+    tiles_here,
+)
+from hyperpeft.models import load_backbone, weights_sha256
+from hyperpeft.models.spectralgpt import PATCH, SpectralGPT
+from hyperpeft.records import UNLABELLED, Scene
+from hyperpeft.runs.inputs import inputs_of
+from hyperpeft.runs.record import RunRecord
+from hyperpeft.spectral import Reducer, check_bands
+from hyperpeft.system.files import replacing, within
+from hyperpeft.system.overwrite import Inputs, refuse_inputs
+from hyperpeft.training.classifier import Classifier
+from hyperpeft.training.precision import choose_precision
+
+RUN, HEAD, REDUCER, SPLIT = "run.json", "head.safetensors", "reducer.safetensors", "split.npz"
+ADAPTER, BACKBONE = "adapter", "backbone.safetensors"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model ready to predict.
+
+    Attributes
+    ----------
+    record : RunRecord
+    model : Classifier
+        With the adapters merged.
+    reducer : Reducer
+    class_ids : ndarray of int32, shape (K,)
+        The id of each of the model's outputs.
+    """
+
+    record: RunRecord
+    model: Classifier
+    reducer: Reducer
+    class_ids: np.ndarray
+
+    @property
+    def classes(self) -> dict[int, str]:
+        """Names of the scene's classes by id."""
+        scene = self.record.scene
+        return dict(zip(scene["class_ids"], scene["classes"], strict=True))
+
+    @property
+    def colours(self) -> dict[int, tuple[int, int, int]]:
+        """RGB of the scene's classes by id."""
+        scene = self.record.scene
+        colours = [(int(r), int(g), int(b)) for r, g, b in scene["colours"]]
+        return dict(zip(scene["class_ids"], colours, strict=True))
+
+    def classify(
+        self,
+        scene: Scene,
+        *,
+        probabilities: bool = False,
+        watch: Callable[[int, int], None] | None = None,
+    ) -> ClassMap:
+        """Classify every valid pixel of a scene with the bands of the training scene.
+
+        Parameters
+        ----------
+        scene : Scene
+        probabilities : bool
+            Keep the probability of every class as well: float32 (K, H, W), NaN outside the scene,
+            K as in `class_ids`.
+        watch : callable, optional
+            Told (pixels done, pixels in all).
+
+        Returns
+        -------
+        ClassMap
+            `ids` int32 (H, W), 0 where the scene is not valid; `probabilities`; `pixels`,
+            `seconds`.
+
+        Raises
+        ------
+        SceneError
+            When the scene has other bands.
+        """
+        mapper = self._mapper(scene, Layers(probabilities=probabilities))
+        start, shape, total = time.monotonic(), scene.valid.shape, int(scene.valid.sum())
+        ids = np.full(shape, UNLABELLED, np.int32)
+        chances = None
+        if probabilities:
+            chances = np.full((len(self.class_ids), *shape), np.nan, np.float32)
+        done = 0
+
+        def told(pixels: int) -> None:
+            nonlocal done
+            done += pixels
+            if watch is not None:
+                watch(done, total)
+
+        for tile, result in tiles_here(mapper, scene, plan(shape, SIZE, mapper.cell), told):
+            ids[tile.inside] = result.ids
+            if chances is not None:
+                chances[:, *tile.inside] = result.probabilities
+        return ClassMap(ids, chances, total, time.monotonic() - start)
+
+    def _mapper(self, scene: Scene, layers: Layers, *, adaptive: bool = False) -> Mapper:
+        check_bands(self.reducer, scene)
+        device = next(self.model.parameters()).device
+        return Mapper(
+            self.model,
+            self.reducer,
+            self.class_ids,
+            self.record.config["patch_size"],
+            choose_precision(self.record.config["precision"], device),
+            cell_of(device),
+            layers,
+            adaptive,
+        )
+
+    def predict(self, scene: Scene) -> np.ndarray:
+        """Class ids (H, W) int32 of a scene, 0 where it is not valid.
+
+        Raises
+        ------
+        SceneError
+            When the scene has other bands.
+        """
+        return self.classify(scene).ids
+
+    def map(
+        self,
+        scene: Scene,
+        path: str | Path,
+        *,
+        probabilities: str | Path | None = None,
+        confidence: str | Path | None = None,
+        adaptive: bool = False,
+        tile: int = SIZE,
+        scheduler: str | None = None,
+        watch: Callable[[int, int], None] | None = None,
+        inputs: Inputs = (),
+    ) -> Mapped:
+        """Write the class map of a scene of any size as Cloud-Optimized GeoTIFF.
+
+        The scene is read and classified tile by tile. Cut off, whatever the reason, the same call
+        goes on from the finished tiles in the folder `path` + ".work".
+
+        Parameters
+        ----------
+        scene : Scene
+        path : str or Path
+            Of the class map.
+        probabilities : str or Path, optional
+            Of a second file, with the probability of each class as a band of 16-bit floats.
+        confidence : str or Path, optional
+            Of a third file: margin between the two best probabilities, entropy in nats, and 1
+            where the encoder was asked.
+        adaptive : bool
+            Ask the encoder where the map is uncertain, fill elsewhere, and audit what was filled.
+        tile : int
+            Side of a tile in pixels.
+        scheduler : str, optional
+            Address of a dask.distributed scheduler whose workers do the work.
+        watch : callable, optional
+            Told (pixels done, pixels in all).
+        inputs : iterable of (str, Path)
+            What must not be written over, besides the files that the run was trained on.
+
+        Returns
+        -------
+        Mapped
+            `files` that were written, and what it took.
+
+        Raises
+        ------
+        SceneError
+            When the scene has other bands, or cannot be read.
+        ConfigError
+            When another process maps to the same file, or a file to write is an input, or cannot be
+            written.
+        """
+        outputs = Outputs(
+            Path(path),
+            Path(probabilities) if probabilities is not None else None,
+            Path(confidence) if confidence is not None else None,
+        )
+        refuse_inputs(outputs.replaced, chain(inputs, inputs_of(self.record.config)))
+        layers = Layers(probabilities is not None, confidence is not None)
+        return map_to_files(
+            self._mapper(scene, layers, adaptive=adaptive),
+            scene,
+            outputs,
+            self.classes,
+            self.colours,
+            size=tile,
+            scheduler=scheduler,
+            watch=watch,
+        )
+
+
+def save_weights(folder: Path, model: Classifier, method: str, base: str) -> int:
+    """Write adapter (or encoder) and head; the bytes they take together.
+
+    Parameters
+    ----------
+    folder : Path
+    model : Classifier
+        Not merged.
+    method, base : str
+        Names of the method and of the base model.
+    """
+    written = [folder / HEAD]
+    _write_tensors(model.head_state(), folder / HEAD)
+    chosen = adapters.get_method(method)
+    if chosen.trains_encoder:
+        _write_tensors(model.encoder.state_dict(), folder / BACKBONE)
+        written.append(folder / BACKBONE)
+    elif chosen.adapter is not None:
+        adapters.save(model.encoder, folder / ADAPTER, base)
+        written += sorted((folder / ADAPTER).iterdir())
+    return sum(path.stat().st_size for path in written)
+
+
+def _write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    with replacing(path) as temporary:
+        plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        save_file(plain, temporary, {"format": "pt"})
+
+
+def load_run(folder: str | Path, *, backbone: str | Path | None = None) -> Bundle:
+    """Load a run folder for prediction.
+
+    Parameters
+    ----------
+    folder : str or Path
+        What `hyperpeft train --out` wrote.
+    backbone : str or Path, optional
+        Where the base model is now, if it was a file that has moved.
+
+    Returns
+    -------
+    Bundle
+
+    Raises
+    ------
+    BundleError
+        When the folder is incomplete or the base model is another than the run was trained on.
+    """
+    folder = Path(folder)
+    record = RunRecord.from_file(folder / RUN)
+    check_usable(folder, record)
+    encoder = load_base(record, backbone)
+    check_base(folder, record, weights_sha256(encoder.state_dict()), backbone)
+    method = adapters.get_method(record.adapter["method"])
+    if method.adapter is not None:
+        adapters.merge(adapters.load(encoder, folder / ADAPTER))
+    elif method.trains_encoder:
+        _load_tensors(encoder, folder / BACKBONE)
+    model = Classifier(encoder, len(record.adapter["class_ids"]), centre=sees_centre(record))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return with_head(folder, record, model.to(device))
+
+
+def check_usable(folder: Path, record: RunRecord) -> None:
+    """BundleError for the run of a baseline, whose model is not kept, and for links out of it."""
+    for name in (HEAD, REDUCER, SPLIT, ADAPTER, BACKBONE):
+        within(folder, name)
+    method = record.adapter["method"]
+    if method in BASELINES:
+        raise BundleError(
+            f"{folder} is a run of the baseline {method}, whose model is not kept",
+            do="use the map.tif and run.json that are in it, or train again",
+        )
+
+
+def load_base(record: RunRecord, backbone: str | Path | None = None) -> SpectralGPT:
+    """The encoder that a run started from, or the one in `backbone`, as the run set it up."""
+    config = record.config
+    return load_backbone(
+        backbone or record.backbone["name"],
+        config["image_size"],
+        config["num_heads"],
+        stride=config["stride"] or PATCH,
+        # A built-in size that started from scratch does so again, whatever weights there are now.
+        pretrained=backbone is not None or bool(record.backbone.get("pretrained", True)),
+    )
+
+
+def sees_centre(record: RunRecord) -> bool:
+    """Whether a run's head sees the centre pixel; records of before there was a choice lack it."""
+    return bool(record.config.get("centre", False))
+
+
+def check_base(
+    folder: Path, record: RunRecord, got: str, backbone: str | Path | None = None
+) -> None:
+    """BundleError where a base model's hash `got` is not the one that a run was trained on."""
+    expected = record.backbone["weights_sha256"]
+    if expected != got:
+        raise BundleError(
+            f"{folder} was trained on another base model than {backbone or 'the one it names'}",
+            expected=f"weights of sha256 {expected}",
+            got=got,
+            do="give the checkpoint it was trained on with --backbone",
+        )
+
+
+def with_head(folder: Path, record: RunRecord, model: Classifier) -> Bundle:
+    """A bundle of a model whose encoder is ready: head and reducer are read from the folder."""
+    model.requires_grad_(False)
+    _load_tensors(model, folder / HEAD, expected=set(model.head_state()))
+    reducer = Reducer.from_file(folder / REDUCER)
+    return Bundle(record, model.eval(), reducer, np.array(record.adapter["class_ids"], np.int32))
+
+
+def _load_tensors(module: nn.Module, path: Path, expected: set[str] | None = None) -> None:
+    """Copy the tensors of a file into a module; every one must be there and fit."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"{path} cannot be read ({error})") from None
+    own = module.state_dict()
+    names = expected if expected is not None else set(own)
+    wrong = sorted(names ^ set(tensors))
+    wrong += sorted(n for n in names & set(tensors) if own[n].shape != tensors[n].shape)
+    if wrong:
+        raise BundleError(f"{path} does not fit this model", expected=sorted(names), got=wrong)
+    odd = [name for name, tensor in tensors.items() if not tensor.float().isfinite().all()]
+    if odd:
+        raise BundleError(f"{path}: {', '.join(odd[:8])}", expected="finite numbers", got="others")
+    module.load_state_dict(tensors, strict=expected is None)

@@ -1,0 +1,153 @@
+"""Test a run again: on its own scene, or on another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hyperpeft import splits
+from hyperpeft.errors import BundleError, LabelsError
+from hyperpeft.progress import Progress
+from hyperpeft.records import UNLABELLED, Scene
+from hyperpeft.runs import bundle
+from hyperpeft.runs.bundle import SPLIT
+from hyperpeft.runs.inputs import located
+from hyperpeft.runs.labelled_scene import open_configured
+from hyperpeft.runs.record import RunRecord
+from hyperpeft.runs.scoring import mask_of, score_map
+from hyperpeft.scenes import exists, is_card, match_names
+from hyperpeft.training import batching
+
+
+class Evaluation(NamedTuple):
+    """What testing a run again has given.
+
+    Attributes
+    ----------
+    scores : dict
+        In percent, as in `RunRecord.metrics`.
+    pixels : int
+        How many they are of.
+    classes : dict of int to str
+    left_out : dict of str to int
+        Labelled pixels that were not tested: "trained", of the run's own training or validation,
+        and "unknown", of classes that the run does not know.
+    """
+
+    scores: dict[str, Any]
+    pixels: int
+    classes: dict[int, str]
+    left_out: dict[str, int]
+
+
+def evaluate(
+    folder: Path,
+    scene: Scene | None = None,
+    *,
+    backbone: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Test a run folder again.
+
+    Parameters
+    ----------
+    folder : Path
+    scene : Scene, optional
+        Another labelled scene with the same bands: all its labelled pixels of the classes that
+        the run knows are tested, but not those that it was trained on, where it is the run's own
+        scene. Without it, the run's own scene and test pixels.
+    backbone : str or Path, optional
+        Where the base model is now, if it was a file that has moved.
+    progress : Progress, optional
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    InputError
+        A damaged folder, a scene that does not fit it, or labels without a class of the run.
+    """
+    progress = progress or Progress()
+    loaded = bundle.load_run(folder, backbone=backbone)
+    progress.stage("Testing")
+    if scene is None:
+        scene = reopen(loaded.record, folder)
+        split = splits.load(folder / SPLIT, scene.labels, scene.valid)
+        positions, true, left_out = split.test, split.test_ids, {"trained": 0, "unknown": 0}
+    else:
+        if scene.labels is None:
+            raise LabelsError(f"scene {scene.name} has no labels to test on", do="give --labels")
+        ids = match_names(scene.labels, loaded.classes).ids
+        labelled = (ids != UNLABELLED) & scene.valid
+        known = labelled & np.isin(ids, loaded.class_ids)
+        trained = np.zeros_like(known)
+        if scene.sha256 == loaded.record.scene.get("sha256"):
+            split = splits.load(folder / SPLIT)
+            trained = mask_of(np.concatenate([split.train, split.validation]), known.shape) & known
+        positions, true = np.argwhere(known & ~trained), ids[known & ~trained]
+        left_out = {
+            "trained": int(np.count_nonzero(trained)),
+            "unknown": int(np.count_nonzero(labelled & ~known)),
+        }
+        if not len(true):
+            raise LabelsError(
+                f"scene {scene.name} has no labelled pixel of the classes of {folder}",
+                expected=", ".join(f"{i} ({name})" for i, name in loaded.classes.items()),
+                got=", ".join(f"{i} ({name})" for i, name in scene.labels.classes.items()),
+            )
+    if left_out["trained"]:
+        progress.note(f"{left_out['trained']} pixels that the run was trained on are not tested")
+    if left_out["unknown"]:
+        progress.note(
+            f"{left_out['unknown']} labelled pixels are of classes that the run does not know and "
+            "are not tested"
+        )
+    with batching.told_to(progress.note):
+        result = loaded.classify(scene, watch=progress.mapped)
+    scores = score_map(result.ids, positions, true, loaded.class_ids)
+    return Evaluation(scores, len(true), loaded.classes, left_out)
+
+
+def reopen(record: RunRecord, folder: Path) -> Scene:
+    """The scene that a run was trained on.
+
+    Paths that the record has relative are looked for from here, and from where the run was started
+    if its folder lies there as the record says.
+
+    Parameters
+    ----------
+    record : RunRecord
+    folder : Path
+        Of the run.
+
+    Raises
+    ------
+    BundleError
+        When it is not there, or its file has changed since.
+    """
+    config = located(record.config, folder)
+    for name in ("scene", "labels"):
+        spec = config.get(name)
+        if spec is None or Path(spec).is_absolute() or exists(spec):
+            continue
+        if name == "labels" or not is_card(spec):
+            raise BundleError(
+                f"{folder} was trained on the {name} {spec!r}, relative to the folder it was "
+                "started in, and that is not here",
+                do="start from that folder, or name the scene to use",
+            )
+    if "scene" not in config or "sha256" not in record.scene:
+        raise BundleError("run.json does not name its scene", do="name the scene to use")
+    scene = open_configured(config)
+    if scene.sha256 != record.scene["sha256"]:
+        raise BundleError(
+            f"scene {config['scene']} is not the file the run was trained on",
+            expected=f"sha256 {record.scene['sha256']}",
+            got=scene.sha256,
+            do="name the scene to use",
+        )
+    return scene

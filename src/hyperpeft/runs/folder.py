@@ -1,0 +1,179 @@
+"""The folder of a run: what may be written into it, and what is."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import PartialState
+
+from hyperpeft import spectral, splits
+from hyperpeft.errors import ConfigError
+from hyperpeft.mapping import ClassMap
+from hyperpeft.mapping.geotiff import write_class_map
+from hyperpeft.records import Scene, Split
+from hyperpeft.runs import figures
+from hyperpeft.runs.bundle import ADAPTER, BACKBONE, HEAD, REDUCER, RUN, SPLIT
+from hyperpeft.runs.config import RunConfig
+from hyperpeft.runs.inputs import inputs_of
+from hyperpeft.runs.record import RunRecord
+from hyperpeft.system.files import replacing, sweep
+from hyperpeft.system.locks import LOCK, locked
+from hyperpeft.system.overwrite import refuse_inputs
+from hyperpeft.training.checkpoint import CHECKPOINT
+
+# Options that a run may choose itself; its record holds what it chose.
+OPEN = ("patch_size", "image_size", "lr")
+
+# What a run writes: the only names that --overwrite removes.
+OUTPUTS = (
+    RUN, HEAD, REDUCER, SPLIT, BACKBONE, ADAPTER, "history.csv", "map.tif", "map.tif.aux.xml",
+    "map.png", "confusion.png", "checkpoint",
+)  # fmt: skip
+
+
+@contextmanager
+def held(config: RunConfig, resume: bool, overwrite: bool) -> Iterator[None]:
+    """The run folder, checked, and held against other processes.
+
+    Raises
+    ------
+    ConfigError
+        It holds something else.
+    Taken
+        Another process is at work in it.
+    """
+    out = config.out
+    cut_off = (out / LOCK).is_file()
+    _check(config, resume, overwrite, cut_off)  # nothing is put into a folder of someone else's
+    if not PartialState().is_main_process:
+        yield  # the first of the processes that train together holds it for all
+        return
+    with locked(out / LOCK, f"run folder {out}"):
+        _check(config, resume, overwrite, cut_off)  # another process may have ended since
+        sweep(out)
+        yield
+
+
+def _check(config: RunConfig, resume: bool, overwrite: bool, cut_off: bool) -> None:
+    """Make sure that nothing of another run is lost or mixed with this one."""
+    out, checkpoint = config.out, (config.out / CHECKPOINT).is_file()
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other", do="give one")
+    if resume and not checkpoint:
+        raise ConfigError(f"--resume: {out} holds no checkpoint", do="run without --resume")
+    refuse_inputs([out / name for name in OUTPUTS], inputs_of(config.model_dump()))
+    if (out / RUN).is_file():
+        if not overwrite and not _same_run(config, RunRecord.from_file(out / RUN).config):
+            raise ConfigError(
+                f"{out} holds another run", do="choose another --out, or add --overwrite"
+            )
+    elif out.exists() and not (checkpoint or cut_off or _is_empty(out)):
+        raise ConfigError(
+            f"{out} exists and is not a run folder", do="choose another --out, or empty it"
+        )
+
+
+def _is_empty(out: Path) -> bool:
+    return out.is_dir() and {path.name for path in out.iterdir()} <= {LOCK}
+
+
+def _same_run(config: RunConfig, found: dict[str, Any]) -> bool:
+    """Whether a record's configuration is this one.
+
+    Whatever the path that named the folder, and whatever was chosen where this one leaves it open.
+    """
+    wanted = config.model_dump(mode="json")
+    either = {"out": None, **{n: wanted[n] for n in OPEN if wanted[n] in (None, "auto")}}
+    return {**found, **either} == {**wanted, **either}
+
+
+def files_of_run(folder: Path) -> Iterator[tuple[str, Path]]:
+    """What a run folder needs in order to be used again, as inputs; its map is made anew by it."""
+    yield from (("the run's", folder / name) for name in OUTPUTS if not name.startswith("map.tif"))
+
+
+def clear(out: Path) -> None:
+    """Remove what an earlier run has written, and nothing else."""
+    if PartialState().is_main_process:
+        for name in OUTPUTS:
+            path = out / name
+            # Of a link the link goes, and not what it points to.
+            folder = path.is_dir() and not path.is_symlink()
+            shutil.rmtree(path) if folder else path.unlink(missing_ok=True)
+    PartialState().wait_for_everyone()
+
+
+def write(
+    config: RunConfig,
+    record: RunRecord,
+    reducer: spectral.Reducer | None,
+    split: Split,
+    scene: Scene,
+    mapped: ClassMap,
+) -> RunRecord:
+    """Write all of the run folder but the weights; run.json last, because it says "finished".
+
+    Gives the record as it was written: with a note on each picture that could not be drawn.
+    """
+    out, labels = config.out, scene.labels
+    assert labels is not None
+    notes = list(record.notes)
+    if reducer is not None:
+        reducer.to_file(out / REDUCER)
+    splits.save(split, out / SPLIT)
+    if config.map:
+        write_class_map(
+            out / "map.tif",
+            mapped.ids,
+            labels.classes,
+            labels.colours,
+            crs=scene.crs,
+            transform=scene.transform,
+        )
+        with _drawn(out / "map.png", notes):
+            figures.save_map(
+                out / "map.png",
+                mapped.ids,
+                labels.classes,
+                labels.colours,
+                picture=figures.false_colour(scene),
+                truth=labels.ids,
+                title=_title(scene, record),
+            )
+    names = [labels.classes.get(i, str(i)) for i in record.metrics["class_ids"]]
+    confusion = np.array(record.metrics["confusion"])
+    with _drawn(out / "confusion.png", notes):
+        figures.save_confusion(out / "confusion.png", confusion, names)
+    record = replace(record, notes=notes)
+    with replacing(out / RUN) as temporary:
+        temporary.write_text(record.to_json(), encoding="utf-8")
+    shutil.rmtree(out / CHECKPOINT.parent, ignore_errors=True)
+    return record
+
+
+@contextmanager
+def _drawn(path: Path, notes: list[str]) -> Iterator[None]:
+    """What was learned must not be lost with a picture: why it failed becomes a note.
+
+    A disk that refuses the file is no such reason: it has no room for the record either.
+    """
+    try:
+        yield
+    except (ConfigError, OSError):
+        raise
+    except Exception as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        notes.append(f"{path.name} could not be drawn ({why})")
+
+
+def _title(scene: Scene, record: RunRecord) -> str:
+    scores = record.metrics
+    if scores["oa"] is None:
+        return scene.name
+    return f"{scene.name}: {record.adapter['method']}, OA {scores['oa']:.1f} %"

@@ -1,0 +1,1 @@
+"""A cube as a reader gives it: axes, scale, valid pixels, windows read from disk."""

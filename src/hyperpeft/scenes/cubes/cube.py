@@ -1,0 +1,158 @@
+"""`Cube`: the pieces of a scene that one file gives, before its pixels have been checked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hyperpeft.errors import SceneError
+from hyperpeft.scenes.cubes.lazy import ScaledCube
+
+Transform = tuple[float, float, float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Cube:
+    """What a reader hands over.
+
+    Attributes
+    ----------
+    path : Path
+        The file that holds the cube, or leads to it.
+    data : xarray.DataArray, dims ("band", "y", "x")
+        Values as stored, possibly lazy.
+    wavelengths, fwhm : ndarray of float64, shape (B,), or None
+        In nm.
+    good : ndarray of bool, shape (B,), or None
+        False for bands that the file flags as bad; `select` removes them.
+    nodata : tuple of float or None, one per band
+        As stored: a pixel with this value in any band is not valid.
+    marks : tuple of float
+        As stored: a pixel with one of these values in any band is not valid.
+    limits : (float, float)
+        As stored: a pixel with a value below the first or above the second is not valid.
+    empty : tuple of float
+        As stored: a pixel with one of these values in every band is not valid.
+    masks : dict of str to ndarray of bool, shape (H, W)
+        True where a mask of the product, such as "cloud", hides the ground.
+    scale, offset : ndarray of float64, shape (B,), or None
+        Physical value = scale * stored + offset.
+    crs, transform : as in `Scene`
+    block : (int, int)
+        Rows and columns that the file stores together; reading multiples of it reads every block
+        once.
+    notes : tuple of str
+    key : str
+        Which array of the file this is, and in which order of axes and bands.
+    others : tuple of Path
+        More files that decide its values: a header, the sources of a VRT.
+    """
+
+    path: Path
+    data: xr.DataArray
+    wavelengths: np.ndarray | None = None
+    fwhm: np.ndarray | None = None
+    good: np.ndarray | None = None
+    nodata: tuple[float | None, ...] = ()
+    marks: tuple[float, ...] = ()
+    limits: tuple[float, float] = (-math.inf, math.inf)
+    empty: tuple[float, ...] = ()
+    masks: dict[str, np.ndarray] | None = None
+    scale: np.ndarray | None = None
+    offset: np.ndarray | None = None
+    crs: str | None = None
+    transform: Transform | None = None
+    block: tuple[int, int] = (1, 2**31)
+    notes: tuple[str, ...] = ()
+    key: str = ""
+    others: tuple[Path, ...] = ()
+
+    def select(self, keep: np.ndarray, note: str) -> Cube:
+        """Keep some bands, by their indices in any order, and say so in a note."""
+
+        def pick(values: Any) -> Any:
+            return None if values is None else values[keep]
+
+        return replace(
+            self,
+            data=self.data.isel(band=keep),
+            wavelengths=pick(self.wavelengths),
+            fwhm=pick(self.fwhm),
+            good=pick(self.good),
+            scale=pick(self.scale),
+            offset=pick(self.offset),
+            nodata=tuple(self.nodata[i] for i in keep) if self.nodata else (),
+            key=f"{self.key}[{','.join(map(str, keep))}]",
+            notes=(*self.notes, note) if note else self.notes,
+        )
+
+    def drop_bad(self) -> Cube:
+        """Without the bands flagged as bad; their number becomes a note."""
+        if self.good is None or bool(self.good.all()):
+            return replace(self, good=None)
+        keep = np.flatnonzero(self.good)
+        bands = len(self.good)
+        if len(keep) == 0:
+            raise SceneError(f"{self.path}: the bad-band list flags all {bands} bands as bad")
+        dropped = bands - len(keep)
+        return self.select(
+            keep, f"{dropped} of {bands} bands are flagged as bad in the file and dropped"
+        )
+
+    def scaled(self) -> xr.DataArray:
+        """The physical values, lazily; as stored where the file has no scale."""
+        bands = self.data.shape[0]
+        scale = np.ones(bands) if self.scale is None else self.scale
+        offset = np.zeros(bands) if self.offset is None else self.offset
+        if (scale == 1).all() and (offset == 0).all():
+            return self.data
+        return ScaledCube(self.data, scale, offset).to_xarray(self.block)
+
+
+def from_array(
+    path: Path,
+    array: np.ndarray,
+    notes: tuple[str, ...] = (),
+    wavelengths: np.ndarray | None = None,
+    good: np.ndarray | None = None,
+) -> Cube:
+    """A cube from a (B, H, W) array in memory or mapped into it."""
+    data = xr.DataArray(array, dims=("band", "y", "x"))
+    return Cube(path, data, wavelengths=wavelengths, good=good, notes=notes)
+
+
+def to_nm(values: np.ndarray, units: str | None) -> np.ndarray | None:
+    """Band centres or widths in nm; without a unit, numbers below 100 are taken as micrometres.
+
+    None if the values are no wavelengths (not finite, not positive, or in another unit).
+    """
+    values = np.asarray(values, dtype=np.float64).ravel()
+    if values.size == 0 or not np.isfinite(values).all() or (values <= 0).any():
+        return None
+    unit = (units or "").strip().lower()
+    if unit in ("micrometers", "micrometer", "micrometres", "micrometre", "microns", "micron"):
+        unit = "um"
+    if unit in ("um", "µm", "μm"):
+        return values * 1000.0
+    if unit.startswith("nano") or unit == "nm":
+        return values
+    if unit in ("", "unknown"):
+        return values * 1000.0 if values.max() < 100 else values
+    return None
+
+
+def widths_to_nm(
+    values: np.ndarray, units: str | None, centres: np.ndarray | None
+) -> np.ndarray | None:
+    """Band widths in nm: in the unit of the centres, which tells nm from um where none is given."""
+    if centres is None:
+        return None
+    unit = (units or "").strip().lower()
+    if unit in ("", "unknown"):  # widths of 5 to 20 look like micrometres: ask the centres
+        unit = "um" if np.max(centres) < 100 else "nm"
+    return to_nm(values, unit)

@@ -1,0 +1,1 @@
+"""Class labels of every kind, on the grid of a scene."""

@@ -1,0 +1,177 @@
+"""Cubes from files of named arrays: MATLAB, HDF5, .npy and .npz."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hyperpeft.errors import HyperpeftError, SceneError
+from hyperpeft.scenes.cubes.cube import Cube, from_array, to_nm
+from hyperpeft.scenes.cubes.layouts import DEFAULT, Layout, to_band_first
+from hyperpeft.scenes.cubes.lazy import StoredCube
+from hyperpeft.scenes.readers import matlab
+from hyperpeft.scenes.readers.read_errors import unreadable
+from hyperpeft.scenes.readers.variables import (
+    SIZE_NAMES,
+    WAVELENGTH_NAMES,
+    Variable,
+    choose_cube,
+    choose_map,
+    spectral_vectors,
+)
+from hyperpeft.system.files import check_archive
+from hyperpeft.system.memory import need
+
+Loader = Callable[[list[str]], dict[str, Any]]
+_SMALL = {name.lower() for pair in SIZE_NAMES for name in pair} | {*WAVELENGTH_NAMES, "bbl"}
+_MANY_BANDS = 300  # imaging spectrometers have fewer, with few exceptions
+NPY_MAGIC = b"\x93NUMPY"
+ZIP_MAGIC = b"PK\x03\x04"
+
+
+def read_arrays(path: Path, layout: Layout, key: str | Sequence[str] | None) -> Cube:
+    """The cube of a file of named arrays, with the wavelengths and bad-band list beside it.
+
+    A 3-D array of an .npy or HDF5 file (MATLAB v7.3 is one) stays on disk and is read by windows;
+    the others are read whole.
+    """
+    variables, load = _open(path, SceneError)
+    small = load(
+        [v.name for v in variables if v.numeric and v.name.lower() in _SMALL and _vector(v)]
+    )
+    size = matlab.stated_size(small, SIZE_NAMES)
+    name = choose_cube(path, variables, layout, key, size)
+    what = f"{path}:{name}" if name else str(path)
+    cube = _stored(path, name, next(v for v in variables if v.name == name), layout)
+    if cube is None:
+        shape = next(v.shape for v in variables if v.name == name)
+        taken = 2 * path.stat().st_size if path.suffix == ".npz" else 8 * math.prod(shape)
+        need(f"{what}, which is read whole,", taken, error=SceneError)
+        array = real_array(load([name])[name], what, SceneError)
+        cube = from_array(path, to_band_first(array, layout, size, what))
+    bands, height, width = cube.data.shape
+    waves, bad = spectral_vectors(small, bands)
+    return replace(
+        cube,
+        key=f"{name} {layout.axes}",
+        notes=_doubt((height, width, bands), layout),
+        wavelengths=None if waves is None else to_nm(small[waves], None),
+        good=None if bad is None else np.ravel(small[bad]) != 0,
+    )
+
+
+def _stored(path: Path, name: str, variable: Variable, layout: Layout) -> Cube | None:
+    """A cube that stays in its file; None where the file or the layout does not allow it."""
+    if layout.ndim != 3 or len(variable.shape) != 3 or not variable.numeric:
+        return None
+    if 0 in variable.shape:
+        return None
+    axes = layout.axes.replace(" ", "")
+    with path.open("rb") as file:
+        is_npy = file.read(8).startswith(NPY_MAGIC)
+    if is_npy:
+        stored = StoredCube("npy", path, name, axes)
+    elif matlab.is_hdf5(path):
+        if matlab.is_reversed(path, name):
+            axes = axes[::-1]
+        stored = StoredCube("hdf5", path, name, axes)
+    else:
+        return None
+    return Cube(path, stored.to_xarray(stored.block), block=stored.block)
+
+
+def read_array(
+    path: Path, key: str | Sequence[str] | None, error: type[HyperpeftError]
+) -> np.ndarray:
+    """One label map (or, by its key, any array) from a file of named arrays."""
+    variables, load = _open(path, error)
+    name = choose_map(path, variables, key)
+    return real_array(load([name])[name], f"{path}:{name}" if name else str(path), error)
+
+
+def real_array(value: Any, what: str, error: type[HyperpeftError]) -> np.ndarray:
+    """The value as an array of integers, booleans or floats; anything else is refused."""
+    array: np.ndarray = value if isinstance(value, np.ndarray) else np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise error(f"{what}", expected="real numbers", got=f"type {array.dtype}")
+    if array.size == 0:
+        raise error(f"{what} is empty", got=f"shape {array.shape}")
+    return array
+
+
+def _open(path: Path, error: type[HyperpeftError]) -> tuple[list[Variable], Loader]:
+    with path.open("rb") as file:
+        head = file.read(8)
+    if head.startswith(NPY_MAGIC):
+        array = _load_numpy(path, error)
+        variable = Variable("", array.shape, array.dtype.kind in "biuf")
+        return [variable], lambda names: dict.fromkeys(names, array)
+    if head.startswith(ZIP_MAGIC):
+        return _open_npz(path, error)
+    return matlab.variables(
+        path, error
+    ), lambda names: matlab.load(path, names, error) if names else {}
+
+
+def _open_npz(path: Path, error: type[HyperpeftError]) -> tuple[list[Variable], Loader]:
+    check_archive(path, error)
+    archive = _load_numpy(path, error)
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        for name in archive.files:
+            member = archive[name]
+            if isinstance(member, np.ndarray):  # bytes where it is another file
+                arrays[name] = member
+    except ValueError as problem:
+        if "pickle" not in str(problem):
+            raise _damaged(path, problem, error) from None
+        raise _pickled(path, error) from None
+    except Exception as problem:  # MemoryError too; zipfile and zlib errors of damaged members
+        raise _damaged(path, problem, error) from None
+    return [
+        Variable(n, a.shape, a.dtype.kind in "biuf") for n, a in arrays.items()
+    ], lambda names: {name: arrays[name] for name in names}
+
+
+def _load_numpy(path: Path, error: type[HyperpeftError]) -> Any:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as problem:
+        if re.search("allow_pickle|objects in dtype", str(problem)):
+            raise _pickled(path, error) from None
+        raise _damaged(path, problem, error) from None
+    except Exception as problem:
+        raise _damaged(path, problem, error) from None
+
+
+def _pickled(path: Path, error: type[HyperpeftError]) -> HyperpeftError:
+    return error(
+        f"{path} holds Python objects, which are not loaded because they can run code",
+        expected="an array of numbers",
+        do="save it again as a plain numeric array",
+    )
+
+
+def _damaged(path: Path, problem: Exception, error: type[HyperpeftError]) -> HyperpeftError:
+    return unreadable(path, "a NumPy file", problem, error)
+
+
+def _vector(variable: Variable) -> bool:
+    return math.prod(variable.shape) == max((*variable.shape, 1)) and 0 not in variable.shape
+
+
+def _doubt(shape: tuple[int, int, int], layout: Layout) -> tuple[str, ...]:
+    """Say how the axes were read where the last one looks like columns rather than bands."""
+    h, w, b = shape if layout.axes == DEFAULT else (0, 0, 0)
+    if b < _MANY_BANDS or h >= b:
+        return ()
+    return (
+        f"axes were read as {h} rows, {w} columns, {b} bands; if the first axis holds the bands, "
+        "give layout 'b h w'",
+    )

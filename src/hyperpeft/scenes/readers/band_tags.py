@@ -1,0 +1,142 @@
+"""What a raster says about its bands: centres, widths, bad bands, scale; tags differ by writer.
+
+tag of every band        wavelength, fwhm, bbl           GDAL from ENVI, EnMAP-Box
+tag of the whole file    {400.0, 410.0, ...}             ENVI header fields, hand-made files
+IMAGERY domain           CENTRAL_WAVELENGTH_UM, FWHM_UM  newer GDAL drivers
+band description         "band 8 (0.460 Micrometers)"    ENVI's band names
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from hyperpeft.errors import SceneError
+from hyperpeft.scenes.cubes.cube import to_nm, widths_to_nm
+
+_CENTRES = ("wavelength", "wavelengths", "center_wavelength", "centre_wavelength")
+_WIDTHS = ("fwhm", "fwhms", "bandwidth")
+_UNITS = ("wavelength_units", "wavelength_unit", "wavelengths_units", "units_wavelength")
+_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
+_NAMED = re.compile(  # from the first digit on only: a thousand digits are looked at once
+    rf"(?<![\d.])({_NUMBER})\s*\(?(nanometers?|nanometres?|nm|micrometers?|micrometres?|um|µm)\b"
+)
+
+
+class BandTags:
+    """The tags of a raster's bands, read once, their names in lower case."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.name: str = dataset.name
+        self.count: int = dataset.count
+        numbers = range(1, dataset.count + 1)
+        self.bands = [_lower({**dataset.tags(b, ns="ENVI"), **dataset.tags(b)}) for b in numbers]
+        self.imagery = [dataset.tags(b, ns="IMAGERY") for b in numbers]
+        self.whole = _lower({**dataset.tags(), **dataset.tags(ns="ENVI")})
+        self.descriptions = [text or "" for text in dataset.descriptions]
+        self.scales = np.array(dataset.scales, dtype=np.float64)
+        self.offsets = np.array(dataset.offsets, dtype=np.float64)
+
+    def spectral(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Band centres and widths in nm, each None unless every band has one."""
+        units = self._units()
+        centres = self._numbers(_CENTRES)
+        widths = self._numbers(_WIDTHS)
+        if centres is not None:
+            wavelengths = to_nm(centres, units)
+            return wavelengths, None if widths is None else widths_to_nm(widths, units, centres)
+        centres = _from_texts([tags.get("CENTRAL_WAVELENGTH_UM") for tags in self.imagery])
+        if centres is not None:
+            widths = _from_texts([tags.get("FWHM_UM") for tags in self.imagery])
+            return to_nm(centres, "um"), None if widths is None else to_nm(widths, "um")
+        found = [_NAMED.search(text.lower()) for text in self.descriptions]
+        named = [match for match in found if match]
+        if len(named) == self.count and len({match[2][0] for match in named}) == 1:
+            unit = "nm" if named[0][2].startswith("n") else "um"
+            return to_nm(np.array([float(match[1]) for match in named]), unit), None
+        return None, None
+
+    def good(self) -> np.ndarray | None:
+        """False where the bad-band list, per band or of the whole file, has 0.
+
+        Raises
+        ------
+        SceneError
+            The list has another length than the file has bands.
+        """
+        whole = self.whole.get("bbl")
+        if whole:
+            flags = re.findall(_NUMBER, whole)
+        else:
+            flags = [tags.get("bbl", "1") for tags in self.bands]
+        try:
+            good = np.array([float(flag) != 0 for flag in flags])
+        except ValueError:
+            return None
+        if len(good) != self.count:
+            raise SceneError(
+                f"{self.name}: bad-band list", expected=f"{self.count} values", got=len(good)
+            )
+        return good
+
+    def scaling(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Scale and offset of every band: the file's own, or ENVI's reflectance scale factor.
+
+        ENVI's factor is what the stored values are divided by to give reflectance.
+
+        Raises
+        ------
+        SceneError
+            ENVI's factor is a number by which nothing can be divided.
+        """
+        if (self.scales != 1).any() or (self.offsets != 0).any():
+            return self.scales, self.offsets
+        try:
+            factor = float(self.whole.get("reflectance_scale_factor", "1").strip("{} "))
+        except ValueError:
+            return None, None
+        if factor == 1:
+            return None, None
+        if factor == 0 or not np.isfinite(factor):
+            raise SceneError(
+                f"{self.name}: reflectance scale factor of all bands",
+                expected="a finite number other than 0",
+                got=f"{factor:g}",
+                do="correct it in the header, or leave it out",
+            )
+        return np.full(self.count, 1 / factor), np.zeros(self.count)
+
+    def _units(self) -> str | None:
+        for tags in (*self.bands[:1], self.whole):
+            for name in _UNITS:
+                if name in tags:
+                    return tags[name]
+        return None
+
+    def _numbers(self, names: tuple[str, ...]) -> np.ndarray | None:
+        for name in names:
+            values = _from_texts([tags.get(name) for tags in self.bands])
+            if values is not None:
+                return values
+            listed = re.findall(_NUMBER, self.whole.get(name, ""))
+            if len(listed) == self.count:
+                return np.array([float(text) for text in listed])
+        return None
+
+
+def _lower(tags: dict[str, str]) -> dict[str, str]:
+    return {name.lower().replace(" ", "_"): value for name, value in tags.items()}
+
+
+def _from_texts(texts: list[str | None]) -> np.ndarray | None:
+    """The numbers, or None unless every text is one."""
+    try:
+        return (
+            np.array([float(text) for text in texts if text is not None])
+            if all(text is not None for text in texts)
+            else None
+        )
+    except ValueError:
+        return None

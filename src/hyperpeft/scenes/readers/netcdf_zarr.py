@@ -1,0 +1,237 @@
+"""Zarr stores and NetCDF-4 files whose dimensions have names: what xarray and CF write.
+
+    cube                one 3-D variable, or the one named reflectance or radiance, in the root or
+                        in a group (AVIRIS-3 and AVIRIS-5 keep theirs in the group reflectance)
+    dimensions          told by name: band, bands, wavelength; y, row, lat, northing; x, col, ...
+    wavelengths, fwhm   1-D variables along the bands, with units; bbl or good_wavelengths as well
+    georeference        the grid mapping's WKT and GeoTransform, or evenly spaced x and y
+    values              sign, scale, nodata and valid range as in CF, see `readers.cf`
+
+Rows that run northwards are turned, so that the first one is the northernmost. A Zarr array whose
+dimensions have no names is read with a layout, as .npy is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from hyperpeft.errors import ConfigError, SceneError
+from hyperpeft.scenes.cubes.cube import Cube, to_nm, widths_to_nm
+from hyperpeft.scenes.cubes.layouts import Layout
+from hyperpeft.scenes.cubes.lazy import DIMS, LazyCube, StoredCube, check_chunks
+from hyperpeft.scenes.cubes.scaling import scale_note
+from hyperpeft.scenes.readers import cf
+from hyperpeft.scenes.readers.grid_mapping import georeference
+from hyperpeft.scenes.readers.stores import (
+    is_zarr,
+    joined,
+    need,
+    netcdf_groups,
+    open_group,
+    refuse_pickles,
+    unnamed,
+    zarr_groups,
+)
+from hyperpeft.scenes.readers.variables import Variable, choose_cube
+
+_CUBES = ("reflectance", "radiance", "rfl", "surface_reflectance")
+_AXES = {
+    "band": ("band", "bands", "wavelength", "wavelengths", "wl", "spectral", "channel", "b"),
+    "y": ("y", "row", "rows", "lat", "latitude", "northing", "line", "lines", "ortho_y"),
+    "x": (
+        "x",
+        "col",
+        "cols",
+        "column",
+        "columns",
+        "lon",
+        "longitude",
+        "easting",
+        "sample",
+        "ortho_x",
+    ),
+}
+_CENTRES = ("wavelength", "wavelengths", "wl", "center_wavelength", "band", "bands")
+_WIDTHS = ("fwhm", "fwhms", "bandwidth")
+_FLAGS = ("good_wavelengths", "bbl", "good_bands", "good")
+
+
+def read_labelled(path: Path, key: str | None, layout: Layout, given: bool) -> Cube:
+    """The cube of a Zarr store or NetCDF-4 file.
+
+    Parameters
+    ----------
+    key : str or None
+        Name of the variable, with its groups: "reflectance/reflectance".
+    layout : Layout
+    given : bool
+        Whether the user gave that layout; then a Zarr array is read by it, whatever its names.
+
+    Raises
+    ------
+    SceneError
+        Damaged, or no such cube, or several.
+    ConfigError
+        The package that reads this format is not installed.
+    """
+    zarr = is_zarr(path)
+    need(path, zarr)
+    if zarr:
+        refuse_pickles(path)
+    groups = zarr_groups(path) if zarr else netcdf_groups(path)
+    arrays = unnamed(path, groups) if zarr else {}
+    named = {g: open_group(path, g, zarr) for g in groups if g not in arrays}
+    variables = [
+        Variable(joined(group, str(name)), values.shape, values.dtype.kind in "biuf")
+        for group, dataset in named.items()
+        for name, values in dataset.variables.items()
+    ]
+    bare = [v for found in arrays.values() for v in found]
+    listed = sorted([*variables, *bare], key=lambda variable: variable.name)
+    chosen = _choose(path, listed, key, layout)
+    if given or any(v.name == chosen for v in bare):
+        if not zarr:
+            raise ConfigError(f"layout: {path} names its own dimensions")
+        stored = StoredCube("zarr", path, chosen, layout.axes.replace(" ", ""))
+        return Cube(
+            path, stored.to_xarray(stored.block), block=stored.block, key=f"{chosen} {layout.axes}"
+        )
+    group = next(g for g in named if any(joined(g, str(n)) == chosen for n in named[g].variables))
+    dataset = _with_parents(named, group)
+    return _to_cube(path, chosen, dataset, dataset[chosen.rsplit("/", 1)[-1]])
+
+
+def _choose(path: Path, variables: list[Variable], key: str | None, layout: Layout) -> str:
+    if key is None:
+        cubes = [v for v in variables if v.numeric and len(v.shape) == 3]
+        for name in _CUBES:
+            found = [v for v in cubes if v.name.rsplit("/", 1)[-1].lower() == name]
+            if len(found) == 1:
+                return found[0].name
+        if len(cubes) == 1:
+            return cubes[0].name
+        variables = cubes or variables
+    return choose_cube(path, variables, Layout("b h w") if key is None else layout, key, None)
+
+
+def _with_parents(named: dict[str, xr.Dataset], group: str) -> xr.Dataset:
+    """A group with the variables of the groups above it: coordinates and the grid mapping."""
+    dataset = named[group]
+    while group:
+        group = group.rpartition("/")[0]
+        if group not in named:
+            continue
+        above = {
+            n: v
+            for n, v in named[group].variables.items()
+            if n not in dataset.variables
+            and all(dataset.sizes.get(d, size) == size for d, size in v.sizes.items())
+        }
+        dataset = dataset.assign(above)
+    return dataset
+
+
+def _to_cube(path: Path, name: str, dataset: xr.Dataset, values: xr.DataArray) -> Cube:
+    roles = _roles(path, name, dataset, values)
+    crs, transform, northwards, notes = georeference(dataset, values, roles["y"], roles["x"])
+    means = cf.meaning(path, values)
+    data = NamedCube(values, roles, northwards, means.dtype)
+    bands, _, width = data.shape
+    chunks = values.encoding.get("chunks") or values.encoding.get("chunksizes") or ()
+    check_chunks(path, name, chunks)
+    sizes = dict(zip(map(str, values.dims), chunks, strict=False))
+    block = (int(sizes.get(roles["y"], 1)), int(sizes.get(roles["x"], width)))
+    wavelengths, fwhm = _spectral(dataset, roles["band"])
+    flags = _along(dataset, roles["band"], _FLAGS)
+    cube = Cube(
+        path,
+        data.to_xarray(block),
+        wavelengths=wavelengths,
+        fwhm=fwhm,
+        good=None if flags is None else flags.values.ravel() != 0,
+        marks=means.marks,
+        limits=means.limits,
+        empty=means.empty,
+        scale=np.full(bands, means.scale),
+        offset=np.full(bands, means.offset),
+        crs=crs,
+        transform=transform,
+        block=block,
+        key=name,
+    )
+    return replace(cube, notes=(*notes, *scale_note(cube)))
+
+
+class NamedCube(LazyCube):
+    """A lazy DataArray whose dimensions have other names or another order; its type may turn.
+
+    Its own `transpose` would leave reading by slices: it is cut first and turned in memory.
+    """
+
+    def __init__(
+        self, values: xr.DataArray, roles: dict[str, str], northwards: bool, dtype: np.dtype
+    ) -> None:
+        self.values = values.drop_vars(list(values.coords))
+        self.roles, self.northwards = roles, northwards
+        self.dtype = dtype
+        bands, height, width = (values.sizes[roles[dim]] for dim in DIMS)
+        self.shape = (bands, height, width)
+
+    def window(self, bands: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        first, height = int(bands.min()), self.shape[1]
+        if self.northwards:
+            rows = slice(height - rows.stop, height - rows.start)
+        where = {"band": slice(first, int(bands.max()) + 1), "y": rows, "x": columns}
+        part = self.values.isel({self.roles[dim]: span for dim, span in where.items()})
+        block = part.values.transpose([part.dims.index(self.roles[dim]) for dim in DIMS])
+        block = block.astype(self.dtype, copy=False)
+        return block[bands - first, :: -1 if self.northwards else 1]
+
+
+def _spectral(dataset: xr.Dataset, dim: str) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Band centres and widths in nm."""
+    centres = _along(dataset, dim, _CENTRES)
+    if centres is None:
+        return None, None
+    units = str(centres.attrs.get("units", ""))
+    if centres.name in ("band", "bands") and not units:
+        return None, None  # numbers of bands, unless a unit says that they are wavelengths
+    widths = _along(dataset, dim, _WIDTHS)
+    if widths is None:
+        return to_nm(centres.values, units), None
+    own = str(widths.attrs.get("units", units))
+    return to_nm(centres.values, units), widths_to_nm(widths.values, own, centres.values)
+
+
+def _roles(path: Path, name: str, dataset: xr.Dataset, values: xr.DataArray) -> dict[str, str]:
+    """Which dimension is which."""
+    roles: dict[str, str] = {}
+    for dim in map(str, values.dims):
+        role = next((r for r, names in _AXES.items() if dim.lower() in names), None)
+        if role is None and _along(dataset, dim, ("wavelength", "wavelengths", "wl")) is not None:
+            role = "band"
+        if role is not None:
+            roles.setdefault(role, dim)
+    if len(roles) != 3:
+        raise SceneError(
+            f"{path}:{name} has dimensions {', '.join(map(str, values.dims))}",
+            expected="one of band or wavelength, one of y, row, lat or northing, "
+            "and one of x, col, lon or easting",
+            do="rename them with xarray, or give the layout of a Zarr array, such as 'b h w'",
+        )
+    return roles
+
+
+def _along(dataset: xr.Dataset, dim: str, names: tuple[str, ...]) -> xr.DataArray | None:
+    """A numeric vector along a dimension, by its name."""
+    lower = {str(name).lower(): name for name in dataset.variables}
+    for name in names:
+        if name in lower:
+            vector = dataset[lower[name]]
+            if vector.dims == (dim,) and vector.dtype.kind in "biuf":
+                return vector
+    return None

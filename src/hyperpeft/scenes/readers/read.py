@@ -1,0 +1,192 @@
+"""Files of any format to the pieces of a scene: the format is told by the content, not the name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hyperpeft.errors import ConfigError, SceneError
+from hyperpeft.records import Scene
+from hyperpeft.scenes.cubes.cube import Cube
+from hyperpeft.scenes.cubes.layouts import parse_layout
+from hyperpeft.scenes.cubes.scaling import check_scaling
+from hyperpeft.scenes.cubes.scan_cache import recall, remember
+from hyperpeft.scenes.cubes.valid_pixels import check_pixels, check_size
+from hyperpeft.scenes.readers.arrays import read_arrays
+from hyperpeft.scenes.readers.detect import check_file, kind_of
+from hyperpeft.scenes.readers.mosaic import join, tile_paths
+from hyperpeft.scenes.readers.rasters import quiet, read_raster
+from hyperpeft.scenes.readers.read_errors import refusing
+from hyperpeft.scenes.readers.variables import split_spec
+from hyperpeft.system.files import printable, sha256_of
+
+_LARGE_FILE = 2**30  # bytes, some seconds of hashing
+_RED_GREEN_BLUE = (650.0, 550.0, 470.0)  # nm
+
+
+def read_cube(
+    path: str | Path,
+    key: str | Sequence[str] | None = None,
+    layout: str | None = None,
+    *,
+    name: str | None = None,
+    rgb: tuple[int, int, int] | None = None,
+) -> Scene:
+    """Read one file, product or mosaic as a scene without labels.
+
+    Cubes stay on disk and are read by windows, but for MATLAB v5, .npz and matrices of pixels,
+    which are read whole. Every pixel is looked at once to find the invalid ones.
+
+    Parameters
+    ----------
+    path : str or Path
+        MATLAB (v4, v5, v7.3), HDF5, .npy, .npz, GeoTIFF, ENVI (header or data file) or another
+        raster, Zarr, NetCDF, or a product of EnMAP (folder, METADATA.XML or image), PRISMA or
+        EMIT; FILE:KEY chooses a variable where the file has several. A folder of rasters, a
+        pattern such as "tiles/*.tif" and a list "a.tif,b.tif" are tiles of one mosaic.
+    key : str, sequence of str or None
+        The variable, as in FILE:KEY; a sequence holds accepted names.
+    layout : str or None
+        Axes of an array file, see `hyperpeft.scenes.cubes.layouts`; rasters know their own. The
+        default "h w b" is trusted: a last axis longer than both others is only noted.
+    name : str or None
+        The scene's name; the file's stem unless given.
+    rgb : (int, int, int) or None
+        Bands of the false-colour image; chosen by wavelength unless given.
+
+    Returns
+    -------
+    Scene
+
+    Raises
+    ------
+    SceneError
+        Missing, empty, damaged, ambiguous or not a cube; tiles that do not fit each other.
+    ConfigError
+        An unknown layout, or one for a raster.
+    """
+    file, chosen = split_spec(path)
+    tiles = _tiles(str(path))
+    if tiles is not None and len(tiles) > 1:
+        scenes = [read_cube(tile, key, layout, rgb=rgb) for tile in tiles]
+        return join(scenes, name or printable(_mosaic_name(str(path), tiles)), rgb)
+    if tiles:
+        file, chosen = split_spec(tiles[0])
+    check_file(file, SceneError)
+    with quiet():
+        cube = _read(file, chosen if chosen is not None else key, layout)
+        check_scaling(cube)
+        return _to_scene(cube.drop_bad(), name or printable(file.stem), rgb)
+
+
+def exists(spec: str) -> bool:
+    """Whether a scene's path, FILE:KEY, pattern or list of tiles names something that is there."""
+    return split_spec(spec)[0].exists() or tile_paths(spec) is not None
+
+
+def _tiles(spec: str) -> list[Path] | None:
+    path = Path(spec)
+    return None if path.is_dir() and kind_of(path) != "raster" else tile_paths(spec)
+
+
+def _mosaic_name(spec: str, tiles: list[Path]) -> str:
+    return Path(spec).name if Path(spec).is_dir() else f"{tiles[0].stem}-mosaic"
+
+
+def _read(file: Path, key: str | Sequence[str] | None, layout: str | None) -> Cube:
+    """One file by the reader of its kind; readers are imported when they are needed."""
+    kind = kind_of(file)
+    parsed = parse_layout(layout)
+    text = key if isinstance(key, str) else None
+    if kind in ("prisma", "emit") and text is not None:
+        kind = "arrays"  # one array of the product as it is stored
+    if kind == "arrays":
+        return read_arrays(file, parsed, key)
+    if kind in ("zarr", "netcdf"):
+        from hyperpeft.scenes.readers.netcdf_zarr import read_labelled
+
+        with refusing(file, f"a {'Zarr store' if kind == 'zarr' else 'NetCDF file'}"):
+            return read_labelled(file, text, parsed, given=layout is not None)
+    if layout is not None:
+        what = "a raster" if kind == "raster" else f"a product ({kind})"
+        raise ConfigError(f"layout {layout!r}: {file} is {what} and knows its own axes")
+    if kind == "enmap":
+        from hyperpeft.scenes.readers.enmap import metadata_of, read_enmap
+
+        with refusing(file, "an EnMAP product"):
+            return read_enmap(metadata_of(file) or file)
+    if kind == "prisma":
+        from hyperpeft.scenes.readers.prisma import read_prisma
+
+        with refusing(file, "a PRISMA product"):
+            return read_prisma(file)
+    if kind == "emit":
+        from hyperpeft.scenes.readers.emit import read_emit
+
+        with refusing(file, "an EMIT product"):
+            return read_emit(file)
+    with refusing(file, "a raster"):
+        return read_raster(file, text)
+
+
+def _to_scene(cube: Cube, name: str, rgb: tuple[int, int, int] | None) -> Scene:
+    check_size(f"{cube.path}", cube.data.shape[1:])
+    cube, valid = check_pixels(cube)
+    data = cube.scaled()
+    data.encoding["preferred_chunks"] = {
+        axis: min(n, size) for axis, n, size in zip("yx", cube.block, valid.shape, strict=True)
+    }
+    bands = data.shape[0]
+    return Scene(
+        name=name,
+        cube=data,
+        valid=valid,
+        wavelengths=cube.wavelengths,
+        crs=cube.crs,
+        transform=cube.transform,
+        rgb=rgb or default_rgb(bands, cube.wavelengths),
+        sha256=_hash_of(cube),
+        notes=cube.notes,
+        fwhm=cube.fwhm,
+        part=cube.key,
+    )
+
+
+def _hash_of(cube: Cube) -> str:
+    """Of the file, or of all the files that decide the values."""
+    digests = [_hash(path) for path in (cube.path, *cube.others)]
+    return (
+        digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    )
+
+
+def _hash(path: Path) -> str:
+    """Of a file's bytes; of a folder, of the names and bytes of its files."""
+    if not path.is_dir():
+        if path.stat().st_size < _LARGE_FILE:
+            return sha256_of(path)
+        kept = recall(path, {"hash": "sha256"})
+        found = sha256_of(path) if kept is None else str(kept["sha256"])
+        remember(path, {"hash": "sha256"}, {"sha256": np.array(found)})
+        return found
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def default_rgb(bands: int, wavelengths: np.ndarray | None) -> tuple[int, int, int]:
+    """Bands nearest to 650, 550 and 470 nm, or spread over the first half of the bands.
+
+    Examples
+    --------
+    >>> default_rgb(3, np.array([450.0, 560.0, 660.0]))
+    (2, 1, 0)
+    """
+    if wavelengths is not None:
+        red, green, blue = (int(np.abs(wavelengths - w).argmin()) for w in _RED_GREEN_BLUE)
+        return red, green, blue
+    return int(0.25 * (bands - 1)), int(0.14 * (bands - 1)), int(0.05 * (bands - 1))

@@ -1,0 +1,112 @@
+"""Zarr stores and NetCDF-4 files from outside: what they are, their groups, their arrays."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from hyperpeft.errors import ConfigError, SceneError
+from hyperpeft.scenes.readers.variables import Variable
+
+_ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
+_PICKLE = re.compile(rb'"(?:id|name)"\s*:\s*"[^"]*pickle', re.IGNORECASE)
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a folder is a Zarr store, of version 2 or 3."""
+    return path.is_dir() and any((path / name).is_file() for name in _ZARR_MARKS)
+
+
+def need(path: Path, zarr: bool) -> None:
+    """Refuse a Zarr store or a NetCDF file whose package is not installed."""
+    name = "zarr" if zarr else "h5netcdf"
+    try:
+        __import__(name)
+    except ImportError:
+        raise ConfigError(
+            f"{path} is read through {name}, which is not installed here",
+            do=f"pip install {name}, or install hyperpeft[formats]",
+        ) from None
+
+
+def refuse_pickles(path: Path) -> None:
+    """Refuse a Zarr store with a codec that unpickles, before anything opens it.
+
+    Raises
+    ------
+    SceneError
+    """
+    for name in _ZARR_MARKS:
+        for mark in path.rglob(name):
+            if _PICKLE.search(mark.read_bytes()):
+                raise SceneError(
+                    f"{path} holds Python objects (pickle, in {mark.relative_to(path)}), which are "
+                    "not loaded because they can run code",
+                    expected="arrays of numbers",
+                )
+
+
+def joined(group: str, name: str) -> str:
+    """The name of an array with its groups, as it is typed behind FILE:."""
+    return f"{group}/{name}" if group else name
+
+
+def zarr_groups(path: Path) -> list[str]:
+    """Names of all groups, "" for the root."""
+    import zarr
+
+    root = zarr.open(str(path), mode="r")
+    if isinstance(root, zarr.Array):
+        return [""]
+    return ["", *(n for n, item in root.members(max_depth=None) if isinstance(item, zarr.Group))]
+
+
+def netcdf_groups(path: Path) -> list[str]:
+    """Names of all groups, "" for the root."""
+    import h5py
+
+    groups = [""]
+    with h5py.File(path, "r") as file:
+        file.visititems(lambda n, item: groups.append(n) if isinstance(item, h5py.Group) else None)
+    return groups
+
+
+def unnamed(path: Path, groups: list[str]) -> dict[str, list[Variable]]:
+    """Groups of a Zarr store with arrays whose dimensions have no names: xarray refuses them."""
+    import zarr
+
+    found: dict[str, list[Variable]] = {}
+    root = zarr.open(str(path), mode="r")
+    if isinstance(root, zarr.Array):
+        return {"": [Variable("", root.shape, root.dtype.kind in "biuf")]}
+    for group in groups:
+        node: Any = root[group] if group else root
+        arrays = dict(node.arrays())
+        if any(not _dimensions(array) for array in arrays.values() if array.ndim):
+            found[group] = [
+                Variable(joined(group, n), a.shape, a.dtype.kind in "biuf")
+                for n, a in arrays.items()
+            ]
+    return found
+
+
+def _dimensions(array: Any) -> Any:
+    names = array.attrs.get("_ARRAY_DIMENSIONS") or getattr(array.metadata, "dimension_names", None)
+    return names if names and all(names) else None
+
+
+def open_group(path: Path, group: str, zarr: bool) -> xr.Dataset:
+    """One group, lazily, its values as stored."""
+    options: dict[str, Any] = {
+        "group": group or None,
+        "mask_and_scale": False,
+        "decode_times": False,
+        "chunks": None,
+        "cache": False,
+    }
+    if zarr:
+        return xr.open_dataset(path, engine="zarr", consolidated=False, **options)
+    return xr.open_dataset(path, engine="h5netcdf", phony_dims="sort", **options)

@@ -1,0 +1,1 @@
+"""Files, locks, memory and text: what knows nothing of scenes or models."""

@@ -1,0 +1,17 @@
+"""Numbers in text."""
+
+from __future__ import annotations
+
+
+def whole_number(text: object) -> int | None:
+    """The whole number from 0 that a text is, in ASCII digits and below 10^18, or None.
+
+    `isdigit` is also true of a superscript two, and `int` refuses thousands of digits.
+
+    Examples
+    --------
+    >>> whole_number(" 12"), whole_number("²"), whole_number("9" * 5000)
+    (12, None, None)
+    """
+    digits = str(text).strip()
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 19 else None

@@ -1,0 +1,1 @@
+"""The classifier, the training loop, and what they need."""

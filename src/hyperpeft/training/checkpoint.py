@@ -1,0 +1,103 @@
+"""What a loop of training or pretraining keeps: a checkpoint to go on from, and its history."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hyperpeft.errors import BundleError
+from hyperpeft.system.files import replacing
+
+CHECKPOINT = Path("checkpoint") / "state.pt"  # in the folder of the run
+
+
+def save_checkpoint(folder: Path, identity: str, content: dict[str, Any]) -> None:
+    """Write the checkpoint: tensors and plain values only, so that it loads safely.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    identity : str
+        A hash of everything that decides the result: who goes on must have the same.
+    content : dict
+    """
+    with replacing(folder / CHECKPOINT) as temporary:
+        torch.save({"identity": identity, **content}, temporary)
+
+
+def restore_checkpoint(
+    folder: Path, identity: str, go_on: Callable[[dict[str, Any]], None], *, other: str, do: str
+) -> None:
+    """Let `go_on` take its state from the checkpoint of a folder, where there is one.
+
+    Parameters
+    ----------
+    folder : Path
+    identity : str
+    go_on : callable
+        Called with what was saved.
+    other, do : str
+        What a checkpoint of another identity belongs to, and what to do about it.
+
+    Raises
+    ------
+    BundleError
+        It cannot be read, does not fit what goes on from it, or has another identity.
+    """
+    path = folder / CHECKPOINT
+    if not path.is_file():
+        return
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        same = content["identity"] == identity
+        if same:
+            go_on(content)
+    except Exception as error:  # whatever torch's unpickler stumbles over
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BundleError(
+            f"{path} is not a checkpoint ({why[:120]})", do="remove it to start again"
+        ) from None
+    if not same:
+        raise BundleError(f"{path} belongs to {other}", do=do)
+
+
+def restore_optimiser(optimiser: Any, state: dict[str, Any]) -> None:
+    """Load an optimiser's state, which must fit its parameters and its options.
+
+    Raises
+    ------
+    ValueError
+        Other options than before, but for the rate, or values that no optimiser leaves.
+    """
+
+    def options() -> list[dict[str, Any]]:
+        return [{k: v for k, v in g.items() if k not in ("params", "lr")}
+                for g in optimiser.param_groups]  # fmt: skip
+
+    before = options()
+    optimiser.load_state_dict(state)
+    rates = [group["lr"] for group in optimiser.param_groups]
+    if options() != before or not all(isinstance(r, float) and 0 <= r < 1e6 for r in rates):
+        raise ValueError("its optimiser has other options")
+    for parameter, values in optimiser.state.items():
+        for name, value in values.items():
+            held = torch.as_tensor(value)
+            counts = name == "step"
+            fits = held.ndim == 0 and 0 <= held < 2**31 if counts else held.shape == parameter.shape
+            if not held.is_floating_point() or not fits or not held.isfinite().all():
+                raise ValueError(f"its optimiser holds a {name} that cannot be")
+
+
+def write_history(path: Path, history: list[dict[str, Any]]) -> None:
+    """Write a CSV table of the history's rows; nothing where there are none."""
+    if not history:
+        return
+    with replacing(path) as temporary, temporary.open("w") as file:
+        writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)

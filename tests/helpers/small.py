@@ -1,0 +1,114 @@
+"""Small worlds for tests: a tiny encoder, a planted scene on disk, a call of the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.transform import from_origin
+from safetensors.torch import save_file
+
+from hyperpeft.models.spectralgpt import SpectralGPT, initialise
+from hyperpeft.records import Scene
+from hyperpeft.runs.config import make_config
+from hyperpeft.scenes import planted_scene
+
+DIM, DEPTH, HEADS = 48, 2, 3
+NODATA = -9999.0
+CRS = "EPSG:32633"
+TRANSFORM = from_origin(364_000, 5_810_000, 30, 30)
+PROGRAM = [sys.executable, "-c", "from hyperpeft.cli import main; main()"]
+
+
+def encoder(seed: int = 0, **options: Any) -> SpectralGPT:
+    """An encoder with 1/40 of the weights of `tiny`."""
+    return initialise(SpectralGPT(DIM, DEPTH, HEADS, **options), seed).eval()
+
+
+def checkpoint(path: Path, seed: int = 0) -> Path:
+    """The same encoder as a file for `--backbone`."""
+    save_file(encoder(seed).state_dict(), path)
+    return path
+
+
+def planted(**changes: Any) -> Scene:
+    """24 x 24 pixels, 20 bands, two classes in blocks of 6 x 6 pixels."""
+    sizes = {"height": 24, "width": 24, "block": 6, "bands": 20, "informative_band": 7}
+    return planted_scene(**{**sizes, **changes})
+
+
+def write_scene(
+    folder: Path, scene: Scene, invalid: np.ndarray | None = None, name: str = "scene"
+) -> tuple[Path, Path]:
+    """The scene as georeferenced cube and label rasters; `invalid` pixels hold nodata."""
+    folder.mkdir(parents=True, exist_ok=True)
+    cube, ids = np.array(scene.cube.values), scene.labels.ids.astype(np.uint8)
+    if invalid is not None:
+        cube[:, invalid] = NODATA
+    paths = folder / f"{name}.tif", folder / f"{name}_labels.tif"
+    for path, array, nodata in ((paths[0], cube, NODATA), (paths[1], ids[None], 0)):
+        with rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            count=len(array),
+            height=array.shape[1],
+            width=array.shape[2],
+            dtype=array.dtype,
+            nodata=nodata,
+            crs=CRS,
+            transform=TRANSFORM,
+        ) as file:
+            file.write(array)
+    return paths
+
+
+def options(folder: Path, out: Path | str, **changes: Any) -> dict[str, Any]:
+    """Options of a run of a second or two on the scene and encoder written to a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    cube, labels, weights = (
+        folder / "scene.tif",
+        folder / "scene_labels.tif",
+        folder / "e.safetensors",
+    )
+    if not cube.is_file():
+        write_scene(folder, planted())
+    if not weights.is_file():
+        checkpoint(weights)
+    return {
+        "scene": str(cube),
+        "labels": str(labels),
+        "backbone": str(weights),
+        "num_heads": HEADS,
+        "per_class": 8,
+        "patch_size": 5,
+        "epochs": 4,
+        "out": Path(out),
+        **changes,
+    }
+
+
+def config(folder: Path, out: Path | str, **changes: Any):
+    """A RunConfig with `options`."""
+    return make_config(options(folder, out, **changes))
+
+
+def yaml_file(path: Path, values: dict[str, Any]) -> Path:
+    """Options as RUN.yaml (JSON is YAML)."""
+    path.write_text(
+        json.dumps({k: str(v) if isinstance(v, Path) else v for k, v in values.items()})
+    )
+    return path
+
+
+def strict_json(text: str) -> Any:
+    """JSON as the standard has it: NaN and Infinity are refused."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} in JSON")
+
+    return json.loads(text, parse_constant=refuse)

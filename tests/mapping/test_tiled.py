@@ -1,0 +1,351 @@
+"""Maps of scenes by tile: exact whatever the tile, resumed, locked, never half written."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+
+from hyperpeft import spectral
+from hyperpeft.errors import ConfigError
+from hyperpeft.mapping import Mapper, Outputs, map_to_files, plan, tiles_here
+from hyperpeft.mapping.mapper import Layers
+from hyperpeft.mapping.tiled import identify
+from hyperpeft.mapping.tiles import Tile, by_cell, read
+from hyperpeft.mapping.work_folder import halved, opened
+from hyperpeft.patches import mirrored, resize
+from hyperpeft.runs.bundle import load_run
+from hyperpeft.runs.experiment import run
+from hyperpeft.scenes import open_scene
+from hyperpeft.system.locks import Taken
+from hyperpeft.training.classifier import Classifier
+from tests.helpers.small import CRS, TRANSFORM, config, encoder, planted, write_scene
+from tests.helpers.tiling import CLASSES, COLOURS, IDS, holed, in_memory, mapper_for
+
+
+def stitched(mapper: Mapper, scene, size: int):
+    ids = np.zeros(scene.valid.shape, np.int32)
+    chances = np.full((2, *ids.shape), np.nan, np.float32)
+    for tile, result in tiles_here(mapper, scene, plan(ids.shape, size, mapper.cell)):
+        ids[tile.inside], chances[:, *tile.inside] = result.ids, result.probabilities
+    return ids, chances
+
+
+class TestExactness:
+    """The untiled result to the bit, probabilities included."""
+
+    @pytest.mark.parametrize("size", [8, 20, 64])
+    @pytest.mark.parametrize("patch_size", [1, 5, 21])
+    def test_tiled_is_untiled(self, size, patch_size):
+        scene = holed(43, 61)
+        mapper = mapper_for(scene, patch_size, layers=Layers(probabilities=True))
+        whole = in_memory(mapper, scene)
+        ids, chances = stitched(mapper, scene, size)
+        np.testing.assert_array_equal(ids, whole.ids)
+        np.testing.assert_array_equal(chances, whole.probabilities)
+        assert (ids[~scene.valid] == 0).all()
+        assert len(np.unique(ids[scene.valid])) == 2
+
+    @pytest.mark.parametrize("name", ["salinas-a", "enmap-potsdam"])
+    def test_real_scenes(self, data, monkeypatch, name):
+        monkeypatch.setenv("HYPERPEFT_DATA", str(data))
+        scene = open_scene(name)
+        mapper = mapper_for(scene, 5)
+        whole = in_memory(mapper, scene).ids
+        assert min(np.unique(whole[scene.valid], return_counts=True)[1]) > 1000
+        for size in (64, 200, 512):
+            for tile, result in tiles_here(mapper, scene, plan(whole.shape, size, 8)):
+                np.testing.assert_array_equal(result.ids, whole[tile.inside])
+
+    def test_a_window_larger_than_the_scene(self):
+        scene = holed(6, 9)
+        mapper = mapper_for(scene, 31, layers=Layers(probabilities=True))
+        _, chances = stitched(mapper, scene, 8)
+        np.testing.assert_array_equal(chances, in_memory(mapper, scene).probabilities)
+
+    def test_a_tile_is_the_piece_of_the_padded_scene(self):
+        scene = holed(30, 40)
+        reducer, half = spectral.fit(scene), 4
+        padded = np.pad(reducer.reduce(scene), ((0, 0), (half, half), (half, half)), mode="reflect")
+        for tile in plan((30, 40), 16, 8):
+            expected = padded[:, tile.top : tile.bottom + 8, tile.left : tile.right + 8]
+            np.testing.assert_array_equal(read(scene, reducer, tile, half), expected)
+
+    def test_a_pixel_is_reduced_the_same_in_every_block(self):
+        scene = planted(height=50, width=70)
+        reducer = spectral.fit(scene)
+        flat = np.array(scene.cube.values).reshape(20, -1)
+        whole = reducer.transform(flat)
+        rng = np.random.default_rng(0)
+        for _ in range(50):
+            start = int(rng.integers(0, 3000))
+            stop = start + int(rng.integers(1, 1500))
+            np.testing.assert_array_equal(
+                reducer.transform(flat[:, start:stop]), whole[:, start:stop]
+            )
+
+    def test_only_the_window_is_read(self):
+        scene = planted(height=64, width=64)
+        asked = []
+
+        class Spy:
+            dims, shape = scene.cube.dims, scene.cube.shape
+
+            def isel(self, **where):
+                asked.append((where["y"], where["x"]))
+                return scene.cube.isel(**where)
+
+        spied = object.__new__(type(scene))
+        spied.__dict__.update(vars(scene) | {"cube": Spy()})
+        read(spied, spectral.fit(scene), Tile(16, 32, 32, 48), 2)
+        assert asked == [(slice(14, 34), slice(30, 50))]
+
+
+def test_rounding_to_16_bits_keeps_the_best_class():
+    chances = np.array([[[0.5, 0.5001, 0.2, np.nan]], [[0.5001, 0.4999, 0.8, np.nan]]], np.float32)
+    half = halved(chances)
+    assert half.dtype == np.float16
+    np.testing.assert_array_equal(half[:, 0, :3].argmax(0), [1, 0, 1])
+    np.testing.assert_allclose(half, chances, rtol=2e-3)
+
+
+def test_cells_are_the_scenes():
+    positions = np.argwhere(np.random.default_rng(0).random((30, 30)) < 0.6)
+    whole = {tuple(cell[0] // 8): cell for cell in by_cell(positions, 8)}
+    assert sum(map(len, whole.values())) == len(positions)
+    inside = positions[((positions >= (8, 16)) & (positions < (24, 30))).all(1)]
+    for cell in by_cell(inside, 8):
+        np.testing.assert_array_equal(cell, whole[tuple(cell[0] // 8)])
+
+
+@pytest.mark.parametrize(("size", "half"), [(1, 3), (2, 5), (7, 2), (7, 20)])
+def test_mirrored_is_numpys_reflect(size, half):
+    expected = np.pad(np.arange(size), half, mode="reflect")
+    np.testing.assert_array_equal(mirrored(-half, size + half, size), expected)
+
+
+@pytest.mark.parametrize(("p", "size"), [(3, 32), (9, 32), (9, 16), (5, 24), (33, 32), (63, 16)])
+def test_resize_is_torchs_bicubic(p, size):
+    windows = torch.randn(4, 12, p, p, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.interpolate(
+        windows, size=(size, size), mode="bicubic", align_corners=False
+    )
+    torch.testing.assert_close(resize(windows, size), expected, rtol=0, atol=5e-6)
+
+
+def test_resize_keeps_its_digits_under_autocast():
+    windows = torch.randn(2, 12, 9, 9)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(resize(windows, 16), resize(windows.clone(), 16))
+        assert resize(windows, 16).dtype == torch.float32
+
+
+def outputs(folder: Path) -> Outputs:
+    return Outputs(folder / "m.tif", folder / "m_p.tif", folder / "m_c.tif")
+
+
+class TestFiles:
+    """What is written, and what is left behind."""
+
+    def test_files_hold_the_map(self, tmp_path):
+        scene = replace(
+            holed(300, 40),
+            crs=rasterio.CRS.from_string(CRS).to_wkt(),
+            transform=tuple(TRANSFORM)[:6],
+        )
+        mapper = mapper_for(scene, 3, layers=Layers(True, True))
+        told = []
+        result = map_to_files(
+            mapper, scene, outputs(tmp_path), CLASSES, COLOURS, size=24,
+            watch=lambda *step: told.append(step),
+        )  # fmt: skip
+        whole = in_memory(mapper, scene)
+        with rasterio.open(tmp_path / "m.tif") as file:
+            np.testing.assert_array_equal(file.read(1), whole.ids)
+            assert (file.crs, file.transform, file.nodata) == (CRS, TRANSFORM, 0)
+            assert file.colormap(1)[2] == (0, 0, 255, 255)
+            assert file.tags()["CLASS_2"] == "two"
+            assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        with rasterio.open(tmp_path / "m_p.tif") as file:
+            chances = file.read()
+            np.testing.assert_allclose(chances, whole.probabilities, rtol=1e-3, atol=1e-6)
+            best = chances[:, scene.valid].argmax(0)
+            np.testing.assert_array_equal(IDS[best], whole.ids[scene.valid])
+            assert file.descriptions == ("one", "two")
+            assert file.tags(1, ns="IMAGE_STRUCTURE")["NBITS"] == "16"
+        with rasterio.open(tmp_path / "m_c.tif") as file:
+            margin, entropy, encoded = file.read()[:, scene.valid]
+            assert file.descriptions == ("margin", "entropy", "encoded")
+        p = whole.probabilities[:, scene.valid].astype(np.float64)
+        np.testing.assert_allclose(margin, abs(p[0] - p[1]), rtol=0, atol=1e-3)
+        np.testing.assert_allclose(entropy, -(p * np.log(p)).sum(0), rtol=0, atol=1e-3)
+        assert (encoded == 1).all()
+        assert told[-1] == (result.pixels, result.pixels)
+        assert result.pixels == result.encoded == scene.valid.sum()
+        assert {p.name for p in tmp_path.iterdir()} == {
+            "m.tif", "m.tif.aux.xml", "m_p.tif", "m_c.tif",
+        }  # fmt: skip
+
+    def test_a_cut_off_map_goes_on(self, tmp_path):
+        scene = holed(40, 40)
+        mapper = mapper_for(scene, 3)
+        target = Outputs(tmp_path / "m.tif")
+
+        class Stop(Exception):
+            pass
+
+        def stop(done, total):
+            if done > total / 2:
+                raise Stop
+
+        with pytest.raises(Stop):
+            map_to_files(mapper, scene, target, CLASSES, COLOURS, size=16, watch=stop)
+        work = tmp_path / "m.tif.work"
+        left = len(list(work.glob("tile-*")))
+        assert 0 < left < 9
+        assert not target.map.exists()
+        damaged = min(work.glob("tile-*"))
+        damaged.write_bytes(damaged.read_bytes()[:-40])
+        result = map_to_files(mapper, scene, target, CLASSES, COLOURS, size=16)
+        assert (result.tiles, result.resumed) == (9, left - 1)
+        with rasterio.open(target.map) as file:
+            np.testing.assert_array_equal(file.read(1), in_memory(mapper, scene).ids)
+        assert not work.exists()
+
+    def test_tiles_of_another_run_are_not_used(self, tmp_path):
+        scene = holed(24, 24)
+        mapper = mapper_for(scene, 3)
+        other = replace(mapper, model=Classifier(encoder(1, image_size=8), 2).eval())
+        changed = replace(scene, sha256="other")
+        names = {
+            identify(mapper, scene, 16), identify(other, scene, 16), identify(mapper, changed, 16),
+            identify(mapper, scene, 24), identify(replace(mapper, adaptive=True), scene, 16),
+            identify(replace(mapper, layers=Layers(True)), scene, 16),
+            identify(mapper, replace(scene, part="another array"), 16),
+            identify(mapper, replace(scene, valid=~scene.valid), 16),
+        }  # fmt: skip
+        assert len(names) == 8
+        with opened(tmp_path / "m.tif", "old") as work:
+            tile = plan((24, 24), 16, 8)[0]
+            work.save(tile, next(tiles_here(mapper, scene, [tile]))[1])
+            assert work.holds(tile)
+        with opened(tmp_path / "m.tif", "new") as work:
+            assert not work.holds(tile)
+
+    def test_a_second_process_is_refused(self, tmp_path):
+        scene = holed(24, 24)
+        mapper = mapper_for(scene, 3)
+        with (
+            opened(tmp_path / "m.tif", "x"),
+            pytest.raises(Taken, match=r"map .*m\.tif is in use by process \d+ on "),
+        ):
+            map_to_files(mapper, scene, Outputs(tmp_path / "m.tif"), CLASSES, COLOURS)
+        map_to_files(mapper, scene, Outputs(tmp_path / "m.tif"), CLASSES, COLOURS)
+
+    def test_a_foreign_folder_is_left_alone(self, tmp_path):
+        (tmp_path / "m.tif.work").mkdir()
+        (tmp_path / "m.tif.work" / "mine").write_text("x")
+        with pytest.raises(ConfigError, match="not a work folder"), opened(tmp_path / "m.tif", "x"):
+            pass
+        assert (tmp_path / "m.tif.work" / "mine").read_text() == "x"
+
+    @pytest.mark.parametrize("size", [0, 20_000])
+    def test_sizes_that_make_no_sense(self, size):
+        with pytest.raises(ConfigError, match="tile: expected 1 to 16384 pixels"):
+            plan((10, 10), size, 8)
+
+
+# Loads once and forks for each attempt: starting Python anew would take longer than the mapping.
+KILLER = """
+import json, os, random, signal, sys, time
+import torch
+torch.set_num_threads(1)
+from hyperpeft.runs.bundle import load_run
+from hyperpeft.scenes import open_scene
+
+run, cube, out, kills = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+bundle, scene = load_run(run), open_scene(cube)
+random.seed(0)
+named, started, duration = 0, 0, 1.0
+while kills:
+    child = os.fork()
+    if child == 0:
+        bundle.map(scene, out, tile=16)
+        os._exit(0)
+    started += 1
+    begun = time.monotonic()
+    if started == 1:  # undisturbed, to learn how long it takes
+        os.waitpid(child, 0)
+        duration = time.monotonic() - begun
+        os.rename(out, out + ".whole")
+        continue
+    time.sleep(random.uniform(0, 0.5 * duration))
+    os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    if os.path.exists(out):  # it was faster: what has the name must be whole
+        named += 1
+        os.rename(out, f"{out}.{named}")
+    kills -= os.WIFSIGNALED(status)
+bundle.map(scene, out, tile=16)
+print(json.dumps({"started": started, "named": named, "seconds": duration}))
+"""
+
+
+class TestKilled:
+    """A trained run, mapped, killed from outside and mapped again."""
+
+    @pytest.fixture(scope="class")
+    def world(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("world")
+        run(config(folder, folder / "run", epochs=1, map=False, image_size=8))
+        cube, _ = write_scene(folder, planted(height=90, width=100, seed=3), name="large")
+        return folder, cube
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+    def test_killed_ten_times(self, world, tmp_path):
+        """SIGKILL at ten random moments; whatever gets the name has the exact pixels."""
+        folder, cube = world
+        out = tmp_path / "m.tif"
+        done = subprocess.run(
+            [sys.executable, "-c", KILLER, folder / "run", cube, out, "10"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        whole = next(tmp_path.glob("*.whole"))
+        with rasterio.open(whole) as file:
+            expected = file.read(1)
+        assert len(np.unique(expected)) == 2
+        finished = [out, *tmp_path.glob("m.tif.[0-9]*")]
+        assert len(finished) == 1 + json.loads(done.stdout)["named"]
+        for path in finished:
+            with rasterio.open(path) as file:
+                assert file.read(1).tobytes() == expected.tobytes()
+                assert (file.crs, file.transform) == (CRS, TRANSFORM)
+        assert not (tmp_path / "m.tif.work").exists()
+
+    def test_from_the_command_line(self, world, tmp_path, capsys, monkeypatch):
+        from hyperpeft import cli
+
+        folder, cube = world
+        arguments = ["map", folder / "run", cube, "--out", tmp_path / "m.tif", "--tile", "40",
+                     "--probabilities", "--confidence", "--json"]  # fmt: skip
+        monkeypatch.setattr(sys, "argv", ["hyperpeft", *map(str, arguments)])
+        cli.main()
+        said = json.loads(capsys.readouterr().out)
+        assert said["tiles"] == 9
+        assert said["pixels"] == said["encoded"] == 9000
+        assert [Path(p).name for p in said["files"]] == [
+            "m.tif", "m_probabilities.tif", "m_confidence.tif",
+        ]  # fmt: skip
+        with rasterio.open(tmp_path / "m.tif") as file:
+            expected = load_run(folder / "run").predict(open_scene(cube))
+            np.testing.assert_array_equal(file.read(1), expected)

@@ -1,0 +1,253 @@
+"""A pretraining run: killed and continued it is the run that was never killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+from hyperpeft.errors import BundleError, ConfigError, SceneError
+from hyperpeft.models import load_backbone, weights_sha256
+from hyperpeft.pretraining.config import PretrainConfig, read_pretrain_config
+from hyperpeft.pretraining.run import pretrain
+from hyperpeft.pretraining.sources import SENTINEL2, draw_windows, find_sources
+from hyperpeft.spectral import BIGEARTHNET_MEAN, BIGEARTHNET_STD
+from tests.helpers.small import HEADS, PROGRAM, checkpoint, planted, write_scene
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("pretrain-*.yaml"))
+
+
+def write_chips(path: Path, bands: tuple[str, ...] = SENTINEL2, count: int = 6) -> Path:
+    """Sentinel-2 chips of 20 x 24 pixels; band i holds 100 i everywhere."""
+    x = np.arange(len(bands))[None, :, None, None] * np.full((count, 1, 20, 24), 100)
+    np.savez(path, x=x.astype(np.uint16), bands=np.array(bands))
+    return path
+
+
+def options(tmp_path: Path, **changes) -> dict:
+    """A run of a few steps on the small encoder, with both objectives and two stages."""
+    weights = tmp_path / "start.safetensors"
+    if not weights.exists():
+        checkpoint(weights)
+        write_chips(tmp_path / "chips.npz")
+        write_scene(tmp_path, planted())
+    episodes = {"scenes": 1, "ways": [2, 4], "shots": [3], "queries": 3}
+    masked = {
+        "weight": 0.5,
+        "windows": 64,
+        "decoder_dim": 24,
+        "sources": [str(tmp_path / "chips.npz"), str(tmp_path / "scene.tif")],
+    }
+    values = {
+        "backbone": str(weights),
+        "num_heads": HEADS,
+        "stages": [{"steps": 22, "image_size": 16}, {"steps": 20, "image_size": 32}],
+        "episodes": episodes,
+        "masked": masked,
+        "warmup": 5,
+    }
+    return {**values, **changes}
+
+
+def test_a_run_writes_weights_that_load_and_says_how_they_came(tmp_path):
+    out, config = tmp_path / "out", PretrainConfig(**options(tmp_path))
+    seen: list[int] = []
+    record = pretrain(config, out, watch=lambda done, total, figures: seen.append(done))
+    assert seen == list(range(1, 43))
+    assert record == json.loads((out / "pretrain.json").read_text())
+    model = load_backbone(out / "backbone.safetensors", 32, HEADS)
+    assert weights_sha256(model.state_dict()) == record["backbone"]["weights_sha256"]
+    start = load_backbone(tmp_path / "start.safetensors", 32, HEADS)
+    assert not torch.equal(model.blocks[0].attn.q.weight, start.blocks[0].attn.q.weight)
+    full = load_file(out / "autoencoder.safetensors")  # with the decoder, under official names
+    assert {"mask_token", "decoder_pred.weight", "blocks.0.attn.q.weight"} <= set(full)
+    assert set(record["last_100_steps"]) == {"episode_loss", "episode_accuracy", "masked_loss"}
+    assert record["windows"] > 0
+    for name in ("losses.png", "reconstructions.png"):
+        with Image.open(out / name) as picture:
+            assert np.asarray(picture.convert("L")).std() > 5
+    assert not (out / "checkpoint").exists()
+    assert pretrain(config, out) == record  # finished: nothing is done again
+    with pytest.raises(ConfigError, match="another pretraining run"):
+        pretrain(config.model_copy(update={"lr": 0.5}), out)
+
+
+def test_killed_and_continued_equals_never_killed(tmp_path):
+    """SIGKILL in the middle; the same command goes on to the same losses and weights."""
+    stages = [{"steps": 12, "image_size": 16}, {"steps": 10, "image_size": 32}]
+    values = options(tmp_path, stages=stages)
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(values))
+    whole = pretrain(PretrainConfig(**values), tmp_path / "whole")
+    code = (
+        "import sys; from pathlib import Path; from hyperpeft.pretraining.config import "
+        "read_pretrain_config;"
+        "from hyperpeft.pretraining.run import pretrain;"
+        "pretrain(read_pretrain_config(Path(sys.argv[1])), Path(sys.argv[2]), every=0.0)"
+    )
+    command = [PROGRAM[0], "-c", code, str(file), str(tmp_path / "killed")]
+    kills = 0
+    for wanted in (4, 15):  # in the first stage, and in the second
+        process = subprocess.Popen(command)
+        state = tmp_path / "killed" / "checkpoint" / "state.pt"
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None:
+            if state.is_file() and _steps(state) >= wanted:
+                os.kill(process.pid, signal.SIGKILL)
+                kills += process.wait() == -signal.SIGKILL
+                break
+            time.sleep(0.1)
+        process.wait(120)
+    assert kills > 0
+    assert (
+        subprocess.run(
+            [*PROGRAM, "pretrain", str(file), "--out", str(tmp_path / "killed"), "-q"]
+        ).returncode
+        == 0
+    )
+    again = json.loads((tmp_path / "killed" / "pretrain.json").read_text())
+    # The file itself may differ: safetensors does not keep the order of metadata.
+    assert again["backbone"]["weights_sha256"] == whole["backbone"]["weights_sha256"]
+    first, second = ((tmp_path / n / "history.csv").read_text() for n in ("whole", "killed"))
+    assert first == second
+
+
+def _steps(path: Path) -> int:
+    try:
+        return torch.load(path, weights_only=True)["state"]["step"]
+    except (OSError, RuntimeError, EOFError, KeyError):
+        return 0
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    config = PretrainConfig(**options(tmp_path))
+    stop = _StopAfter(3)
+    with pytest.raises(_Stop):
+        pretrain(config, tmp_path / "out", every=0.0, watch=stop)
+    with pytest.raises(BundleError, match="another configuration"):
+        pretrain(config.model_copy(update={"seed": 1}), tmp_path / "out")
+
+
+class _Stop(Exception):
+    pass
+
+
+class _StopAfter:
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def __call__(self, done: int, total: int, figures: dict[str, float]) -> None:
+        if done == self.steps:
+            raise _Stop
+
+
+def test_chips_are_standardised_band_by_band(tmp_path):
+    (source,) = find_sources(str(write_chips(tmp_path / "a.npz")), "sqrt")
+    expected = (np.arange(12) * 100 - BIGEARTHNET_MEAN) / BIGEARTHNET_STD
+    np.testing.assert_allclose(source.images[0, :, 3, 4], expected, rtol=1e-5)
+    assert not source.signs
+
+
+def test_a_band_that_chips_lack_is_taken_from_its_neighbour(tmp_path):
+    bands = tuple(b for b in SENTINEL2 if b not in ("B01", "B09"))
+    (source,) = find_sources(str(write_chips(tmp_path / "a.npz", bands)), "sqrt")
+    np.testing.assert_array_equal(source.images[:, 0], source.images[:, 1])  # B01 is B02
+    assert source.images.shape == (6, 12, 20, 24)
+
+
+def write_chip(path: Path, names: tuple[str, ...], nodata: int | None = None) -> Path:
+    """A GeoTIFF of 20 x 24 pixels; band i holds 100 i everywhere, its first pixel no data."""
+    values = np.arange(len(names))[:, None, None] * np.full((1, 20, 24), 100)
+    values[:, 0, 0] = 0 if nodata is None else nodata
+    profile = {"count": len(names), "height": 20, "width": 24, "dtype": "uint16", "nodata": nodata}
+    place = rasterio.transform.from_origin(370000, 5810000, 10, 10)
+    with rasterio.open(path, "w", driver="GTiff", transform=place, **profile) as file:
+        file.write(values.astype(np.uint16))
+        file.descriptions = names
+    return path
+
+
+def test_a_geotiff_of_named_bands_is_a_chip(tmp_path):
+    """Bands in any order, under their short names, with the one that sees cirrus."""
+    names = ("B8A", "B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B10", "B11", "B12")
+    (source,) = find_sources(str(write_chip(tmp_path / "a.tif", names, 65535)), "sqrt")
+    stored = np.array([100, 200, 300, 400, 500, 600, 700, 800, 0, 900, 1100, 1200])
+    expected = (stored - BIGEARTHNET_MEAN) / BIGEARTHNET_STD
+    np.testing.assert_allclose(source.images[0, :, 3, 4], expected, rtol=1e-5)
+    assert (source.images[0, :, 0, 0] == 0).all()  # no data is the mean, not an extreme
+    assert not source.signs
+
+
+def test_a_geotiff_of_other_bands_is_a_scene(tmp_path):
+    names = tuple(f"band {i}" for i in range(14))
+    (source,) = find_sources(str(write_chip(tmp_path / "a.tif", names)), "sqrt")
+    assert source.signs  # of principal components
+
+
+def test_windows_are_those_of_the_source(tmp_path):
+    (source,) = find_sources(str(write_chips(tmp_path / "a.npz")), "sqrt")
+    windows = draw_windows(np.random.default_rng(0), source, 5, 7)
+    assert windows.shape == (7, 12, 5, 5)
+    ratio = windows[:, :, 0, 0].numpy() / source.images[0, :, 0, 0]
+    assert np.all(np.abs(ratio - 1) < 0.6)  # jitter, and no sign is flipped
+    assert (windows == windows[:, :, :1, :1]).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"x": np.zeros((2, 3, 4))}, "bands"),
+        ({"x": np.zeros((2, 3, 4)), "bands": np.array(["B02", "B03", "B04"])}, "chips"),
+        ({"x": np.zeros((2, 1, 4, 4)), "bands": np.array(["red"])}, "B04"),
+        ({"x": np.full((2, 1, 4, 4), 0.3), "bands": np.array(["B04"])}, "x 10,000"),
+    ],
+)
+def test_a_file_that_holds_no_chips_is_refused(tmp_path, content, message):
+    np.savez(tmp_path / "a.npz", **content)
+    with pytest.raises(SceneError, match=message):
+        find_sources(str(tmp_path / "a.npz"), "sqrt")
+
+
+def test_sources_by_pattern_and_folder(tmp_path):
+    for name in ("b.npz", "a.npz"):
+        write_chips(tmp_path / name)
+    assert [s.name for s in find_sources(str(tmp_path / "*.npz"), "sqrt")] == ["a.npz", "b.npz"]
+    assert len(find_sources(str(tmp_path), "sqrt")) == 2
+    with pytest.raises(ConfigError, match="nowhere"):
+        find_sources(str(tmp_path / "nowhere*"), "sqrt")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_shipped_configurations_are_read(path):
+    assert read_pretrain_config(path).steps > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 3}, "unknown option epochs"),
+        ({"stages": []}, "stages"),
+        ({"episodes": {"weight": 0}, "masked": {"weight": 0}}, "neither"),
+        ({"episodes": {"weight": 0}, "masked": {"weight": 1}}, "no data"),
+        ({"patch_sizes": {4: 1.0}}, "patch"),
+        ({"normalise": ["whiten"]}, "whiten"),
+        ({"episodes": {"ways": [1, 4]}}, "ways"),
+    ],
+)
+def test_wrong_options_are_named(tmp_path, changes, message):
+    values = {"stages": [{"steps": 5, "image_size": 16}], **changes}
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(values))
+    with pytest.raises(ConfigError, match=message):
+        read_pretrain_config(file)

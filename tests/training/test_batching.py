@@ -1,0 +1,160 @@
+"""Batches that do not fit into a GPU's memory: halves, the same results, and a note."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from hyperpeft import spectral
+from hyperpeft.errors import TrainingError
+from hyperpeft.mapping import classify
+from hyperpeft.mapping.batches import logits_of
+from hyperpeft.patches import Windows
+from hyperpeft.runs.experiment import run
+from hyperpeft.training.batching import Batches, smaller, told_to
+from hyperpeft.training.classifier import Classifier, predict
+from hyperpeft.training.loop import Pixels, Recipe, Trainer
+from tests.helpers.small import DIM, config, encoder, options, planted
+
+FITS = 6  # windows
+RECIPE = Recipe(
+    epochs=2, batch_size=16, lr=1e-3, head_lr=1e-2, lam=1.0, weight_decay=0.0,
+    label_smoothing=0.1, warmup=0.1, augment=True, patience=0,
+)  # fmt: skip
+
+
+@pytest.fixture
+def small_gpu(monkeypatch):
+    """A device whose memory holds `FITS` windows: more in one forward pass raise torch's error.
+
+    The sizes of the passes that were tried are returned.
+    """
+    tried = []
+    real = Classifier.forward
+
+    def forward(self, x, *rest):
+        tried.append(len(x))
+        if len(x) > FITS:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, x, *rest)
+
+    monkeypatch.setattr(Classifier, "forward", forward)
+    return tried
+
+
+@pytest.fixture(scope="module")
+def world():
+    scene = planted()
+    return spectral.fit(scene).reduce(scene), scene.labels.ids
+
+
+def model() -> Classifier:
+    return Classifier(encoder(), 2)
+
+
+def positions(n: int) -> torch.Tensor:
+    return torch.from_numpy(np.argwhere(np.ones((24, 24), bool))[:n])
+
+
+def test_predictions_are_those_of_the_smaller_batch_from_the_start(world, small_gpu):
+    notes: list[str] = []
+    windows = Windows(world[0], 5)
+    with told_to(notes.append):
+        halved = torch.cat(list(predict(model(), windows, positions(50), batch_size=16)))
+    assert small_gpu[:3] == [16, 8, 4]
+    assert small_gpu.count(16) == small_gpu.count(8) == 1  # what did not fit is not tried again
+    assert notes == [
+        "16 windows at a time do not fit into the GPU's memory: 8 are predicted at a time",
+        "8 windows at a time do not fit into the GPU's memory: 4 are predicted at a time",
+    ]
+    from_the_start = torch.cat(list(predict(model(), windows, positions(50), batch_size=4)))
+    assert torch.equal(halved, from_the_start)
+
+
+def test_a_map_is_that_of_smaller_batches(world, small_gpu):
+    where = np.ones((24, 24), bool)
+    with told_to(lambda note: None):
+        halved = classify(model(), Windows(world[0], 5), where, np.array([1, 2]))
+    assert small_gpu[:6] == [64, 32, 16, 8, 4, 4]  # a cell of 8 x 8 pixels
+    logits = {}
+    whole = np.argwhere(where)
+    for first in range(0, len(whole), 4):  # four pixels at a time by hand
+        part = whole[first : first + 4]
+        for at, found in logits_of(model(), Windows(world[0], 5), part, 2, "fp32", scattered=True):
+            logits |= {tuple(p): row for p, row in zip(at.tolist(), found, strict=True)}
+    by_hand = [1 + int(logits[tuple(p)].argmax()) for p in whole.tolist()]
+    assert halved.ids.ravel().tolist() == by_hand
+
+
+def train(world, folder, **changes):
+    torch.manual_seed(0)
+    cube, ids = world
+    pixels = Pixels(positions(40), torch.from_numpy(ids.ravel()[:40].astype(np.int64) - 1))
+    learner = model()
+    trainer = Trainer(
+        learner,
+        Windows(cube, 5),
+        pixels,
+        Pixels(positions(0), torch.empty(0, dtype=torch.int64)),
+        Recipe(**{**vars(RECIPE), **changes}),
+        seed=0,
+        folder=folder,
+        identity="x",
+        precision="fp32",
+    )
+    return trainer.run(), learner.state_dict()
+
+
+def test_a_step_stays_the_same_step(world, tmp_path, small_gpu, monkeypatch):
+    notes: list[str] = []
+    with told_to(notes.append):
+        halved, weights = train(world, tmp_path / "halved")
+    assert notes[:2] == [
+        "16 windows at a time do not fit into the GPU's memory: 8 are learned from at a time",
+        "8 windows at a time do not fit into the GPU's memory: 4 are learned from at a time",
+    ]
+    assert max(small_gpu[3:]) <= 16
+    accumulated, same = train(world, tmp_path / "accumulated", accumulate=4)
+    assert [row["loss"] for row in halved.history] == [row["loss"] for row in accumulated.history]
+    for name, value in same.items():
+        assert torch.equal(weights[name], value), name
+    monkeypatch.undo()  # a GPU that holds them all
+    whole, large = train(world, tmp_path / "whole")
+    assert halved.history[0]["loss"] == pytest.approx(whole.history[0]["loss"], rel=1e-5)
+    assert halved.history[1]["loss"] == pytest.approx(whole.history[1]["loss"], rel=1e-4)
+    moved = (large["encoder.norm.bias"] - encoder().state_dict()["norm.bias"]).abs().max()
+    difference = (large["encoder.norm.bias"] - weights["encoder.norm.bias"]).abs().max()
+    assert moved > 1e-4
+    assert difference < 1e-2 * moved
+    assert len(large["encoder.norm.bias"]) == DIM
+
+
+def test_a_run_says_so_in_its_record(tmp_path, small_gpu):
+    options(tmp_path, tmp_path)
+    record = run(config(tmp_path, tmp_path / "run", epochs=1, map=False))
+    said = [note for note in record.notes if "GPU's memory" in note]
+    assert re.match(r"\d+ windows at a time do not fit .* learned from at a time", said[0])
+
+
+def test_a_single_window_that_does_not_fit_is_refused():
+    def full(rows):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with told_to(lambda note: None), pytest.raises(TrainingError, match="a single window"):
+        Batches(4)(full, torch.arange(9))
+
+
+def test_other_errors_are_not_hidden():
+    def broken(rows):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Batches(4)(broken, torch.arange(9))
+
+
+def test_without_a_listener_it_is_a_warning():
+    with pytest.warns(UserWarning, match="8 windows at a time do not fit"):
+        assert smaller(8, "predicted") == 4

@@ -1,0 +1,1 @@
+"""What developers run: robustness tests of hours, figures of the documentation."""

@@ -1,0 +1,1 @@
+"""Kill tests and fuzzers: too long for the test suite, run before a release."""
