@@ -19,12 +19,12 @@ class HyperpeftError(Exception):
         What is wrong, naming the file, the key or the option.
     expected, got : object, optional
         What would have been right, and what was there instead.
-    do : str, optional
+    hint : str, optional
         What the user can do now.
 
     Examples
     --------
-    >>> print(HyperpeftError("patch size", expected="an odd number", got=8, do="use 9"))
+    >>> print(HyperpeftError("patch size", expected="an odd number", got=8, hint="use 9"))
     patch size: expected an odd number, got 8; use 9
     """
 
@@ -34,12 +34,12 @@ class HyperpeftError(Exception):
         *,
         expected: object = None,
         got: object = None,
-        do: str | None = None,
+        hint: str | None = None,
     ) -> None:
         found = [f"expected {expected}"] if expected is not None else []
         found += [f"got {got}"] if got is not None else []
         message = f"{what}: {', '.join(found)}" if found else what
-        super().__init__(f"{_short(message)}; {do}" if do else _short(message))
+        super().__init__(f"{_short(message)}; {hint}" if hint else _short(message))
 
 
 def _short(value: object) -> str:

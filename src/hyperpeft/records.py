@@ -182,7 +182,7 @@ class Scene:
                 f"labels {labels.source} do not fit scene {self.name}",
                 expected=f"{self.valid.shape} pixels (rows, columns)",
                 got=labels.ids.shape,
-                do="give labels on the same grid as the cube",
+                hint="give labels on the same grid as the cube",
             )
         new = [note for note in labels.notes if note not in self.notes]
         return replace(self, labels=labels, notes=(*self.notes, *new))

@@ -198,9 +198,9 @@ def test_a_record_that_was_tampered_with(run, tmp_path):
     record = json.loads((folder / "run.json").read_text())
     record["metrics"] = []
     (folder / "run.json").write_text(json.dumps(record))
-    for do in (
+    for hint in (
         lambda: peft_folders.list_runs([folder]),
         lambda: peft_folders.export(folder, tmp_path / "n"),
     ):
         with pytest.raises(BundleError, match="not a run record"):
-            do()
+            hint()

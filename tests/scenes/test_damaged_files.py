@@ -492,7 +492,7 @@ class TestText:
         with pytest.raises(LabelsError) as refused:
             open_scene(geotiff(tmp_path / "c.tif", cube()), labels=tmp_path / "m.csv")
         assert len(str(refused.value)) < 2000
-        assert str(HyperpeftError("a\nb", got="c\nd", do="e")) == "a b: got c d; e"
+        assert str(HyperpeftError("a\nb", got="c\nd", hint="e")) == "a b: got c d; e"
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def attach(
 def check_bare(model: nn.Module) -> None:
     """AdapterError where a model has adapters already."""
     if adapters_of(model):
-        raise AdapterError("this model has adapters already", do="merge or detach them first")
+        raise AdapterError("this model has adapters already", hint="merge or detach them first")
 
 
 def build(model: nn.Module, attachment: Attachment, seed: int = 0) -> dict[str, Adapter]:

@@ -112,7 +112,7 @@ class LoRA(Adapter):
                 "init_lora_weights of this LORA adapter",
                 expected="one that leaves the base weights as they are",
                 got=repr(start),
-                do="save it with PEFT's path_initial_model_for_weight_conversion",
+                hint="save it with PEFT's path_initial_model_for_weight_conversion",
             )
         if config.get("bias", "none") != "none":
             raise AdapterError(

@@ -67,7 +67,7 @@ def _method_for(peft_type: str) -> tuple[str, type[Adapter]]:
             "peft_type of this adapter",
             expected=" or ".join(str(kind) for kind in known),
             got=peft_type,
-            do="its safetensors file has lost the metadata that says more" if lost else None,
+            hint="its safetensors file has lost the metadata that says more" if lost else None,
         )
     return known[peft_type]
 

@@ -81,7 +81,7 @@ def save(model: nn.Module, folder: str | Path, base: str | None = None) -> None:
     """
     adapters, attachment = adapters_of(model), getattr(model, "attachment", None)
     if not adapters or not isinstance(attachment, Attachment):
-        raise AdapterError("this model has no adapters to save", do="attach one first")
+        raise AdapterError("this model has no adapters to save", hint="attach one first")
     config = {
         **_method_config(adapters),
         "base_model_name_or_path": base,
@@ -204,7 +204,7 @@ def _check_agreement(folder: Path, config: dict[str, Any], ours: dict[str, Any])
                 f"{key} in {folder / CONFIG}, against what {TENSORS} was saved with",
                 expected=value,
                 got=config.get(key),
-                do="take both files from the same save",
+                hint="take both files from the same save",
             )
 
 
@@ -221,7 +221,7 @@ def read(folder: Path) -> Saved:
         if (folder / PICKLE).is_file():
             raise AdapterError(
                 f"{folder / PICKLE} is a pickle, which can run code when it is opened",
-                do=f"save the adapter as {TENSORS}, PEFT's default since 0.7",
+                hint=f"save the adapter as {TENSORS}, PEFT's default since 0.7",
             )
         raise AdapterError(f"{folder} holds no adapter", expected=TENSORS, got="no such file")
     try:

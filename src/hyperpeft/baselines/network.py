@@ -175,7 +175,7 @@ class Loop:
             loss = self._step(batch, draw)
             if not math.isfinite(loss):
                 raise TrainingError(
-                    f"the loss became {loss} in epoch {epoch + 1}", do="lower the learning rate"
+                    f"the loss became {loss} in epoch {epoch + 1}", hint="lower the learning rate"
                 )
             total += loss * len(batch)
             if task.trained is not None:

@@ -76,7 +76,7 @@ def spread(
             except (OSError, ValueError) as error:
                 raise ConfigError(
                     f"scheduler {scheduler} cannot be reached ({error})",
-                    do="start one with `dask scheduler`, and workers with `dask worker ADDRESS`",
+                    hint="start one with `dask scheduler`, and workers with `dask worker ADDRESS`",
                 ) from None
             stack.enter_context(client)
             stack.enter_context(client.as_current())

@@ -219,7 +219,7 @@ def _check(cell: Cell, written: Mapping[str, Any]) -> None:
     if decided:
         raise ConfigError(
             f"{cell.path}: {', '.join(decided)} cannot be an option of a cell",
-            do="seeds, splits, budgets and maps of the benchmark decide that",
+            hint="seeds, splits, budgets and maps of the benchmark decide that",
         )
     try:
         make_config(cell.values)
@@ -241,7 +241,7 @@ def _check_labels(bench: BenchConfig, scenes: Sequence[str], methods: Sequence[s
             raise ConfigError(
                 f"{axis} {wrong[0]!r} of benchmark {bench.name} cannot name a folder",
                 expected="letters, digits and + . _ = -",
-                do="give it a label, and its value as an option",
+                hint="give it a label, and its value as an option",
             )
     named = [("scene", scenes), ("method", methods)]
     named += [("method", [bench.reference])] if bench.reference else []

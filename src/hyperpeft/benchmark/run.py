@@ -96,7 +96,7 @@ def run_bench(
     """
     watch = watch or Watch()
     if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--out {folder} is a file", do="choose a folder")
+        raise ConfigError(f"--out {folder} is a file", hint="choose a folder")
     begun = folder.exists()
     try:
         return _run(bench, cells, folder, workers, scheduler, retry_failed, watch)
@@ -146,7 +146,7 @@ def _run(
         except (Interrupted, KeyboardInterrupt):
             raise Interrupted(
                 f"interrupted; {len(outcomes)} of {len(cells)} cells are finished",
-                do="the same command goes on",
+                hint="the same command goes on",
             ) from None
         for leftover in folder.joinpath(WORK).iterdir():
             if leftover.is_dir():
@@ -225,7 +225,7 @@ def check_hashes(folder: Path, cells: Iterable[Cell], hashes: Mapping[str, str])
                 f"{path.parent} was computed on another file of scene {cell.scene}",
                 expected=f"sha256 {then}",
                 got=now,
-                do="choose another --out, or remove the cells of that scene",
+                hint="choose another --out, or remove the cells of that scene",
             )
 
 
@@ -255,7 +255,7 @@ def check_records(folder: Path, cells: Iterable[Cell]) -> None:
         try:
             found = read_json(path)["config"]
         except (BundleError, OSError, KeyError, TypeError):
-            raise ConfigError(f"{path} cannot be read", do="remove its folder") from None
+            raise ConfigError(f"{path} cannot be read", hint="remove its folder") from None
         wanted = cell.config.model_dump(mode="json")
         # Options that came with a later version are not in earlier records; what is open or "auto"
         # the run has chosen.
@@ -269,7 +269,7 @@ def check_records(folder: Path, cells: Iterable[Cell]) -> None:
             raise ConfigError(
                 f"{path.parent} was computed with other options "
                 f"({', '.join(f'{name} {what}' for name, what in other.items())})",
-                do="choose another --out, or remove that folder",
+                hint="choose another --out, or remove that folder",
             )
 
 

@@ -103,7 +103,7 @@ def _refuse_empty(words: list[str]) -> None:
         raise ConfigError(
             word.rstrip("=") + " is empty" if word else f"the argument {place} is empty",
             expected="a path or another value",
-            do="write . for the current folder; a variable of the shell may be unset",
+            hint="write . for the current folder; a variable of the shell may be unset",
         )
 
 

@@ -110,7 +110,7 @@ def map_(
                 )  # fmt: skip
         except KeyboardInterrupt:
             raise Interrupted(
-                "interrupted", do=f"the same command goes on from the tiles in {out}.work"
+                "interrupted", hint=f"the same command goes on from the tiles in {out}.work"
             ) from None
     if as_json:
         print(json.dumps({**vars(result), "files": [str(path) for path in result.files]}))

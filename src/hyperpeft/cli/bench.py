@@ -92,7 +92,7 @@ def bench(
         raise HyperpeftError(
             f"{len(failed)} of {len(outcomes)} cells failed, the first ({failed[0].path}) because "
             f"{failed[0].reason}",
-            do="see failed.json in their folders, and start again with --retry-failed",
+            hint="see failed.json in their folders, and start again with --retry-failed",
         )
 
 

@@ -103,7 +103,7 @@ def export(run: Path, to: Path) -> list[Path]:
         why = saved.config.get("no_peft_form", "stock PEFT cannot hold it")
         raise AdapterError(
             f"the adapter of {run} has no PEFT form: {why}",
-            do="load the run folder with hyperpeft, or use `hyperpeft adapters merge`",
+            hint="load the run folder with hyperpeft, or use `hyperpeft adapters merge`",
         )
     width = _check_head(run / HEAD)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):

@@ -72,7 +72,7 @@ def connect(address: str) -> Any:
     except TimeoutError:
         client.close()
         raise ConfigError(
-            f"--scheduler {address} has no workers", do=f"start `dask worker {address}`"
+            f"--scheduler {address} has no workers", hint=f"start `dask worker {address}`"
         ) from None
     return client
 

@@ -138,7 +138,7 @@ def map_to_files(
     limit_cache()
     for path in outputs.files:
         if path.is_dir():
-            raise ConfigError(f"{path} is a folder", do="choose another name for the map")
+            raise ConfigError(f"{path} is a folder", hint="choose another name for the map")
     tiles = plan(scene.valid.shape, size, mapper.cell)
     _check_memory(mapper, scene, tiles[0])
     counter = _Counter(int(scene.valid.sum()), watch)
@@ -184,7 +184,7 @@ def _check_memory(mapper: Mapper, scene: Scene, tile: Tile) -> None:
     need(
         f"a tile of {tile.shape[0]} x {tile.shape[1]} pixels, {scene.shape[2]} bands",
         pixels * (read + reduced + logits),
-        do="give a smaller --tile",
+        hint="give a smaller --tile",
     )
 
 

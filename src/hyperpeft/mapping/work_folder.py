@@ -103,7 +103,7 @@ def opened(out: Path, identity: str) -> Iterator[WorkFolder]:
     ours = known.is_file() or lock.is_file()
     if folder.is_dir() and not ours and any(folder.iterdir()):
         raise ConfigError(
-            f"{folder} exists and is not a work folder of hyperpeft", do="choose another --out"
+            f"{folder} exists and is not a work folder of hyperpeft", hint="choose another --out"
         )
     try:
         with locked(lock, f"map {out}"):
@@ -121,7 +121,7 @@ def opened(out: Path, identity: str) -> Iterator[WorkFolder]:
                 raise
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise ConfigError(
-            f"{out} cannot be written ({error.strerror})", do="choose a folder you can write to"
+            f"{out} cannot be written ({error.strerror})", hint="choose a folder you can write to"
         ) from None
 
 

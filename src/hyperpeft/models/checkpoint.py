@@ -51,7 +51,7 @@ def _safe_load(path: Path) -> object:
     except Exception as error:  # whatever its unpickler stumbles over
         raise WeightsError(
             f"checkpoint {path} is not a PyTorch file of tensors alone ({_why(error)})",
-            do="it was not loaded, because files with other objects can run code",
+            hint="it was not loaded, because files with other objects can run code",
         ) from None
 
 

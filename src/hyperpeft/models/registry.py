@@ -166,7 +166,7 @@ def published_file(name: str) -> Path:
     except DownloadError as problem:
         raise DownloadError(
             f"{file} could not be fetched from {url} ({problem})",
-            do=f"put it into {data_folders()[0] / 'weights'}, or name a file with --backbone",
+            hint=f"put it into {data_folders()[0] / 'weights'}, or name a file with --backbone",
         ) from None
     downloads.remember(target, digest)
     return target

@@ -193,7 +193,7 @@ def token_grid(image_size: int, stride: int = PATCH) -> int:
             "image size and token stride",
             expected=f"a size of {PATCH} + a multiple of the stride, and a stride of 1 to {PATCH}",
             got=f"size {image_size}, stride {stride}",
-            do="use an image size of 32, 64, 96 or 128 with a stride of 8 or 4",
+            hint="use an image size of 32, 64, 96 or 128 with a stride of 8 or 4",
         )
     return (image_size - PATCH) // stride + 1
 

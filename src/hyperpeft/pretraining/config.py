@@ -120,7 +120,7 @@ def read_pretrain_config(path: Path) -> PretrainConfig:
     if config.masked.weight and not _sources_of(config) and config.masked.generated == 0:
         raise ConfigError(
             f"configuration {path}: masked autoencoding has no data",
-            do="name masked.sources, or set masked.generated above 0",
+            hint="name masked.sources, or set masked.generated above 0",
         )
     return config
 

@@ -177,7 +177,7 @@ class Pretrainer:
         restore_checkpoint(
             self.folder, self.identity, self._go_on_from,
             other="another configuration or other sources",
-            do="give the same configuration as before, or another --out",
+            hint="give the same configuration as before, or another --out",
         )  # fmt: skip
         last = self.plan.steps if until is None else min(until, self.plan.steps)
         loader = DataLoader(
@@ -203,7 +203,7 @@ class Pretrainer:
             if interrupted.is_set() and self.state.step < last:
                 raise Interrupted(
                     f"interrupted in step {self.state.step} of {self.plan.steps}",
-                    do=f"the state is saved in {self.folder}; the same command continues",
+                    hint=f"the state is saved in {self.folder}; the same command continues",
                 )
         self.plain.eval()
         return self.state
@@ -216,7 +216,7 @@ class Pretrainer:
         if not math.isfinite(loss.item()):
             raise TrainingError(
                 f"the loss became {loss.item()} in step {self.state.step + 1}",
-                do="lower the learning rate, or look for extreme values in the sources",
+                hint="lower the learning rate, or look for extreme values in the sources",
             )
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.plan.clip)
         self.optimizer.step()

@@ -92,7 +92,7 @@ def _pretrain(
             if PartialState().is_main_process:  # killed just before this was done
                 shutil.rmtree(out / CHECKPOINT.parent, ignore_errors=True)
             return record
-        raise ConfigError(f"{out} holds another pretraining run", do="choose another --out")
+        raise ConfigError(f"{out} holds another pretraining run", hint="choose another --out")
     refuse_inputs([out / name for name in OUTPUTS], _inputs(config))
     code = sections.source_state()  # now: the tree may change while this runs
     sources = {name: find_sources(name, config.normalise[0]) for name in _sources_of(config)}

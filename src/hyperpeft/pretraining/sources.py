@@ -122,7 +122,7 @@ def _chips(path: Path, values: np.ndarray, names: list[str]) -> Source:
             f"{path}: chips",
             expected="reflectance x 10,000",
             got=f"no value above {largest:g}",
-            do="multiply reflectances from 0 to 1 by 10,000",
+            hint="multiply reflectances from 0 to 1 by 10,000",
         )
     nearest = [min(known, key=lambda k: abs(k - i)) for i in range(len(SENTINEL2))]
     picked = values[:, [bands.index(SENTINEL2[k]) for k in nearest]].astype(np.float32)

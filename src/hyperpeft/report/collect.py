@@ -144,7 +144,7 @@ def collect(folder: Path, reference: str | None = None) -> Results:
         A record is damaged.
     """
     if not folder.is_dir():
-        raise ConfigError(f"there is no folder {folder}", do="give the --out of a benchmark")
+        raise ConfigError(f"there is no folder {folder}", hint="give the --out of a benchmark")
     plan = _read(folder / BENCH) if (folder / BENCH).is_file() else {}
     config = plan.get("config", {})
     entries, failures = [], []
@@ -156,7 +156,7 @@ def collect(folder: Path, reference: str | None = None) -> Results:
             failures.append(Failure(path.parent.relative_to(folder).as_posix(), reason))
     if not entries and not failures:
         raise ConfigError(
-            f"{folder} holds no record", do="run `hyperpeft bench` or `hyperpeft train` first"
+            f"{folder} holds no record", hint="run `hyperpeft bench` or `hyperpeft train` first"
         )
     found = {entry.path for entry in entries} | {failure.path for failure in failures}
     order = [

@@ -208,7 +208,7 @@ class AdapterBank:
         if method.trains_encoder:
             raise BundleError(
                 f"{folder} fine-tuned the whole encoder: it has no adapter to share one with",
-                do="use load_run for it",
+                hint="use load_run for it",
             )
         device = self.encoder.pos_embed_spatial.device
         classes, centre = len(record.adapter["class_ids"]), sees_centre(record)
@@ -253,7 +253,7 @@ class AdapterBank:
         Tensor, shape (N, K)
         """
         if self._active is None:
-            raise BundleError("this bank has no active run", do="add one, or switch to one")
+            raise BundleError("this bank has no active run", hint="add one, or switch to one")
         return self._member(self._active)[0](windows)
 
     @torch.inference_mode()

@@ -299,7 +299,7 @@ def check_usable(folder: Path, record: RunRecord) -> None:
     if method in BASELINES:
         raise BundleError(
             f"{folder} is a run of the baseline {method}, whose model is not kept",
-            do="use the map.tif and run.json that are in it, or train again",
+            hint="use the map.tif and run.json that are in it, or train again",
         )
 
 
@@ -331,7 +331,7 @@ def check_base(
             f"{folder} was trained on another base model than {backbone or 'the one it names'}",
             expected=f"weights of sha256 {expected}",
             got=got,
-            do="give the checkpoint it was trained on with --backbone",
+            hint="give the checkpoint it was trained on with --backbone",
         )
 
 

@@ -80,7 +80,7 @@ def evaluate(
         positions, true, left_out = split.test, split.test_ids, {"trained": 0, "unknown": 0}
     else:
         if scene.labels is None:
-            raise LabelsError(f"scene {scene.name} has no labels to test on", do="give --labels")
+            raise LabelsError(f"scene {scene.name} has no labels to test on", hint="give --labels")
         ids = match_names(scene.labels, loaded.classes).ids
         labelled = (ids != UNLABELLED) & scene.valid
         known = labelled & np.isin(ids, loaded.class_ids)
@@ -138,16 +138,16 @@ def reopen(record: RunRecord, folder: Path) -> Scene:
             raise BundleError(
                 f"{folder} was trained on the {name} {spec!r}, relative to the folder it was "
                 "started in, and that is not here",
-                do="start from that folder, or name the scene to use",
+                hint="start from that folder, or name the scene to use",
             )
     if "scene" not in config or "sha256" not in record.scene:
-        raise BundleError("run.json does not name its scene", do="name the scene to use")
+        raise BundleError("run.json does not name its scene", hint="name the scene to use")
     scene = open_configured(config)
     if scene.sha256 != record.scene["sha256"]:
         raise BundleError(
             f"scene {config['scene']} is not the file the run was trained on",
             expected=f"sha256 {record.scene['sha256']}",
             got=scene.sha256,
-            do="name the scene to use",
+            hint="name the scene to use",
         )
     return scene

@@ -69,7 +69,7 @@ def run(
             raise
         raise Interrupted(
             "interrupted",
-            do=f"the state is saved in {config.out}; the same command with --resume continues",
+            hint=f"the state is saved in {config.out}; the same command with --resume continues",
         ) from None
 
 
@@ -161,7 +161,7 @@ def _split(config: RunConfig, scene: Scene) -> Split:
         if scene.masks is None:
             raise SplitError(
                 f"scene {scene.name} has no official training and test rasters",
-                do="give --split TRAIN,TEST with two label files, or --per-class N",
+                hint="give --split TRAIN,TEST with two label files, or --per-class N",
             )
         kind = "official" if config.split == "official" else "rasters"
         return splits.from_masks(*scene.masks, kind=kind, **how)

@@ -282,7 +282,7 @@ def _save(figure: Figure, path: Path, dpi: int = DPI) -> None:
     suffix = Path(path).suffix.removeprefix(".")
     if suffix.lower() not in FigureCanvasAgg(figure).get_supported_filetypes():
         raise ConfigError(
-            f"{path} cannot be drawn (format {suffix!r} is unknown)", do="name it .png"
+            f"{path} cannot be drawn (format {suffix!r} is unknown)", hint="name it .png"
         )
     for text in figure.findobj(
         Text

@@ -64,18 +64,18 @@ def _check(config: RunConfig, resume: bool, overwrite: bool, cut_off: bool) -> N
     """Make sure that nothing of another run is lost or mixed with this one."""
     out, checkpoint = config.out, (config.out / CHECKPOINT).is_file()
     if resume and overwrite:
-        raise ConfigError("--resume and --overwrite exclude each other", do="give one")
+        raise ConfigError("--resume and --overwrite exclude each other", hint="give one")
     if resume and not checkpoint:
-        raise ConfigError(f"--resume: {out} holds no checkpoint", do="run without --resume")
+        raise ConfigError(f"--resume: {out} holds no checkpoint", hint="run without --resume")
     refuse_inputs([out / name for name in OUTPUTS], inputs_of(config.model_dump()))
     if (out / RUN).is_file():
         if not overwrite and not _same_run(config, RunRecord.from_file(out / RUN).config):
             raise ConfigError(
-                f"{out} holds another run", do="choose another --out, or add --overwrite"
+                f"{out} holds another run", hint="choose another --out, or add --overwrite"
             )
     elif out.exists() and not (checkpoint or cut_off or _is_empty(out)):
         raise ConfigError(
-            f"{out} exists and is not a run folder", do="choose another --out, or empty it"
+            f"{out} exists and is not a run folder", hint="choose another --out, or empty it"
         )
 
 

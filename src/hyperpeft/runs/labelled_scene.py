@@ -37,6 +37,6 @@ def labelled_scene(config: RunConfig) -> Scene:
             scene = scene.with_labels(masks[0])
     if scene.labels is None:
         raise LabelsError(
-            f"scene {config.scene} has no labels", do="give them with --labels FILE[:KEY]"
+            f"scene {config.scene} has no labels", hint="give them with --labels FILE[:KEY]"
         )
     return scene

@@ -39,7 +39,7 @@ def check_memory(config: RunConfig, scene: Scene, pixels: int, encoder: Spectral
     memory.need(
         f"training on {scene.name}, of {height} x {width} pixels in {N_BANDS} components,",
         _CUBES * _FLOAT * N_BANDS * height * width,
-        do="train on a part of the scene, and map the whole with `hyperpeft map`",
+        hint="train on a part of the scene, and map the whole with `hyperpeft map`",
     )
     if torch.cuda.is_available():
         return
@@ -48,13 +48,13 @@ def check_memory(config: RunConfig, scene: Scene, pixels: int, encoder: Spectral
         memory.need(
             f"--method full on {config.backbone}, of {weights:,} weights,",
             _MOMENTS * _FLOAT * weights,
-            do="use an adapter, such as --method krona+, or a smaller --backbone",
+            hint="use an adapter, such as --method krona+, or a smaller --backbone",
         )
     windows = -(-min(config.batch_size, pixels) // config.accumulate)
     memory.need(
         f"a batch of {windows} windows on {config.backbone}",
         windows * bytes_of_window(encoder, checkpointing=config.gradient_checkpointing),
-        do="use a smaller --batch-size, image size or backbone, or accumulate in the configuration",
+        hint="use a smaller --batch-size, image size or backbone, or accumulate in the configuration",
     )
 
 

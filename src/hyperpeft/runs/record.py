@@ -45,7 +45,7 @@ class RunRecord:
         except FileNotFoundError:
             raise BundleError(
                 f"{path.parent} is not a run folder: it has no run.json",
-                do="give the folder that `hyperpeft train --out` wrote",
+                hint="give the folder that `hyperpeft train --out` wrote",
             ) from None
         fields = cls.__dataclass_fields__
         required = {

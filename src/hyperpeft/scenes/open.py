@@ -63,7 +63,7 @@ def open_scene(
     if labels is None and (class_field is not None or all_touched or resample_labels):
         raise ConfigError(
             "class_field, all_touched and resample_labels say how labels are read",
-            do="give the labels too, with --labels FILE",
+            hint="give the labels too, with --labels FILE",
         )
     how: dict[str, Any] = {
         "class_field": class_field,
@@ -83,7 +83,7 @@ def open_scene(
         if not exists(text):
             raise SceneError(
                 f"there is no scene {text!r}: neither a card nor a file{suggestion(text)}",
-                do=f"give a path, or one of {', '.join(CARDS)}, demo",
+                hint=f"give a path, or one of {', '.join(CARDS)}, demo",
             )
         scene = read_cube(text, layout=layout)
     if labels is None:
@@ -159,6 +159,6 @@ def _locate(card: Card, file: File) -> Path:
         fetch = f"run `hyperpeft scenes fetch {card.name}`, or " if file.url else ""
         error = SceneError if file.role == "cube" else LabelsError
         raise error(
-            f"the {file.role} of {card.name} is not here", do=f"{fetch}{where_to_put(card, file)}"
+            f"the {file.role} of {card.name} is not here", hint=f"{fetch}{where_to_put(card, file)}"
         )
     return path

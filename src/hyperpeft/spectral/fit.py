@@ -71,7 +71,7 @@ def fit(
     if absolute and not reflectance_scale:
         raise ConfigError(
             "Sentinel-2 bands with the statistics of BigEarthNet need the scale of the reflectance",
-            do="give --reflectance-scale, such as 10000 or 1, or use --normalise zscore",
+            hint="give --reflectance-scale, such as 10000 or 1, or use --normalise zscore",
         )
     where = fitted_pixels(scene, fit_on, train)
     count, mean, covariance = covariance_of(scene, where)
@@ -102,7 +102,7 @@ def _sentinel2(scene: Scene, where: np.ndarray, covariance: np.ndarray) -> np.nd
     if scene.wavelengths is None:
         raise SceneError(
             f"{scene.name} does not say its wavelengths, and Sentinel-2 bands need them",
-            do="use --reduce pca or mnf, or a file that has them",
+            hint="use --reduce pca or mnf, or a file that has them",
         )
     return sentinel2.weights(scene.wavelengths)
 
@@ -116,7 +116,7 @@ def _mnf(scene: Scene, where: np.ndarray, covariance: np.ndarray) -> np.ndarray:
             f"{scene.name}: neighbours to tell noise from signal",
             expected=f"more than {bands} pairs of fitted pixels side by side, as many as bands",
             got=noise.pairs,
-            do="fit on the whole scene (--fit-on scene), or use --reduce pca",
+            hint="fit on the whole scene (--fit-on scene), or use --reduce pca",
         )
     directions = minimum_noise_fraction(covariance, noise.covariance, N_BANDS)
     if not len(directions):

@@ -57,7 +57,7 @@ def covariance_of(scene: Scene, where: np.ndarray) -> tuple[int, np.ndarray, np.
     if not scatter.any():
         raise SceneError(
             f"{scene.name}: all {count} fitted pixels are equal in float32, as which they are read",
-            do="where they differ in the file, subtract an offset or scale them first",
+            hint="where they differ in the file, subtract an offset or scale them first",
         )
     return count, mean, scatter / (count - 1)
 
@@ -84,7 +84,7 @@ def fitted_pixels(scene: Scene, fit_on: str, train: np.ndarray | None) -> np.nda
     if fit_on != "train":
         raise ConfigError("fit_on", expected="scene or train", got=fit_on)
     if train is None or len(train) == 0:
-        raise ConfigError("fit_on=train needs training pixels", do="give a split or fit_on=scene")
+        raise ConfigError("fit_on=train needs training pixels", hint="give a split or fit_on=scene")
     if (train < 0).any() or (train >= np.array(scene.valid.shape)).any():
         raise ConfigError("training pixels", expected=f"within {scene.valid.shape}")
     where = np.zeros_like(scene.valid)

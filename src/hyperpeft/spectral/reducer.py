@@ -149,7 +149,7 @@ def check_bands(reducer: Reducer, scene: Scene) -> None:
             f"{scene.name} does not fit the reducer",
             expected=f"{bands} bands",
             got=scene.shape[2],
-            do="use a scene of the same sensor with the same bad bands removed",
+            hint="use a scene of the same sensor with the same bad bands removed",
         )
     if reducer.wavelengths is None or scene.wavelengths is None:
         return
@@ -160,7 +160,7 @@ def check_bands(reducer: Reducer, scene: Scene) -> None:
             f"{scene.name} does not fit the reducer: band {worst + 1} of {bands}",
             expected=f"{reducer.wavelengths[worst]:g} nm (to {SAME_WAVELENGTH:g} nm)",
             got=f"{scene.wavelengths[worst]:g} nm",
-            do="use a scene of the same sensor with the same bad bands removed",
+            hint="use a scene of the same sensor with the same bad bands removed",
         )
 
 

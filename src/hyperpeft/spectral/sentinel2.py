@@ -88,7 +88,7 @@ def sources(wavelengths: np.ndarray) -> tuple[int, ...]:
             "the scene sees no band of Sentinel-2",
             expected=f"bands near {CENTRES.min():g} to {CENTRES.max():g} nm",
             got=f"{np.min(wavelengths):g} to {np.max(wavelengths):g} nm",
-            do="use --reduce pca",
+            hint="use --reduce pca",
         )
     return tuple(min(seen, key=lambda j: abs(CENTRES[j] - centre)) for centre in CENTRES)
 

@@ -69,7 +69,7 @@ def usable(
         notes = [f"{what}{lost} labelled pixels are not valid and were left out"] if lost else []
         ids = np.where(valid, ids, UNLABELLED)
     if not ids.any():
-        raise SplitError(f"{what}no labelled pixels", do="give labels that overlap the scene")
+        raise SplitError(f"{what}no labelled pixels", hint="give labels that overlap the scene")
     return ids, notes
 
 

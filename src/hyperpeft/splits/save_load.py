@@ -73,7 +73,7 @@ def load(path: Path, labels: Labels | None = None, valid: np.ndarray | None = No
         parts[part] = pixels.astype(np.int64)
         ids = arrays.get(f"{part}_ids")
         if ids is None and labels is None and len(pixels):
-            raise SplitError(f"split file {path} has no {part}_ids", do="give the labels too")
+            raise SplitError(f"split file {path} has no {part}_ids", hint="give the labels too")
         if ids is None:
             ids = labels.ids[tuple(parts[part].T)] if labels else np.empty(0, np.int32)
         if ids.shape != (len(pixels),) or ids.dtype.kind not in "iu" or (ids == UNLABELLED).any():
@@ -105,7 +105,7 @@ def _compared(path: Path, parts: dict[str, np.ndarray], labels: Labels) -> list[
         raise SplitError(
             f"split file {path} trains on classes {unknown}",
             expected=", ".join(f"{i} ({name})" for i, name in labels.classes.items()),
-            do="give the labels that the split was drawn from",
+            hint="give the labels that the split was drawn from",
         )
     ids = np.concatenate([parts[f"{part}_ids"] for part in PARTS])
     theirs = labels.ids[tuple(np.concatenate([parts[part] for part in PARTS]).T)]
@@ -115,7 +115,7 @@ def _compared(path: Path, parts: dict[str, np.ndarray], labels: Labels) -> list[
         raise SplitError(
             f"split file {path} does not belong to labels {labels.source}: {other} of its "
             f"{np.count_nonzero(both)} labelled pixels have another class there",
-            do="give the labels that the split was drawn from",
+            hint="give the labels that the split was drawn from",
         )
     return [f"{other} pixels of the split have another class in the labels"] if other else []
 

@@ -111,7 +111,7 @@ def compare(path: Path) -> None:
             f"{path} has changed since it was downloaded",
             expected=f"sha256 {known}",
             got=digest,
-            do="delete it and fetch it again",
+            hint="delete it and fetch it again",
         )
 
 

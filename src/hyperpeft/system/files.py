@@ -45,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
         )
     except OSError as error:
         raise ConfigError(
-            f"{path} cannot be written ({error.strerror})", do="choose a folder you can write to"
+            f"{path} cannot be written ({error.strerror})", hint="choose a folder you can write to"
         ) from None
     os.close(handle)
     temporary = Path(name)
@@ -64,7 +64,7 @@ def replacing(path: Path) -> Iterator[Path]:
         if not isinstance(error, OSError) and not any(said in why for said in _NOT_WRITTEN):
             raise
         raise ConfigError(
-            f"{path} cannot be written ({why})", do="make room, or choose another folder"
+            f"{path} cannot be written ({why})", hint="make room, or choose another folder"
         ) from None
 
 
@@ -119,7 +119,7 @@ def within(folder: Path, name: str) -> Path:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise BundleError(
             f"{path} is a link to a file outside its folder",
-            do="put the file itself into the folder, if you trust it",
+            hint="put the file itself into the folder, if you trust it",
         )
     return path
 
@@ -182,7 +182,7 @@ def _expanded(variable: str, named: str) -> Path:
             f"{variable}={named}",
             expected="a folder",
             got="a home that the system does not know",
-            do="set it to a whole path",
+            hint="set it to a whole path",
         ) from None
 
 

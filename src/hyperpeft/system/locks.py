@@ -69,7 +69,7 @@ def _make_folder(folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"{folder} cannot be written ({error.strerror})", do="choose a folder you can write to"
+            f"{folder} cannot be written ({error.strerror})", hint="choose a folder you can write to"
         ) from None
     return missing
 
@@ -82,14 +82,14 @@ def _take(path: Path, what: str, wait: bool) -> IO[str] | None:
         return None  # the folder went with it
     except OSError as error:
         raise ConfigError(
-            f"{path} cannot be written ({error.strerror})", do="choose a folder you can write to"
+            f"{path} cannot be written ({error.strerror})", hint="choose a folder you can write to"
         ) from None
     try:
         if not _lock(file, wait):
             file.seek(0)
             raise Taken(
                 f"{what} is in use by {file.read().strip() or 'another process'}",
-                do="wait until it has ended, or choose another --out",
+                hint="wait until it has ended, or choose another --out",
             )
         if not _same(file, path):
             file.close()
@@ -100,7 +100,7 @@ def _take(path: Path, what: str, wait: bool) -> IO[str] | None:
     except OSError as error:
         file.close()
         raise ConfigError(
-            f"{path} cannot be locked ({error.strerror})", do="choose a folder on another disk"
+            f"{path} cannot be locked ({error.strerror})", hint="choose a folder on another disk"
         ) from None
     except BaseException:
         file.close()

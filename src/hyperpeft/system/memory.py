@@ -30,7 +30,7 @@ def available() -> int:
 
 
 def need(
-    what: str, size: float, *, do: str | None = None, error: type[HyperpeftError] = ConfigError
+    what: str, size: float, *, hint: str | None = None, error: type[HyperpeftError] = ConfigError
 ) -> None:
     """Refuse what needs more than is available.
 
@@ -40,7 +40,7 @@ def need(
         Begins the message.
     size : float
         Estimate in bytes.
-    do : str, optional
+    hint : str, optional
         What the user can do.
     error : type
         Of what is raised.
@@ -50,7 +50,7 @@ def need(
         raise error(
             f"{what} needs about {amount(size)} of memory",
             expected=f"at most the {amount(free)} of memory that are free here",
-            do=do,
+            hint=hint,
         )
 
 

@@ -57,7 +57,7 @@ def refuse_inputs(outputs: Iterable[Path], inputs: Inputs, option: str = "--out"
 
 
 def _refusal(output: Path, what: str, path: Path, option: str) -> ConfigError:
-    return ConfigError(f"{output} would replace {what} {path}", do=f"choose another {option}")
+    return ConfigError(f"{output} would replace {what} {path}", hint=f"choose another {option}")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

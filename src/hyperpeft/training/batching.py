@@ -91,7 +91,7 @@ def smaller(size: int, what: str) -> int:
     if size <= 1:
         raise TrainingError(
             "the memory of the GPU does not hold a single window",
-            do="use a smaller image size or backbone, another GPU, or CUDA_VISIBLE_DEVICES= to "
+            hint="use a smaller image size or backbone, another GPU, or CUDA_VISIBLE_DEVICES= to "
             "compute on the processor",
         )
     half = -(-size // 2)

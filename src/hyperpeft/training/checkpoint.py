@@ -31,7 +31,7 @@ def save_checkpoint(folder: Path, identity: str, content: dict[str, Any]) -> Non
 
 
 def restore_checkpoint(
-    folder: Path, identity: str, go_on: Callable[[dict[str, Any]], None], *, other: str, do: str
+    folder: Path, identity: str, go_on: Callable[[dict[str, Any]], None], *, other: str, hint: str
 ) -> None:
     """Let `go_on` take its state from the checkpoint of a folder, where there is one.
 
@@ -41,7 +41,7 @@ def restore_checkpoint(
     identity : str
     go_on : callable
         Called with what was saved.
-    other, do : str
+    other, hint : str
         What a checkpoint of another identity belongs to, and what to do about it.
 
     Raises
@@ -60,10 +60,10 @@ def restore_checkpoint(
     except Exception as error:  # whatever torch's unpickler stumbles over
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BundleError(
-            f"{path} is not a checkpoint ({why[:120]})", do="remove it to start again"
+            f"{path} is not a checkpoint ({why[:120]})", hint="remove it to start again"
         ) from None
     if not same:
-        raise BundleError(f"{path} belongs to {other}", do=do)
+        raise BundleError(f"{path} belongs to {other}", hint=hint)
 
 
 def restore_optimiser(optimiser: Any, state: dict[str, Any]) -> None:

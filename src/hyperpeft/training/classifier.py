@@ -138,7 +138,7 @@ def check_finite(logits: Tensor) -> None:
     if not bool(logits.isfinite().all()):
         raise TrainingError(
             "the model gives values that are not finite",
-            do="lower the learning rate (lr, lam) and train again, or look for extreme values in "
+            hint="lower the learning rate (lr, lam) and train again, or look for extreme values in "
             "the scene",
         )
 

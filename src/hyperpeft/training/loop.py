@@ -188,7 +188,7 @@ class Trainer:
         restore_checkpoint(
             self.folder, self.identity, self._go_on_from,
             other="another configuration, scene or backbone",
-            do="give the same options as before, or --overwrite to start again",
+            hint="give the same options as before, or --overwrite to start again",
         )  # fmt: skip
         saved = time.monotonic()
         frozen = held_in(self.plain, self.precision)
@@ -234,7 +234,7 @@ class Trainer:
             epoch = min(self.state.epoch + 1, self.recipe.epochs)
             raise Interrupted(
                 f"interrupted in epoch {epoch} of {self.recipe.epochs}",
-                do=f"the state is saved in {self.folder}; the same command with --resume continues",
+                hint=f"the state is saved in {self.folder}; the same command with --resume continues",
             )
 
     def _tell(self, loss: float) -> None:
@@ -256,7 +256,7 @@ class Trainer:
         if not math.isfinite(total):
             raise TrainingError(
                 f"the loss became {total} in epoch {self.state.epoch + 1}",
-                do="lower the learning rate (lr, lam) or look for extreme values in the scene",
+                hint="lower the learning rate (lr, lam) or look for extreme values in the scene",
             )
         self.optimizer.step()
         self.optimizer.zero_grad()

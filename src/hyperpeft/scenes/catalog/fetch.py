@@ -50,7 +50,7 @@ def fetch(card: Card, progress: Progress | None = None) -> list[Path]:
 def _download(card: Card, file: File, progress: Progress | None) -> Path:
     if file.url is None:
         raise DownloadError(
-            f"the {file.role} of {card.name} cannot be downloaded", do=where_to_put(card, file)
+            f"the {file.role} of {card.name} cannot be downloaded", hint=where_to_put(card, file)
         )
     folder = cache_folder() / card.name
     packed = file.url.lower().endswith(".zip")
@@ -68,7 +68,7 @@ def _download(card: Card, file: File, progress: Progress | None) -> Path:
     except (InputError, OSError, zipfile.BadZipFile) as problem:
         raise DownloadError(
             f"{name} of {card.name} could not be fetched from {file.url} ({problem})",
-            do=where_to_put(card, file),
+            hint=where_to_put(card, file),
         ) from None
     remember(folder / name, digest)
     return folder / name

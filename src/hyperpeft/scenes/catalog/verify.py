@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from hyperpeft.errors import LabelsError, SceneError
 from hyperpeft.scenes.catalog.card import Card
 
-_DO = (
+_HINT = (
     "get the published file (`hyperpeft scenes fetch {name}`), or open another version by its path"
 )
 
@@ -24,7 +24,7 @@ def verify_shape(card: Card, shape: tuple[int, int, int]) -> None:
             f"the cube found for {card.name} is another one",
             expected=f"{card.shape} (rows, columns, bands)",
             got=shape,
-            do=_DO.format(name=card.name),
+            hint=_HINT.format(name=card.name),
         )
 
 
@@ -44,5 +44,5 @@ def verify_counts(
             f"the {what} found for {card.name} have other pixel counts",
             expected=", ".join(f"class {i}: {expected.get(i, 0)}" for i in wrong),
             got=", ".join(f"class {i}: {counts.get(i, 0)}" for i in wrong),
-            do=_DO.format(name=card.name),
+            hint=_HINT.format(name=card.name),
         )

@@ -88,7 +88,7 @@ def to_band_first(
             f"{what} cannot be read with layout {layout.axes!r}",
             expected=f"{layout.ndim} dimensions",
             got=f"shape {array.shape}",
-            do="choose another variable as FILE:KEY, or another layout",
+            hint="choose another variable as FILE:KEY, or another layout",
         )
     if layout.ndim == 3:
         axes = layout.axes.split()
@@ -99,7 +99,7 @@ def to_band_first(
         raise SceneError(
             f"{what} is a matrix of pixels and its file does not say how many rows and columns "
             "the image has",
-            do=f"add them to the layout, such as {layout.axes + ':100x100'!r}",
+            hint=f"add them to the layout, such as {layout.axes + ':100x100'!r}",
         )
     height, width = size
     if height * width != matrix.shape[1]:
@@ -107,7 +107,7 @@ def to_band_first(
             f"{what} with layout {layout.axes!r}",
             expected=f"{height} x {width} = {height * width} pixels",
             got=f"{matrix.shape[1]} (shape {array.shape})",
-            do="correct the rows and columns behind the layout, such as "
+            hint="correct the rows and columns behind the layout, such as "
             f"{layout.axes + ':100x100'!r}",
         )
     if "(h w)" in layout.axes:

@@ -37,7 +37,7 @@ def check_scaling(cube: Cube) -> None:
             f"{cube.path}: scale and offset of band {band + 1}",
             expected="finite numbers, no scale of 0, and scaled values within float32",
             got=f"{scale[band]:g} and {offset[band]:g}",
-            do="correct them in the file, or flag the band as bad",
+            hint="correct them in the file, or flag the band as bad",
         )
 
 

@@ -56,7 +56,7 @@ def check_size(what: str, shape: tuple[int, ...]) -> None:
     need(
         f"{what}: a scene of {height} x {width} pixels",
         _BYTES_PER_PIXEL * height * width,
-        do="cut it into parts, or check that its header is right",
+        hint="cut it into parts, or check that its header is right",
         error=SceneError,
     )
 
@@ -92,7 +92,7 @@ def check_pixels(cube: Cube) -> tuple[Cube, np.ndarray]:
     if not tally.valid.any():
         raise SceneError(
             f"{cube.path}: no pixel is valid in all {bands} bands ({_reasons(tally)})",
-            do="check the nodata value, or flag the empty bands in the header's bad-band list",
+            hint="check the nodata value, or flag the empty bands in the header's bad-band list",
         )
     empty = bands - int(np.count_nonzero(tally.alive))
     if empty:
@@ -177,7 +177,7 @@ def _read(cube: Cube, rows: slice, columns: slice, bands: list[int] | None = Non
         reason = " ".join(str(problem).split())[:120] or type(problem).__name__
         raise SceneError(
             f"{cube.path}: rows {rows.start} to {rows.stop} cannot be read ({reason})",
-            do="the file is damaged or cut short: get it again",
+            hint="the file is damaged or cut short: get it again",
         ) from None
     return block
 

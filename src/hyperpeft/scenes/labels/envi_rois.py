@@ -51,7 +51,7 @@ def read_rois(path: Path) -> tuple[np.ndarray, dict[int, str]]:
             f"{path}: File Dimension",
             expected=f"at most {_MOST:,} pixels",
             got=f"{width} x {height}",
-            do="its header is damaged, or the regions have to be cut to a smaller image",
+            hint="its header is damaged, or the regions have to be cut to a smaller image",
         )
     rows = [line.split() for line in lines if line.strip() and line[0] != ";"]
     try:

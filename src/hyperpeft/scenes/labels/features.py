@@ -78,7 +78,7 @@ def choose_field(
         raise LabelsError(
             f"{what}: it is not clear which field holds the classes",
             got=_listing(table) or "no field at all",
-            do="name it with --class-field NAME",
+            hint="name it with --class-field NAME",
         )
     return found[0], [f"{what}: field {found[0]} was taken for the classes; --class-field chooses"]
 
@@ -118,7 +118,7 @@ def to_ids(
             f"{what}: field {field}",
             expected="class numbers from 1 (0 means unlabelled)",
             got=low,
-            do="renumber the classes, leave the field empty where there is none, or name a text "
+            hint="renumber the classes, leave the field empty where there is none, or name a text "
             "field with --class-field",
         )
     found = [0 if value is None else numbers[value] or 0 for value in values]

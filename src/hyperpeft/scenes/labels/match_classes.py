@@ -37,7 +37,7 @@ def match_names(labels: Labels, classes: Mapping[int, str]) -> Labels:
             f"labels {labels.source} have no class in common",
             expected=f"some of {', '.join(known)}",
             got=", ".join(labels.classes.values()),
-            do="give labels with the same names, or without names, which are matched by number",
+            hint="give labels with the same names, or without names, which are matched by number",
         )
     if len(known) < len(classes) or len(set(labels.classes.values())) < len(labels.classes):
         if all(classes.get(i, name) == name for i, name in labels.classes.items()):
@@ -47,7 +47,7 @@ def match_names(labels: Labels, classes: Mapping[int, str]) -> Labels:
         raise LabelsError(
             f"labels {labels.source} cannot be matched by name",
             got=f"{', '.join(repeated)} for several classes",
-            do="give every class a name of its own",
+            hint="give every class a name of its own",
         )
     fresh = max([*classes, *labels.classes])
     table: dict[int, int] = {}

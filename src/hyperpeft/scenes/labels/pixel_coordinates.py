@@ -101,7 +101,7 @@ def _to_pixels(
     if scene.transform is None:
         raise LabelsError(
             f"{what} cannot be placed: scene {scene.name} has no georeference",
-            do="give the scene as a georeferenced file, a raster of labels on its grid, or a CSV "
+            hint="give the scene as a georeferenced file, a raster of labels on its grid, or a CSV "
             "with the columns row, column and class",
         )
     if features.crs is not None and scene.crs is not None:
@@ -145,7 +145,7 @@ def _reproject(
     except Exception as problem:  # GDAL's errors have no root that rasterio shows
         raise LabelsError(
             f"{what}: their coordinates cannot be brought to the scene's CRS ({problem})",
-            do="check the CRS that the labels name",
+            hint="check the CRS that the labels name",
         ) from None
     names = [crs.to_string() if len(crs.to_string()) < 40 else _name(crs) for crs in (theirs, ours)]
     notes.append(f"{what}: reprojected from {names[0]} to {names[1]}")

@@ -53,7 +53,7 @@ def read_table(path: Path, class_field: str | None) -> Features:
         pairs = " and ".join(f"{x},{y}" for x, y, _, _ in found)
         raise LabelsError(
             f"labels {path} give every point twice", expected="one pair of columns", got=pairs,
-            do="delete the other columns",
+            hint="delete the other columns",
         )  # fmt: skip
     x, y, crs, in_pixels = found[0]
     points = np.stack([_numbers(path, name, table[name]) for name in (x, y)], axis=1)

@@ -90,7 +90,7 @@ def read_labels(
     if class_field is not None:
         raise LabelsError(
             f"labels {path} are no vectors and have no field {class_field!r}",
-            do="leave out --class-field; FILE:KEY chooses a variable",
+            hint="leave out --class-field; FILE:KEY chooses a variable",
         )
     notes: tuple[str, ...] = ()
     names: dict[int, str] = {}
@@ -153,7 +153,7 @@ def _to_ids(array: np.ndarray, source: str) -> np.ndarray:
             f"labels {source} hold negative ids",
             expected="0 for unlabelled pixels and positive class ids",
             got=f"{low:g}",
-            do="set them to 0, or declare them as nodata",
+            hint="set them to 0, or declare them as nodata",
         )
     if high > _MAX_ID:
         raise LabelsError(f"labels {source}", expected=f"ids up to {_MAX_ID}", got=f"{high:g}")
@@ -237,7 +237,7 @@ def _same_place(
                 f"labels {path} are on another grid than scene {scene.name}",
                 expected=f"{scene.valid.shape} pixels (rows, columns)",
                 got=shape,
-                do=_RESAMPLE if referenced else "both need a georeference to be resampled",
+                hint=_RESAMPLE if referenced else "both need a georeference to be resampled",
             )
         return True  # said by `Scene.with_labels`
     if crs and scene.crs and crs != scene.crs:
@@ -251,7 +251,7 @@ def _same_place(
                 f"labels {path} have another CRS than scene {scene.name}",
                 expected=ours.to_string(),
                 got=theirs.to_string(),
-                do=_RESAMPLE,
+                hint=_RESAMPLE,
             )
     if transform and scene.transform:
         pixel = max(abs(v) for v in (*scene.transform[:2], *scene.transform[3:5]))
@@ -266,7 +266,7 @@ def _same_place(
                     f"labels {path} have another transform than scene {scene.name}",
                     expected=scene.transform,
                     got=transform,
-                    do=_RESAMPLE,
+                    hint=_RESAMPLE,
                 )
     return True
 

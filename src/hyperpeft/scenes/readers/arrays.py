@@ -154,7 +154,7 @@ def _pickled(path: Path, error: type[HyperpeftError]) -> HyperpeftError:
     return error(
         f"{path} holds Python objects, which are not loaded because they can run code",
         expected="an array of numbers",
-        do="save it again as a plain numeric array",
+        hint="save it again as a plain numeric array",
     )
 
 

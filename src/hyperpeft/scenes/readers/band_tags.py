@@ -104,7 +104,7 @@ class BandTags:
                 f"{self.name}: reflectance scale factor of all bands",
                 expected="a finite number other than 0",
                 got=f"{factor:g}",
-                do="correct it in the header, or leave it out",
+                hint="correct it in the header, or leave it out",
             )
         return np.full(self.count, 1 / factor), np.zeros(self.count)
 

@@ -25,11 +25,11 @@ def check_file(path: Path, error: type[HyperpeftError]) -> None:
     with path.open("rb") as file:
         head = file.read(512)
     if not head:
-        raise error(f"{path} is empty (0 bytes)", do="get it again")
+        raise error(f"{path} is empty (0 bytes)", hint="get it again")
     if is_web_page(head) and path.suffix.lower() != ".xml":
         raise error(
             f"{path} is a web page, not data: its download failed",
-            do="delete it and get it again",
+            hint="delete it and get it again",
         )
     if is_hdf5(path):
         hdf5_checks.check(path, error)

@@ -102,7 +102,7 @@ def _parse(metadata: Path) -> ElementTree.Element:
     except ElementTree.ParseError as problem:
         raise SceneError(
             f"{metadata} cannot be read as XML ({problem})",
-            do="the file is damaged or cut short: get it again",
+            hint="the file is damaged or cut short: get it again",
         ) from None
     if not _bands(root):
         raise SceneError(
@@ -115,7 +115,7 @@ def _parse(metadata: Path) -> ElementTree.Element:
             f"{metadata}: processing level",
             expected="L2A, which is reflectance on a map grid",
             got=level or "none",
-            do="order the scene as L2A",
+            hint="order the scene as L2A",
         )
     return root
 
@@ -163,5 +163,5 @@ def _clouds(metadata: Path, shape: tuple[int, ...]) -> dict[str, np.ndarray] | N
         except Exception as problem:  # rasterio's errors of damaged files have no common root
             raise SceneError(
                 f"{path} cannot be read ({type(problem).__name__})",
-                do="get it again, or move it away to go without a cloud mask",
+                hint="get it again, or move it away to go without a cloud mask",
             ) from None

@@ -29,7 +29,7 @@ def import_rasterio(path: Path) -> Any:
     except ImportError:
         raise ConfigError(
             f"{path} is read through GDAL, and rasterio is not installed here",
-            do="pip install rasterio rioxarray, or convert the file to .mat or .npy",
+            hint="pip install rasterio rioxarray, or convert the file to .mat or .npy",
         ) from None
     return rasterio
 
@@ -44,7 +44,7 @@ def refuse_services(path: Path, error: type[HyperpeftError]) -> None:
     if is_text and any(mark in head.lower() for mark in _SERVICES):
         raise error(
             f"{path} cannot be opened as a raster (it describes one on a server)",
-            do="download the raster, and give its file",
+            hint="download the raster, and give its file",
         )
 
 
@@ -58,7 +58,7 @@ def check_sources(path: Path, dataset: Any, error: type[HyperpeftError]) -> None
                 f"{path}: its source {name}",
                 expected="a file on this machine",
                 got="no such file",
-                do="get it, and write the VRT anew",
+                hint="get it, and write the VRT anew",
             )
 
 
@@ -76,7 +76,7 @@ def refuse_descriptions(path: Path, error: type[HyperpeftError]) -> None:
     if any(_VECTORS in head for head in _heads(path)):
         raise error(
             f"{path} cannot be read as vectors (it only describes vectors that lie elsewhere)",
-            do="give the file that holds them",
+            hint="give the file that holds them",
         )
 
 

@@ -51,12 +51,12 @@ def check(path: Path, error: type[HyperpeftError]) -> None:
         raise error(
             f"{path}:{outside[0]} keeps its values in another file",
             expected="all values in the file itself",
-            do="copy them into one file, such as with h5py, and give that",
+            hint="copy them into one file, such as with h5py, and give that",
         )
     if odd:
         raise error(
             f"{path} cannot be read as an HDF5 file (the type of its attribute {odd[0]} is broken)",
-            do="the file is damaged or cut short: get it again",
+            hint="the file is damaged or cut short: get it again",
         )
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for start, end in _gaps(arrays, len(data)):
@@ -65,7 +65,7 @@ def check(path: Path, error: type[HyperpeftError]) -> None:
                 if not _can_be_walked(data, at, width):
                     raise error(
                         f"{path} cannot be read as an HDF5 file (its heap at byte {at} is broken)",
-                        do="the file is damaged or cut short: get it again",
+                        hint="the file is damaged or cut short: get it again",
                     )
                 at = data.find(_BEGINNING, at + _HEAD, end)
 

@@ -60,7 +60,7 @@ def tile_paths(text: str) -> list[Path] | None:
     if len(missing) == len(paths):
         return None  # not a list of files: said by whoever asked
     if missing:
-        raise SceneError(f"there is no tile {', '.join(missing)}", do="correct the list of tiles")
+        raise SceneError(f"there is no tile {', '.join(missing)}", hint="correct the list of tiles")
     return paths
 
 
@@ -230,7 +230,7 @@ def _corner(first: Scene, tile: Scene) -> tuple[int, int]:
             f"tile {tile.name} does not lie on the pixel grid of {first.name}",
             expected="a shift of whole pixels",
             got=f"{row:.2f} rows and {column:.2f} columns",
-            do="resample it onto that grid, with gdalwarp -tap for one",
+            hint="resample it onto that grid, with gdalwarp -tap for one",
         )
     return round(row), round(column)
 

@@ -221,7 +221,7 @@ def _roles(path: Path, name: str, dataset: xr.Dataset, values: xr.DataArray) -> 
             f"{path}:{name} has dimensions {', '.join(map(str, values.dims))}",
             expected="one of band or wavelength, one of y, row, lat or northing, "
             "and one of x, col, lon or easting",
-            do="rename them with xarray, or give the layout of a Zarr array, such as 'b h w'",
+            hint="rename them with xarray, or give the layout of a Zarr array, such as 'b h w'",
         )
     return roles
 

@@ -66,12 +66,12 @@ def read_prisma(path: Path) -> Cube:
                 f"{path}: processing level",
                 expected="PRISMA L2D, which is reflectance on a map grid",
                 got=", ".join(levels),
-                do="order the scene as L2D",
+                hint="order the scene as L2D",
             )
         for detector in _DETECTORS:
             name = f"{_FIELDS}/{detector.upper()}_Cube"
             if name not in swaths:
-                raise SceneError(f"{path} has no {SWATHS}/{name}", do="get the product again")
+                raise SceneError(f"{path} has no {SWATHS}/{name}", hint="get the product again")
         attributes = {name: np.array(value) for name, value in file.attrs.items()}
         shape, other = (swaths[f"{_FIELDS}/{d.upper()}_Cube"].shape for d in _DETECTORS)
         if len(shape) != 3 or len(other) != 3 or shape[::2] != other[::2]:
@@ -133,7 +133,7 @@ def _numbers(path: Path, attributes: dict[str, Any], name: str, count: int) -> n
     try:
         values = np.asarray(attributes[name], dtype=np.float64).ravel()
     except (KeyError, ValueError):
-        raise SceneError(f"{path} has no attribute {name}", do="get the product again") from None
+        raise SceneError(f"{path} has no attribute {name}", hint="get the product again") from None
     if len(values) != count:
         raise SceneError(f"{path}: attribute {name}", expected=f"{count} values", got=len(values))
     return values

@@ -59,7 +59,7 @@ def open_raster(
         except Exception as problem:  # also UnicodeDecodeError, of GDAL's own message
             raise error(
                 f"{path} cannot be opened as a raster ({_reason(problem, path)})",
-                do=_advice(path),
+                hint=_advice(path),
             ) from None
         with dataset:
             check_sources(path, dataset, error)
@@ -275,7 +275,7 @@ def _refuse_short_envi(path: Path, dataset: Any) -> None:
             f"{path} is shorter than its header says",
             expected=f"{size} bytes",
             got=path.stat().st_size,
-            do="the file is cut short, or its header belongs to another one: get both again",
+            hint="the file is cut short, or its header belongs to another one: get both again",
         )
 
 

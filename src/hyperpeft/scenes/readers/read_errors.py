@@ -34,7 +34,7 @@ def unreadable(
 ) -> HyperpeftError:
     """The error for a file that a library cannot read."""
     reason = " ".join(str(problem).split())[:_LONGEST] or type(problem).__name__
-    do = "the file is damaged or cut short: get it again"
+    hint = "the file is damaged or cut short: get it again"
     if isinstance(problem, MemoryError):
-        do = "it needs more memory than there is: cut the scene into parts, or get the file again"
-    return error(f"{path} cannot be read as {kind} ({reason})", do=do)
+        hint = "it needs more memory than there is: cut the scene into parts, or get the file again"
+    return error(f"{path} cannot be read as {kind} ({reason})", hint=hint)

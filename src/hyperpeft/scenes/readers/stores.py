@@ -28,7 +28,7 @@ def need(path: Path, zarr: bool) -> None:
     except ImportError:
         raise ConfigError(
             f"{path} is read through {name}, which is not installed here",
-            do=f"pip install {name}, or install hyperpeft[formats]",
+            hint=f"pip install {name}, or install hyperpeft[formats]",
         ) from None
 
 

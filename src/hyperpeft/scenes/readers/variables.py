@@ -37,7 +37,7 @@ def split_spec(spec: str | Path) -> tuple[Path, str | None]:
     """
     text = str(spec)
     if not text:
-        raise ConfigError("a path is empty", do="give a file, or . for the current folder")
+        raise ConfigError("a path is empty", hint="give a file, or . for the current folder")
     if Path(text).exists():
         return Path(text), None
     head, colon, key = text.rpartition(":")
@@ -140,7 +140,7 @@ def _refuse_abundances(path: Path, variables: Iterable[Variable], size: tuple[in
     raise SceneError(
         f"{path} holds its cube as a matrix of bands and pixels ({v.name}, {v.shape[0]} x "
         f"{v.shape[1]}, of an image of {size[0]} x {size[1]} pixels)",
-        do="give its layout: 'b (w h)' if pixels go down the columns (MATLAB), "
+        hint="give its layout: 'b (w h)' if pixels go down the columns (MATLAB), "
         "'b (h w)' if along the rows",
     )
 
@@ -161,13 +161,13 @@ def _not_one(
             f"{path} is ambiguous",
             expected=expected,
             got=_listing(path, found),
-            do="type the one you mean as FILE:KEY",
+            hint="type the one you mean as FILE:KEY",
         )
     return error(
         f"{path} holds no such array",
         expected=expected,
         got=_listing(path, variables),
-        do="choose another file, or give the layout of a matrix of pixels, such as 'b (w h)'"
+        hint="choose another file, or give the layout of a matrix of pixels, such as 'b (w h)'"
         if error is SceneError
         else "choose another file",
     )
