@@ -152,7 +152,7 @@ def trainer_of(
         assert isinstance(contestant.blocks, int)
         entering = model.encoder.depth - contestant.blocks
         with torch.no_grad():
-            x = model.encoder.enter(windows, entering)
+            x = model.encoder.forward_to(windows, entering)
 
     def step() -> None:
         with autocast(device, contestant.precision):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from hyperpeft.errors import ConfigError
-from hyperpeft.patches import Windows, check_patch_size, draw_symmetries, resize, turn
+from hyperpeft.patches import Windows, apply_symmetry, check_patch_size, draw_symmetries, resize
 
 
 def random_cube(height, width, bands=12):
@@ -71,7 +71,9 @@ def symmetries(window):
 def test_augment_draws_the_eight_symmetries_and_no_other():
     window = random_cube(5, 5)
     batch = torch.from_numpy(window)[None].repeat(400, 1, 1, 1)
-    turned = turn(batch, draw_symmetries(len(batch), torch.Generator().manual_seed(0))).numpy()
+    turned = apply_symmetry(
+        batch, draw_symmetries(len(batch), torch.Generator().manual_seed(0))
+    ).numpy()
     known = [np.ascontiguousarray(s).tobytes() for s in symmetries(window)]
     drawn = [known.index(np.ascontiguousarray(w).tobytes()) for w in turned]  # none is unknown
     counts = np.bincount(drawn, minlength=8)
@@ -85,7 +87,7 @@ def test_augment_is_seeded_and_leaves_its_input_alone():
     batch = torch.from_numpy(np.stack([random_cube(3, 3)] * 32))
     before = batch.clone()
     first, again, other = (
-        turn(batch, draw_symmetries(len(batch), torch.Generator().manual_seed(s)))
+        apply_symmetry(batch, draw_symmetries(len(batch), torch.Generator().manual_seed(s)))
         for s in (1, 1, 2)
     )
     torch.testing.assert_close(first, again, rtol=0, atol=0)

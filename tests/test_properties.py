@@ -20,7 +20,7 @@ from hyperpeft.mapping.mapper import Layers
 from hyperpeft.metrics import scores
 from hyperpeft.patches import Windows
 from hyperpeft.records import Scene
-from hyperpeft.runs.config import RunConfig, make_config, read_config, settle
+from hyperpeft.runs.config import RunConfig, make_config, read_config, resolve_defaults
 from hyperpeft.scenes import read_cube
 from tests.helpers.tiling import IDS, in_memory, mapper_for
 
@@ -191,4 +191,4 @@ def test_a_configuration_survives_yaml(tmp_path_factory, values):
     assert again == config
     assert isinstance(again, RunConfig)
     if config.method != "svm":  # whose options are checked when they are completed
-        assert settle(again) == settle(config)
+        assert resolve_defaults(again) == resolve_defaults(config)

@@ -130,7 +130,7 @@ def draw_symmetries(n: int, generator: torch.Generator) -> Tensor:
     return torch.randint(SYMMETRIES, (n,), generator=generator)
 
 
-def turn(windows: Tensor, symmetries: Tensor) -> Tensor:
+def apply_symmetry(windows: Tensor, symmetries: Tensor) -> Tensor:
     """Each window (N, C, p, p) in its symmetry (N,): i % 4 quarter turns, mirrored from 4 on."""
     symmetries = symmetries.to(windows.device)
     out = windows.clone()

@@ -14,7 +14,7 @@ from hyperpeft.errors import BundleError, ConfigError, TrainingError
 from hyperpeft.export import peft_folders
 from hyperpeft.runs import bank
 from hyperpeft.runs.bundle import load_run
-from hyperpeft.runs.config import make_config, settle
+from hyperpeft.runs.config import make_config, resolve_defaults
 from hyperpeft.runs.evaluate import evaluate
 from hyperpeft.runs.experiment import run
 from hyperpeft.runs.record import RunRecord
@@ -230,31 +230,34 @@ def test_the_rate_of_spectralformer_falls_after_each_tenth(folder, tmp_path):
 
 
 def test_a_baselines_own_defaults_and_what_replaces_them():
-    own = settle(make_config({"scene": "demo", "method": "hybridsn"}))
+    own = resolve_defaults(make_config({"scene": "demo", "method": "hybridsn"}))
     assert (own.patch_size, own.epochs, own.batch_size, own.lr) == (25, 100, 256, 1e-3)
     assert (own.weight_decay, own.label_smoothing, own.augment) == (0, 0, False)
     assert own.options == {"components": 30}
     given = {"epochs": 7, "patch_size": 11, "augment": True, "options": {"components": 15}}
-    mine = settle(make_config({"scene": "demo", "method": "hybridsn", **given}))
+    mine = resolve_defaults(make_config({"scene": "demo", "method": "hybridsn", **given}))
     assert {name: getattr(mine, name) for name in given} == given
     assert mine.lr == 1e-3
-    svm = settle(make_config({"scene": "demo", "method": "svm"}))
+    svm = resolve_defaults(make_config({"scene": "demo", "method": "svm"}))
     assert svm.patch_size == 9
 
 
 def test_a_window_that_is_left_open_is_the_baselines_own():
     given = {"scene": "demo", "patch_size": "auto"}
-    sizes = {m: settle(make_config({**given, "method": m})).patch_size for m in ("svm", "ssftt")}
+    sizes = {
+        m: resolve_defaults(make_config({**given, "method": m})).patch_size
+        for m in ("svm", "ssftt")
+    }
     assert sizes == {"svm": 9, "ssftt": 13}
-    assert settle(make_config(given)).patch_size == "auto"  # an adapter's is chosen
+    assert resolve_defaults(make_config(given)).patch_size == "auto"  # an adapter's is chosen
 
 
 @pytest.mark.parametrize("method", [*BASELINES, "krona+"])
 def test_settling_twice_changes_nothing(method):
-    once = settle(make_config({"scene": "demo", "method": method}))
-    assert settle(once) == once
+    once = resolve_defaults(make_config({"scene": "demo", "method": method}))
+    assert resolve_defaults(once) == once
     dumped = once.model_dump(mode="json")
-    assert settle(make_config(dumped)).model_dump(mode="json") == dumped
+    assert resolve_defaults(make_config(dumped)).model_dump(mode="json") == dumped
 
 
 @pytest.mark.parametrize(

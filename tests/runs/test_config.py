@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from hyperpeft.errors import ConfigError
-from hyperpeft.runs.config import RunConfig, make_config, read_config, settle
+from hyperpeft.runs.config import RunConfig, make_config, read_config, resolve_defaults
 
 ROOT = Path(__file__).parents[2]
 
@@ -126,10 +126,10 @@ def test_every_option_of_train_is_an_option_of_the_configuration():
 
 def test_the_papers_recipe_fills_in_what_is_not_given():
     given = {"scene": "demo", "recipe": "paper", "epochs": 7}
-    plain = settle(make_config(given))
+    plain = resolve_defaults(make_config(given))
     assert (plain.patch_size, plain.image_size, plain.normalise) == (9, 32, "zscore")
     assert (plain.centre, plain.head, plain.epochs) == (False, "random", 7)
-    default = settle(make_config({"scene": "demo"}))
+    default = resolve_defaults(make_config({"scene": "demo"}))
     assert (default.patch_size, default.centre, default.head) == ("auto", True, "ridge")
     assert plain.rate > default.rate
 

@@ -10,10 +10,10 @@ import torch
 
 import hyperpeft
 from hyperpeft.models.spectralgpt import SpectralGPT, initialise
-from hyperpeft.patches import SYMMETRIES, Windows, turn
+from hyperpeft.patches import SYMMETRIES, Windows, apply_symmetry
 from hyperpeft.training.classifier import Classifier
 from hyperpeft.training.loop import Pixels, Recipe, Trainer
-from hyperpeft.training.token_cache import TokenCache, first_trained_block, pays
+from hyperpeft.training.token_cache import TokenCache, first_trained_block, is_worthwhile
 
 RECIPE = Recipe(
     epochs=9, batch_size=4, lr=1e-2, head_lr=1e-2, lam=4, weight_decay=0, label_smoothing=0.0,
@@ -62,9 +62,9 @@ def test_cached_tokens_are_those_computed(windows, augment, on_disk, tmp_path, m
     pixels = torch.tensor([5, 0, 3])
     symmetries = torch.tensor([7, 0, 2]) if augment else None
     x = windows.at(POSITIONS[pixels])
-    x = x if symmetries is None else turn(x, symmetries)
+    x = x if symmetries is None else apply_symmetry(x, symmetries)
     with torch.no_grad():
-        torch.testing.assert_close(cache.at(pixels, symmetries), model.enter(x, 2))
+        torch.testing.assert_close(cache.at(pixels, symmetries), model.forward_to(x, 2))
         torch.testing.assert_close(model(cache.at(pixels, symmetries), cache.block), model(x))
 
 
@@ -74,7 +74,9 @@ def test_training_with_and_without_cache_agrees(windows, method, options, tmp_pa
     none = Pixels(POSITIONS[:0], torch.tensor([], dtype=torch.int64))
     results = []
     for cached in (True, False):
-        monkeypatch.setattr("hyperpeft.training.loop.pays", lambda *a, cached=cached, **k: cached)
+        monkeypatch.setattr(
+            "hyperpeft.training.loop.is_worthwhile", lambda *a, cached=cached, **k: cached
+        )
         model = classifier(method, **options)
         trainer = Trainer(
             model, windows, train, none, RECIPE, seed=3, folder=tmp_path / str(cached),
@@ -90,18 +92,18 @@ def test_training_with_and_without_cache_agrees(windows, method, options, tmp_pa
 def test_a_cache_is_kept_only_where_it_pays(monkeypatch):
     last, all_blocks = classifier(blocks=1).encoder, classifier().encoder
     how = {"augment": True, "epochs": SYMMETRIES + 1, "precision": "fp32"}
-    assert pays(last, 10, **how)
-    assert not pays(all_blocks, 10, **how)
-    assert not pays(last, 10, **{**how, "epochs": SYMMETRIES})
-    assert pays(last, 10, augment=False, epochs=2, precision="fp32")
+    assert is_worthwhile(last, 10, **how)
+    assert not is_worthwhile(all_blocks, 10, **how)
+    assert not is_worthwhile(last, 10, **{**how, "epochs": SYMMETRIES})
+    assert is_worthwhile(last, 10, augment=False, epochs=2, precision="fp32")
     monkeypatch.setattr("hyperpeft.training.token_cache.ON_DISK", 10 * SYMMETRIES * 64 * 48 * 4)
-    assert pays(last, 10, **how)
-    assert not pays(last, 11, **how)
+    assert is_worthwhile(last, 10, **how)
+    assert not is_worthwhile(last, 11, **how)
 
 
 def test_recipe_has_more_epochs_than_symmetries():
     """Otherwise the training test above would not use a cache by itself."""
-    assert pays(
+    assert is_worthwhile(
         classifier(blocks=1).encoder,
         len(POSITIONS),
         augment=RECIPE.augment,

@@ -173,7 +173,7 @@ def open_yaml(folder: Path) -> None:
     elif path.name == "b.yaml":
         grid.expand(grid.read_bench(str(path), {}))
     else:
-        config.settle(config.make_config(config.read_config(path)))
+        config.resolve_defaults(config.make_config(config.read_config(path)))
 
 
 def open_weights(folder: Path) -> None:

@@ -24,7 +24,7 @@ from hyperpeft.baselines.hybridsn import HybridSN
 from hyperpeft.baselines.spectralformer import SpectralFormer
 from hyperpeft.baselines.ssftt import SSFTT
 from hyperpeft.errors import TrainingError
-from hyperpeft.patches import Windows, draw_symmetries, turn
+from hyperpeft.patches import Windows, apply_symmetry, draw_symmetries
 from hyperpeft.training.batching import Batches
 from hyperpeft.training.classifier import check_finite
 
@@ -187,7 +187,7 @@ class Loop:
     def _step(self, batch: Tensor, draw: torch.Generator) -> float:
         x = self.windows.at(self.positions[batch])  # (n, C, p, p)
         if self.task.augment:
-            x = turn(x, draw_symmetries(len(batch), draw))
+            x = apply_symmetry(x, draw_symmetries(len(batch), draw))
         logits = self.model(x)
         targets = self.targets[batch].to(self.device)
         loss = F.cross_entropy(logits, targets, label_smoothing=self.task.label_smoothing)

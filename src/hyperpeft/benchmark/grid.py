@@ -17,7 +17,14 @@ from pydantic import ValidationError
 from hyperpeft.baselines import BASELINES
 from hyperpeft.benchmark.config import DRAWN, BenchConfig, read_budgets, read_splits, spelled
 from hyperpeft.errors import ConfigError
-from hyperpeft.runs.config import SPATIAL, RunConfig, make_config, read_config, readable, settle
+from hyperpeft.runs.config import (
+    SPATIAL,
+    RunConfig,
+    make_config,
+    read_config,
+    readable,
+    resolve_defaults,
+)
 
 SHIPPED = Path(__file__).parent / "configs"
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._=-]*")  # labels are names of folders
@@ -167,7 +174,7 @@ def expand(
 
 def complete(values: Mapping[str, Any]) -> RunConfig:
     """Options with a baseline's own where none are given."""
-    return settle(make_config(dict(values)))
+    return resolve_defaults(make_config(dict(values)))
 
 
 def _brought_along(method: str) -> frozenset[str]:

@@ -22,7 +22,7 @@ from hyperpeft.mapping.mapper import Mapper, TileMap
 from hyperpeft.mapping.tiles import SIZE, Tile, plan
 from hyperpeft.records import Scene
 from hyperpeft.spectral import N_BANDS
-from hyperpeft.system.memory import need
+from hyperpeft.system.memory import require_memory
 
 CONFIDENCE_BANDS = ("margin", "entropy", "encoded")
 _NONE = np.empty((0, 0), np.int32)
@@ -181,7 +181,7 @@ def _check_memory(mapper: Mapper, scene: Scene, tile: Tile) -> None:
     read = 2 * scene.shape[2] * scene.cube.dtype.itemsize
     reduced = 3 * N_BANDS * 4
     logits = 3 * len(mapper.class_ids) * 4
-    need(
+    require_memory(
         f"a tile of {tile.shape[0]} x {tile.shape[1]} pixels, {scene.shape[2]} bands",
         pixels * (read + reduced + logits),
         hint="give a smaller --tile",

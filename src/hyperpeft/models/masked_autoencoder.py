@@ -122,7 +122,7 @@ class MaskedAutoencoder(nn.Module):
         count, total, dim = tokens.shape
         kept = max(1, int(total * (1 - self.mask_ratio)))
         places = noise.argsort(dim=1)[:, :kept]  # (N, K)
-        seen = self.encoder.leave(tokens.gather(1, _at(places, dim)), 0)
+        seen = self.encoder.forward_from(tokens.gather(1, _at(places, dim)), 0)
         prediction = self.decoder(seen, places, total).float()
         mask = torch.ones(count, total, device=x.device).scatter(1, places, 0.0)
         targets = cuboids(x, self.encoder.patch_embed.stride).float()  # (N, L, 192)

@@ -168,14 +168,14 @@ class SpectralGPT(nn.Module):
         positions = self.pos_embed_temporal[:, :, None] + spatial[:, None]  # (1, T, h w, D)
         return self.patch_embed(x) + positions.flatten(1, 2)
 
-    def enter(self, x: Tensor, block: int) -> Tensor:
+    def forward_to(self, x: Tensor, block: int) -> Tensor:
         """The tokens that enter a block (`depth`: the last norm): (N, 12, S, S) -> (N, L, D)."""
         x = self.embed(x)
         for earlier in self.blocks[:block]:
             x = earlier(x)
         return x
 
-    def leave(self, tokens: Tensor, block: int) -> Tensor:
+    def forward_from(self, tokens: Tensor, block: int) -> Tensor:
         """The output for the tokens (N, L, D) that enter a block."""
         recompute = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
         for later in self.blocks[block:]:
@@ -183,7 +183,7 @@ class SpectralGPT(nn.Module):
         return self.norm(tokens)  # (N, L, D)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.leave(self.enter(x, 0), 0)
+        return self.forward_from(self.forward_to(x, 0), 0)
 
 
 def token_grid(image_size: int, stride: int = PATCH) -> int:

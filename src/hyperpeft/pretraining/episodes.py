@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperpeft import spectral
-from hyperpeft.patches import SYMMETRIES, Windows, turn
+from hyperpeft.patches import SYMMETRIES, Windows, apply_symmetry
 from hyperpeft.scenes import random_scene
 from hyperpeft.training.ridge import STRENGTH, ridge
 
@@ -91,7 +91,7 @@ def draw_episode(rng: np.random.Generator, rules: EpisodeRules) -> Episode:
     symmetries = torch.from_numpy(rng.integers(0, SYMMETRIES, len(windows)))
     numbers = torch.arange(len(ids))
     return Episode(
-        turn(windows, symmetries),
+        apply_symmetry(windows, symmetries),
         numbers.repeat_interleave(shots),
         numbers.repeat_interleave(rules.queries),
     )

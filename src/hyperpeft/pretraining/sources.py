@@ -20,7 +20,7 @@ from torch import Tensor
 
 from hyperpeft import spectral
 from hyperpeft.errors import ConfigError, SceneError
-from hyperpeft.patches import SYMMETRIES, turn
+from hyperpeft.patches import SYMMETRIES, apply_symmetry
 from hyperpeft.scenes import open_scene, random_scene
 from hyperpeft.scenes.readers.rasters import open_raster
 from hyperpeft.system.files import check_archive
@@ -157,4 +157,4 @@ def draw_windows(
     if source.signs:
         jitter *= rng.choice(np.array([-1.0, 1.0], np.float32), (1, picked.shape[1], 1, 1))
     windows = torch.from_numpy(picked * jitter.astype(np.float32))
-    return turn(windows, torch.from_numpy(rng.integers(0, SYMMETRIES, count)))
+    return apply_symmetry(windows, torch.from_numpy(rng.integers(0, SYMMETRIES, count)))

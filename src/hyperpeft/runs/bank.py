@@ -100,9 +100,9 @@ class _Member(Classifier):
         with self.route.take(((self.name, slice(None)),)):
             return super().forward(x, entering, centres)
 
-    def enter(self, windows: Tensor, block: int) -> Tensor:
+    def forward_to(self, windows: Tensor, block: int) -> Tensor:
         with self.route.take(((self.name, slice(None)),)):
-            return super().enter(windows, block)
+            return super().forward_to(windows, block)
 
 
 class AdapterBank:

@@ -140,7 +140,7 @@ class RunConfig(BaseModel):
         return LR.get(self.method, DEFAULT_LR)
 
 
-def settle(config: RunConfig) -> RunConfig:
+def resolve_defaults(config: RunConfig) -> RunConfig:
     """The same options, with the recipe's or a baseline's own values where the user gave none."""
     given = {name for name in config.model_fields_set if getattr(config, name) is not None}
     baseline = BASELINES.get(config.method)

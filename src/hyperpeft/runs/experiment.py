@@ -19,7 +19,7 @@ from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs import folder as run_folder
 from hyperpeft.runs import methods, sections
-from hyperpeft.runs.config import SPATIAL, RunConfig, read_config, settle
+from hyperpeft.runs.config import SPATIAL, RunConfig, read_config, resolve_defaults
 from hyperpeft.runs.evaluate import Evaluation, evaluate
 from hyperpeft.runs.labelled_scene import labelled_scene
 from hyperpeft.runs.record import RunRecord
@@ -69,12 +69,12 @@ def run(
             raise
         raise Interrupted(
             "interrupted",
-            hint=f"the state is saved in {config.out}; the same command with --resume continues",
+            hint=f"the state is saved in {config.out}; the same command with --resume resumes",
         ) from None
 
 
 def _run(config: RunConfig, resume: bool, overwrite: bool, progress: Progress) -> RunRecord:
-    config = settle(config)
+    config = resolve_defaults(config)
     check_options(config)
     with run_folder.held(config, resume, overwrite):
         return _compose(config, overwrite, progress)

@@ -36,7 +36,7 @@ def check_memory(config: RunConfig, scene: Scene, pixels: int, encoder: Spectral
     ConfigError
     """
     height, width, _ = scene.shape
-    memory.need(
+    memory.require_memory(
         f"training on {scene.name}, of {height} x {width} pixels in {N_BANDS} components,",
         _CUBES * _FLOAT * N_BANDS * height * width,
         hint="train on a part of the scene, and map the whole with `hyperpeft map`",
@@ -45,16 +45,16 @@ def check_memory(config: RunConfig, scene: Scene, pixels: int, encoder: Spectral
         return
     weights = sum(p.numel() for p in encoder.parameters())
     if adapters.get_method(config.method).trains_encoder:
-        memory.need(
+        memory.require_memory(
             f"--method full on {config.backbone}, of {weights:,} weights,",
             _MOMENTS * _FLOAT * weights,
             hint="use an adapter, such as --method krona+, or a smaller --backbone",
         )
     windows = -(-min(config.batch_size, pixels) // config.accumulate)
-    memory.need(
+    memory.require_memory(
         f"a batch of {windows} windows on {config.backbone}",
         windows * bytes_of_window(encoder, checkpointing=config.gradient_checkpointing),
-        hint="use a smaller --batch-size, image size or backbone, or accumulate in the configuration",
+        hint="use a smaller --batch-size, --image-size or --backbone, or --accumulate",
     )
 
 

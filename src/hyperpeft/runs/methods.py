@@ -223,7 +223,7 @@ def fit(
 ) -> Learned:
     """Fit a baseline and classify; the parameters are those of `adapt`."""
     baseline = BASELINES[config.method]
-    assert config.patch_size != "auto"  # `settle` gave it a number
+    assert config.patch_size != "auto"  # `resolve_defaults` gave it a number
     progress.stage(f"Fitting {baseline.name}")
     start = time.monotonic()
     task = Task(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperpeft.errors import BundleError, ConfigError, HyperpeftError
-from hyperpeft.system.memory import amount, need
+from hyperpeft.system.memory import format_bytes, require_memory
 
 LARGEST_TEXT = 2**24  # bytes of a JSON file; the record of a run has some kilobytes
 
@@ -104,7 +104,7 @@ def check_archive(path: Path, error: type[HyperpeftError]) -> None:
             size = sum(member.file_size for member in archive.infolist())
     except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):
         return
-    need(f"{path} unpacks to {amount(size)}, which", size, error=error)
+    require_memory(f"{path} unpacks to {format_bytes(size)}, which", size, error=error)
 
 
 def within(folder: Path, name: str) -> Path:

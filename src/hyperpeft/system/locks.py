@@ -69,7 +69,8 @@ def _make_folder(folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"{folder} cannot be written ({error.strerror})", hint="choose a folder you can write to"
+            f"{folder} cannot be written ({error.strerror})",
+            hint="choose a folder you can write to",
         ) from None
     return missing
 

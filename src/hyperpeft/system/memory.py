@@ -29,7 +29,7 @@ def available() -> int:
     return max(free, 0)
 
 
-def need(
+def require_memory(
     what: str, size: float, *, hint: str | None = None, error: type[HyperpeftError] = ConfigError
 ) -> None:
     """Refuse what needs more than is available.
@@ -48,16 +48,16 @@ def need(
     free = available()
     if size > free:
         raise error(
-            f"{what} needs about {amount(size)} of memory",
-            expected=f"at most the {amount(free)} of memory that are free here",
+            f"{what} needs about {format_bytes(size)} of memory",
+            expected=f"at most the {format_bytes(free)} of memory that are free here",
             hint=hint,
         )
 
 
-def amount(size: float) -> str:
+def format_bytes(size: float) -> str:
     """Bytes for people.
 
-    >>> amount(3.2 * 2**30), amount(2**20)
+    >>> format_bytes(3.2 * 2**30), format_bytes(2**20)
     ('3.2 GiB', '1.0 MiB')
     """
     for unit in ("MiB", "GiB", "TiB"):

@@ -59,12 +59,12 @@ class Classifier(nn.Module):
         centre pixels of their windows.
         """
         if entering is None:
-            x, entering, centres = self.enter(x, 0), 0, centres_of(x)
-        return self.from_tokens(self.encoder.leave(x, entering), centres)
+            x, entering, centres = self.forward_to(x, 0), 0, centres_of(x)
+        return self.from_tokens(self.encoder.forward_from(x, entering), centres)
 
-    def enter(self, windows: Tensor, block: int) -> Tensor:
+    def forward_to(self, windows: Tensor, block: int) -> Tensor:
         """The tokens (N, L, D) that enter a block, for windows (N, 12, p, p)."""
-        return self.encoder.enter(resize(windows, self.encoder.image_size), block)
+        return self.encoder.forward_to(resize(windows, self.encoder.image_size), block)
 
     def from_tokens(self, tokens: Tensor, centres: Tensor | None = None) -> Tensor:
         """Logits (N, K) from the encoder's output (N, L, D) and the centre pixels (N, 12)."""
@@ -85,7 +85,7 @@ class Classifier(nn.Module):
 
         def of(batch: Tensor) -> Tensor:
             found = windows.at(batch).to(device)
-            tokens = self.encoder.leave(self.enter(found, 0), 0)
+            tokens = self.encoder.forward_from(self.forward_to(found, 0), 0)
             return self.features(tokens.float(), centres_of(found))
 
         features = Batches(batch_size)(of, positions)

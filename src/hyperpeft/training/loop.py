@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from hyperpeft.errors import Interrupted, TrainingError
-from hyperpeft.patches import Windows, draw_symmetries, turn
+from hyperpeft.patches import Windows, apply_symmetry, draw_symmetries
 from hyperpeft.system.signals import Event, interruptible
 from hyperpeft.training.batching import smaller
 from hyperpeft.training.checkpoint import (
@@ -33,7 +33,7 @@ from hyperpeft.training.checkpoint import (
 from hyperpeft.training.classifier import Classifier, predict
 from hyperpeft.training.optim import cosine, optimiser, parameter_groups
 from hyperpeft.training.precision import autocast, choose_precision, held_in
-from hyperpeft.training.token_cache import TokenCache, pays
+from hyperpeft.training.token_cache import TokenCache, is_worthwhile
 
 CHECKPOINT_SECONDS = 20.0  # between two checkpoints of a long run
 
@@ -234,7 +234,7 @@ class Trainer:
             epoch = min(self.state.epoch + 1, self.recipe.epochs)
             raise Interrupted(
                 f"interrupted in epoch {epoch} of {self.recipe.epochs}",
-                hint=f"the state is saved in {self.folder}; the same command with --resume continues",
+                hint=f"the state is saved in {self.folder}; the same command with --resume resumes",
             )
 
     def _tell(self, loss: float) -> None:
@@ -293,7 +293,7 @@ class Trainer:
         else:
             x, entering = self.windows.at(self.train.positions[part]), None
             if symmetries is not None:
-                x = turn(x, symmetries)
+                x = apply_symmetry(x, symmetries)
         with autocast(device, self.precision):
             logits = self.model(x.to(device), entering, centres)
         targets = self.train.targets[part].to(device)
@@ -302,7 +302,7 @@ class Trainer:
     def _fill_cache(self) -> None:
         """Compute the tokens below the first block that learns, where that pays."""
         recipe, precision = self.recipe, self.precision
-        if pays(
+        if is_worthwhile(
             self.plain.encoder,
             len(self.train),
             augment=recipe.augment,

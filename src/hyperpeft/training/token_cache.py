@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hyperpeft.adapters.attach import block_number
 from hyperpeft.models.spectralgpt import SpectralGPT
-from hyperpeft.patches import SYMMETRIES, Windows, turn
+from hyperpeft.patches import SYMMETRIES, Windows, apply_symmetry
 from hyperpeft.system.files import PART
 from hyperpeft.training.batching import Batches
 from hyperpeft.training.classifier import Classifier
@@ -39,7 +39,9 @@ def first_trained_block(encoder: SpectralGPT) -> int:
     return min(numbers, default=encoder.depth)
 
 
-def pays(encoder: SpectralGPT, pixels: int, *, augment: bool, epochs: int, precision: str) -> bool:
+def is_worthwhile(
+    encoder: SpectralGPT, pixels: int, *, augment: bool, epochs: int, precision: str
+) -> bool:
     """Whether a cache saves work and is within bounds."""
     variants = SYMMETRIES if augment else 1
     size = pixels * variants * _bytes_of_one(encoder, precision)
@@ -84,9 +86,11 @@ class TokenCache:
         model.eval()
 
         def entering(numbers: Tensor) -> Tensor:
-            batch = turn(windows.at(positions[numbers // self._variants]), numbers % self._variants)
+            batch = apply_symmetry(
+                windows.at(positions[numbers // self._variants]), numbers % self._variants
+            )
             with torch.no_grad(), autocast(device, precision):
-                return model.enter(batch.to(device), self.block).to(dtype).cpu()  # (N, L, D)
+                return model.forward_to(batch.to(device), self.block).to(dtype).cpu()  # (N, L, D)
 
         for start in range(0, rows, BATCH):
             tokens = batches(entering, torch.arange(start, min(start + BATCH, rows)))

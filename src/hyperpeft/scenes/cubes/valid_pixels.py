@@ -17,7 +17,7 @@ from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.cubes.scaling import largest_stored
 from hyperpeft.scenes.cubes.scan_cache import LARGE as _LARGE
 from hyperpeft.scenes.cubes.scan_cache import recall, remember
-from hyperpeft.system.memory import need
+from hyperpeft.system.memory import require_memory
 
 _MAX_VALUES = 2**24
 _BYTES_PER_PIXEL = 6  # the mask, its copies, and class ids
@@ -53,7 +53,7 @@ def check_size(what: str, shape: tuple[int, ...]) -> None:
         With the estimate.
     """
     height, width = shape
-    need(
+    require_memory(
         f"{what}: a scene of {height} x {width} pixels",
         _BYTES_PER_PIXEL * height * width,
         hint="cut it into parts, or check that its header is right",

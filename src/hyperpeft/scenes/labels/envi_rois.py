@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from hyperpeft.errors import LabelsError
-from hyperpeft.system.memory import need
+from hyperpeft.system.memory import require_memory
 
 _MOST = 2**28  # pixels, of which each takes 4 bytes
 _MAGIC = b"; ENVI Output of ROIs"
@@ -61,7 +61,9 @@ def read_rois(path: Path) -> tuple[np.ndarray, dict[int, str]]:
         raise LabelsError(f"{path}", expected="lines of ID, X, Y behind the header") from None
     if len(points) != sum(counts):
         raise LabelsError(f"{path}", expected=f"{sum(counts)} points", got=len(points))
-    need(f"{path}: an image of {height} x {width} pixels", 4 * height * width, error=LabelsError)
+    require_memory(
+        f"{path}: an image of {height} x {width} pixels", 4 * height * width, error=LabelsError
+    )
     if ((points < 0) | (points >= (height, width))).any():
         raise LabelsError(f"{path} has points outside its {height} x {width} pixels")
     ids = np.zeros((height, width), dtype=np.int32)

@@ -21,7 +21,7 @@ from hyperpeft.scenes.readers.arrays import read_array
 from hyperpeft.scenes.readers.detect import check_file, format_of
 from hyperpeft.scenes.readers.read_errors import refusing
 from hyperpeft.scenes.readers.variables import split_spec
-from hyperpeft.system.memory import need
+from hyperpeft.system.memory import require_memory
 from hyperpeft.system.text import whole_number
 
 LABEL_OPTIONS = ("class_field", "all_touched", "resample_labels")  # of `read_labels`
@@ -174,7 +174,9 @@ def _read_raster_labels(
             raise LabelsError(f"label raster {path}", expected="whole numbers", got=f"type {kind}")
         if scene is None or dataset.shape != scene.valid.shape:
             size = 16 * dataset.height * dataset.width
-            need(f"label raster {path} of {dataset.shape} pixels", size, error=LabelsError)
+            require_memory(
+                f"label raster {path} of {dataset.shape} pixels", size, error=LabelsError
+            )
         moves = scene is not None and not _same_place(
             path, scene, crs_of(dataset), transform_of(dataset), dataset.shape, resample
         )

@@ -22,7 +22,9 @@ def is_vector(path: Path) -> bool:
     """Whether a file is one of points, lines or polygons; a GeoPackage may hold a raster."""
     suffix = path.suffix.lower()
     if suffix in _PARTS and path.with_suffix(".shp").is_file():
-        raise LabelsError(f"{path} is a part of a shapefile", hint=f"give {path.with_suffix('.shp')}")
+        raise LabelsError(
+            f"{path} is a part of a shapefile", hint=f"give {path.with_suffix('.shp')}"
+        )
     if suffix != ".gpkg":
         return suffix in SUFFIXES
     try:

@@ -26,7 +26,7 @@ from hyperpeft.scenes.readers.variables import (
     spectral_vectors,
 )
 from hyperpeft.system.files import check_archive
-from hyperpeft.system.memory import need
+from hyperpeft.system.memory import require_memory
 
 Loader = Callable[[list[str]], dict[str, Any]]
 _SMALL = {name.lower() for pair in SIZE_NAMES for name in pair} | {*WAVELENGTH_NAMES, "bbl"}
@@ -52,7 +52,7 @@ def read_arrays(path: Path, layout: Layout, key: str | Sequence[str] | None) -> 
     if cube is None:
         shape = next(v.shape for v in variables if v.name == name)
         taken = 2 * path.stat().st_size if path.suffix == ".npz" else 8 * math.prod(shape)
-        need(f"{what}, which is read whole,", taken, error=SceneError)
+        require_memory(f"{what}, which is read whole,", taken, error=SceneError)
         array = real_array(load([name])[name], what, SceneError)
         cube = from_array(path, to_band_first(array, layout, size, what))
     bands, height, width = cube.data.shape
