@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from hyperpeft.errors import LabelsError, SceneError
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 UNLABELLED = 0  # the id of pixels without a label, and of nodata in a class map
 

@@ -7,10 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from hyperpeft.runs.config import SPATIAL
-
-DRAWN = ("random", *SPATIAL)  # splits that a budget gives the size of
-BY_LABEL = (*DRAWN, "official")  # splits that need no more than their name
+from hyperpeft.splits import SPLIT_KINDS, budget_label
 
 
 class Override(BaseModel):
@@ -120,10 +117,10 @@ def read_splits(value: Any) -> Any:
     """A list of kinds, or labels with a kind each."""
     value = [value] if isinstance(value, str) else value
     if isinstance(value, list):
-        unknown = [kind for kind in value if kind not in BY_LABEL]
+        unknown = [kind for kind in value if kind not in _by_name()]
         if unknown:
             raise ValueError(
-                f"splits {unknown} need a label: write `label: value`, or one of {BY_LABEL}"
+                f"splits {unknown} need a label: write `label: value`, or one of {_by_name()}"
             )
         return {kind: kind for kind in value}
     return value
@@ -137,9 +134,9 @@ def read_budgets(value: Any) -> Any:
             entry = spelled(entry) if isinstance(entry, dict) else entry
             match entry:
                 case {"per_class": int(n)}:
-                    labelled[f"{n}-per-class"] = entry
+                    labelled[budget_label(None, per_class=n)] = entry
                 case {"fraction": float(share)}:
-                    labelled[f"{100 * share:g}-percent"] = entry
+                    labelled[budget_label(None, fraction=share)] = entry
                 case _:
                     raise ValueError(f"budget {entry!r}: write `per_class: 10` or `fraction: 0.1`")
         value = labelled
@@ -149,3 +146,8 @@ def read_budgets(value: Any) -> Any:
             if len(size) != 1 or not size.keys() <= {"per_class", "fraction"}:
                 raise ValueError(f"budget {label}: give per_class or fraction")
     return value
+
+
+def _by_name() -> tuple[str, ...]:
+    """Splits that need no more than their name."""
+    return tuple(name for name, kind in SPLIT_KINDS.items() if kind.named)

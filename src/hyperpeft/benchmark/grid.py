@@ -15,16 +15,10 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from hyperpeft.baselines import BASELINES
-from hyperpeft.benchmark.config import DRAWN, BenchConfig, read_budgets, read_splits, spelled
+from hyperpeft.benchmark.config import BenchConfig, read_budgets, read_splits, spelled
 from hyperpeft.errors import ConfigError
-from hyperpeft.runs.config import (
-    SPATIAL,
-    RunConfig,
-    make_config,
-    read_config,
-    readable,
-    resolve_defaults,
-)
+from hyperpeft.runs.config import RunConfig, make_config, read_config, readable, resolve_defaults
+from hyperpeft.splits import split_kind
 
 SHIPPED = Path(__file__).parent / "configs"
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._=-]*")  # labels are names of folders
@@ -151,7 +145,7 @@ def expand(
                         if override.matches(where):
                             values |= spelled(override.set)
                     rows[method] = {**values, **(options or {})}
-                shared = _one_split(kind, rows) if kind in SPATIAL else {}
+                shared = _one_split(kind, rows) if split_kind(kind).spatial else {}
                 if not _sized(kind):
                     shared |= size
                 if kind != "random":
@@ -202,7 +196,7 @@ def _axes(bench: BenchConfig, scene: str) -> dict[str, Any]:
 
 def _sized(kind: str) -> bool:
     """Whether a split brings its own number of training pixels."""
-    return kind not in DRAWN
+    return not split_kind(kind).sized
 
 
 def _one_split(kind: str, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from hyperpeft.errors import BundleError, ConfigError
 from hyperpeft.runs import record_types
+from hyperpeft.splits import budget_label, split_kind
 from hyperpeft.system.files import read_json
 
 BENCH, RUN, FAILED = "bench.json", "run.json", "failed.json"
@@ -226,18 +227,12 @@ def _entry(folder: Path, path: Path) -> Entry:
 
 
 def _kind(config: dict[str, Any]) -> str:
-    split = config.get("split")
-    if split is None:
-        return "random"
-    return split if split in ("disjoint", "official") else "given"
+    kind = split_kind(config.get("split"))
+    return kind.name if kind.named else "given"
 
 
 def _budget(config: dict[str, Any]) -> str:
-    if config.get("fraction") is not None:
-        return f"{100 * config['fraction']:g}-percent"
-    if config.get("split") not in (None, "disjoint"):
-        return "as-given"
-    return f"{config.get('per_class') or 10}-per-class"
+    return budget_label(config.get("split"), config.get("per_class"), config.get("fraction"))
 
 
 def _by(labels: Iterable[str] | None) -> Callable[[str], tuple[int, list[Any]]]:

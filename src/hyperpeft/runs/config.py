@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import ConfigError
+from hyperpeft.splits import split_kind
 from hyperpeft.system.safe_yaml import parse, read_yaml
 from hyperpeft.system.text import whole_number
 
@@ -33,7 +34,6 @@ PAPER_LR = {"full": 3e-4}
 PAPER_DEFAULT_LR = 2e-3
 WINDOWS = (1, 3, 5, 7, 9, 11)  # that "auto" chooses from
 BASELINE_WINDOW = 9  # of baselines that look around a pixel and say no other
-SPATIAL = ("disjoint", "polygons")  # splits that `per_class` or `fraction` gives a size
 
 
 _KIND = re.compile(r"literal\[.*\]|constrained-\w+")
@@ -115,7 +115,7 @@ class RunConfig(BaseModel):
     @model_validator(mode="after")
     def _one_split(self) -> RunConfig:
         given = [n for n in ("per_class", "fraction", "split") if getattr(self, n) is not None]
-        if len(given) > (2 if self.split in SPATIAL else 1):
+        if len(given) > (2 if self.split is not None and split_kind(self.split).sized else 1):
             raise ValueError(f"{' and '.join(given)} exclude each other: give one")
         return self
 

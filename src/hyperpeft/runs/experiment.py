@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +17,7 @@ from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs import folder as run_folder
 from hyperpeft.runs import methods, sections
-from hyperpeft.runs.config import SPATIAL, RunConfig, read_config, resolve_defaults
+from hyperpeft.runs.config import RunConfig, read_config, resolve_defaults
 from hyperpeft.runs.evaluate import Evaluation, evaluate
 from hyperpeft.runs.labelled_scene import labelled_scene
 from hyperpeft.runs.record import RunRecord
@@ -83,7 +81,7 @@ def _run(config: RunConfig, resume: bool, overwrite: bool, progress: Progress) -
 def _compose(config: RunConfig, overwrite: bool, progress: Progress) -> RunRecord:
     progress.stage("Reading the scene")
     scene = labelled_scene(config)
-    split = _split(config, scene)
+    split = select_split(config, scene)
     ids = np.unique(split.train_ids)
     if len(ids) < 2:
         raise SplitError("classes to tell apart", expected="at least 2", got=len(ids))
@@ -129,40 +127,24 @@ def check_options(config: RunConfig) -> None:
     methods.check(config)
 
 
-def _split(config: RunConfig, scene: Scene) -> Split:
+def select_split(config: RunConfig, scene: Scene) -> Split:
     """Draw or read the split that the configuration asks for."""
-    labels = scene.labels
-    assert labels is not None
-    how: dict[str, Any] = {
-        "seed": config.seed,
-        "validation": config.validation,
-        "valid": scene.valid,
-    }
-    if config.split in SPATIAL:
-        draw = splits.disjoint if config.split == "disjoint" else splits.polygons
-        n = None if config.fraction is not None else config.per_class or 10
-        # The split comes before the window is chosen: keep apart what any of them would join.
-        size = config.largest_window
-        # Methods with windows of different sizes share one split when these two are given.
-        window = config.split_window or size
-        if (config.split_gap or window // 2 + 1) <= size // 2:
-            raise SplitError(
-                f"split_window, split_gap: a window of {size} reaches training pixels",
-                expected=f"a gap of more than {size // 2}",
-                got=config.split_gap or window // 2 + 1,
-            )
-        how["gap"] = config.split_gap
-        return draw(labels, window=window, n=n, share=config.fraction, **how)
-    if config.fraction is not None:
-        return splits.fraction(labels, config.fraction, **how)
-    if config.split is None:
-        return splits.per_class(labels, config.per_class or 10, **how)
-    if config.split == "official" or "," in config.split:
-        if scene.masks is None:
-            raise SplitError(
-                f"scene {scene.name} has no official training and test rasters",
-                hint="give --split TRAIN,TEST with two label files, or --per-class N",
-            )
-        kind = "official" if config.split == "official" else "rasters"
-        return splits.from_masks(*scene.masks, kind=kind, **how)
-    return splits.load(Path(config.split), labels, scene.valid)
+    assert scene.labels is not None
+    return splits.select(
+        splits.SplitRequest(
+            scene.labels,
+            scene.valid,
+            config.split,
+            scene.masks,
+            config.per_class,
+            config.fraction,
+            config.seed,
+            config.validation,
+            # The split comes before the window is chosen: keep apart what any of them would join.
+            reach=config.largest_window,
+            # Methods with windows of different sizes share one split when these two are given.
+            window=config.split_window,
+            gap=config.split_gap,
+            scene=scene.name,
+        )
+    )

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from hyperpeft.models import file_of
-from hyperpeft.runs.config import SPATIAL
 from hyperpeft.scenes import exists
 from hyperpeft.scenes.sources import files_of
+from hyperpeft.splits import split_kind
 
 
 def located(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def inputs_of(config: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
         if name in given:
             yield from ((f"the {name}", path) for path in files_of(given[name]))
     split = given.get("split", "official")
-    if split not in (*SPATIAL, "official"):
+    if not split_kind(split).named:
         parts = [split] if Path(split).is_file() else split.split(",")
         yield from (("the split", path) for part in parts for path in files_of(part.strip()))
     backbone = file_of(given["backbone"]) if "backbone" in given else None

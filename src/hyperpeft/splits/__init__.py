@@ -5,8 +5,21 @@ from hyperpeft.splits.leakage import leakage
 from hyperpeft.splits.polygons import connected, polygons
 from hyperpeft.splits.random import fraction, from_masks, per_class
 from hyperpeft.splits.save_load import digest, load, save
+from hyperpeft.splits.select import (
+    SPLIT_KINDS,
+    SplitKind,
+    SplitRequest,
+    budget_label,
+    register_split,
+    select,
+    split_kind,
+)
 
 __all__ = [
+    "SPLIT_KINDS",
+    "SplitKind",
+    "SplitRequest",
+    "budget_label",
     "connected",
     "digest",
     "disjoint",
@@ -16,5 +29,8 @@ __all__ = [
     "load",
     "per_class",
     "polygons",
+    "register_split",
     "save",
+    "select",
+    "split_kind",
 ]
