@@ -15,6 +15,7 @@ import pytest
 from hyperpeft.errors import BundleError, ConfigError
 from hyperpeft.report import write_report
 from hyperpeft.report.collect import Setting, collect
+from hyperpeft.report.study import read_study
 from hyperpeft.report.table import pattern, text_of
 from hyperpeft.report.table_formats import latex
 from hyperpeft.report.tables import comparison_table, scene_table, summary_table
@@ -58,7 +59,7 @@ def test_the_summary_has_the_planted_numbers(planted, written):
 
 
 def test_the_comparison_has_the_planted_differences(planted):
-    table = comparison_table(collect(planted), Setting("disjoint", "10-per-class"))
+    table = comparison_table(collect(read_study(planted)), Setting("disjoint", "10-per-class"))
     full = next(row for row in table.rows if row[0] == "full")
     assert full[1] == pytest.approx((1.0, 1.0, 1.0))  # the same on every scene and seed
     assert full[2] == "7 / 0 / 0"
@@ -74,12 +75,12 @@ def test_runs_on_other_splits_are_not_paired(tmp_path):
     record = json.loads(path.read_text())
     record["split"]["sha256"] = "another"
     path.write_text(json.dumps(record))
-    table = comparison_table(collect(tmp_path), Setting("random", "10-per-class"))
+    table = comparison_table(collect(read_study(tmp_path)), Setting("random", "10-per-class"))
     assert table.rows[0][6:8] == [2, 1]
 
 
 def test_splits_stand_side_by_side_with_their_leakage(planted):
-    table = scene_table(collect(planted), "meadow", "10-per-class")
+    table = scene_table(collect(read_study(planted)), "meadow", "10-per-class")
     heads = [column.head for column in table.columns]
     assert heads.index("OA, random") < heads.index("OA, disjoint")
     row = dict(zip(heads, table.rows[0], strict=True))
@@ -101,13 +102,13 @@ def test_every_table_says_how_much_leaks_and_what_it_is_made_of(planted, written
 
 def test_one_seed_has_no_deviation(tmp_path):
     write_bench(tmp_path, {"krona+": {"a": 90.0}, "full": {"a": 95.0}}, seeds=1, maps=False)
-    table = summary_table(collect(tmp_path), Setting("random", "10-per-class"))
+    table = summary_table(collect(read_study(tmp_path)), Setting("random", "10-per-class"))
     assert text_of(table.rows[0][1], 2) == "90.00"
 
 
 def test_a_mean_is_over_all_seeds(planted):
     """The mean of the seeds, and nowhere the best of them: 90.5 was reached on meadow."""
-    table = summary_table(collect(planted), Setting("random", "10-per-class"))
+    table = summary_table(collect(read_study(planted)), Setting("random", "10-per-class"))
     assert table.rows[0][1].mean == pytest.approx(90.0)
     assert "90.50" not in " ".join(text_of(v, 2) for v in table.rows[0])
 
@@ -179,11 +180,11 @@ def test_plain_run_folders_report_as_well(tmp_path):
             place = tmp_path / f"run-{method}-{seed}"
             place.mkdir()
             (place / "run.json").write_text(json.dumps(make_record("meadow", method, seed=seed)))
-    results = collect(tmp_path)
+    results = collect(read_study(tmp_path))
     assert results.settings == [Setting("random", "10-per-class")]
     assert results.methods == ["full", "krona+"]
     assert len(write_report(tmp_path, tmp_path / "report")) > 5
-    assert collect(tmp_path).methods == ["full", "krona+"]  # the report is no record
+    assert collect(read_study(tmp_path)).methods == ["full", "krona+"]  # the report is no record
 
 
 def test_label_curves(tmp_path):
@@ -191,7 +192,9 @@ def test_label_curves(tmp_path):
     write_bench(tmp_path, means, budgets=(5, 10, 20), maps=False)
     files = {path.name for path in write_report(tmp_path, tmp_path / "out")}
     assert {"labels-a-random.svg", "labels-b-disjoint.svg"} <= files
-    assert collect(tmp_path).settings[0] == Setting("random", "5-per-class")  # 5 before 10
+    assert collect(read_study(tmp_path)).settings[0] == Setting(
+        "random", "5-per-class"
+    )  # 5 before 10
 
 
 def test_what_cannot_be_reported(tmp_path):
@@ -208,10 +211,10 @@ def test_what_cannot_be_reported(tmp_path):
 
 
 def test_the_reference_can_be_chosen(planted):
-    assert collect(planted).reference == "krona+"
-    assert collect(planted, "svm").reference == "svm"
+    assert collect(read_study(planted)).reference == "krona+"
+    assert collect(read_study(planted), "svm").reference == "svm"
     with pytest.raises(ConfigError, match="--reference best: expected one of"):
-        collect(planted, "best")
+        collect(read_study(planted), "best")
 
 
 def test_latex_escapes():
@@ -219,7 +222,7 @@ def test_latex_escapes():
 
 
 def test_patterns_name_the_records(planted):
-    entries = collect(planted).select(scene="meadow", split="random", method="svm")
+    entries = collect(read_study(planted)).select(scene="meadow", split="random", method="svm")
     where = "cells/meadow/random/10-per-class/svm/seed-{0,1,2}/run.json (3 records)"
     assert pattern(entries) == where
 
@@ -248,3 +251,28 @@ def test_a_report_is_quick_and_knows_no_torch(tmp_path):
     files, seconds = done.stdout.splitlines()
     assert float(seconds) < 30  # of a processor: a busy machine proves nothing
     assert len(json.loads(files)["files"]) > 50
+
+
+def test_single_runs_are_grouped_by_their_split_and_its_size(tmp_path):
+    """Every kind of split, by name and size: no two budgets share a row."""
+    cases = {
+        (None, 5, None): ("random", "5-per-class"),
+        (None, None, None): ("random", "10-per-class"),
+        (None, None, 0.1): ("random", "10-percent"),
+        ("disjoint", 20, None): ("disjoint", "20-per-class"),
+        ("disjoint", None, 0.05): ("disjoint", "5-percent"),
+        ("polygons", None, None): ("polygons", "10-per-class"),
+        ("polygons", 20, None): ("polygons", "20-per-class"),
+        ("polygons", None, 0.25): ("polygons", "25-percent"),
+        ("official", None, None): ("official", "as-given"),
+        ("mine/split.npz", None, None): ("given", "40-training-pixels"),
+        ("train.tif,test.tif", None, None): ("given", "40-training-pixels"),
+    }
+    for i, (split, per_class, fraction) in enumerate(cases):
+        record = make_record("meadow", "krona+")
+        record["config"].update(split=split, per_class=per_class, fraction=fraction)
+        (tmp_path / f"run-{i:02}").mkdir()
+        (tmp_path / f"run-{i:02}" / "run.json").write_text(json.dumps(record))
+    entries = collect(read_study(tmp_path)).entries
+    found = {entry.path: (entry.split, entry.budget) for entry in entries}
+    assert [found[path] for path in sorted(found)] == list(cases.values())

@@ -140,10 +140,22 @@ def _plan_rows(cells: Any, states: list[str]) -> list[list[str]]:
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="Folder of a benchmark, or of run folders.")],
-    out: Annotated[Path | None, typer.Option(help="[default: FOLDER/report]")] = None,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="Folder of a benchmark or of run folders, or a study file."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="[default: FOLDER/report, or the study file's name without .jsonl]"),
+    ] = None,
     reference: Annotated[
         str | None, typer.Option(help="The method that the others are compared with.")
+    ] = None,
+    pack: Annotated[
+        Path | None,
+        typer.Option(help="A study file (.jsonl) to write: all records of FOLDER in one."),
     ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -154,7 +166,8 @@ def report(
     """
     from hyperpeft.report import write_report
 
-    files = write_report(folder, out or folder / "report", reference=reference)
+    folder = source.with_suffix("") if source.suffix == ".jsonl" else source
+    files = write_report(source, out or folder / "report", reference=reference, pack=pack)
     if as_json:
         print(json.dumps({"files": [str(path) for path in files]}))
     elif not quiet:

@@ -1,18 +1,17 @@
-"""The records below a folder, each with its place in the grid."""
+"""The records of a study, each with its place in the grid."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hyperpeft.errors import BundleError, ConfigError
+from hyperpeft.report.study import RUN, Cell, Picture, Study
 from hyperpeft.runs import record_types
 from hyperpeft.splits import budget_label, split_kind
-from hyperpeft.system.files import read_json
-
-BENCH, RUN, FAILED = "bench.json", "run.json", "failed.json"
 
 
 class Setting(NamedTuple):
@@ -44,6 +43,10 @@ class Entry:
         Of its folder below the one reported on, with slashes.
     record : dict
         What run.json holds.
+    file : Path
+        That was read: run.json, or the study file that the record is a line of.
+    picture : Picture or None
+        The map of the whole scene.
     """
 
     scene: str
@@ -53,6 +56,8 @@ class Entry:
     seed: int
     path: str
     record: dict[str, Any]
+    file: Path
+    picture: Picture | None = None
 
     @property
     def setting(self) -> Setting:
@@ -108,7 +113,6 @@ class Results:
 
     name: str
     about: str
-    folder: Path
     entries: list[Entry]
     failures: list[Failure] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -134,32 +138,24 @@ class Results:
         return [e for e in self.entries if all(getattr(e, k) == v for k, v in where.items())]
 
 
-def collect(folder: Path, reference: str | None = None) -> Results:
-    """Read a benchmark's folder, or any folder with run folders below it.
+def collect(study: Study, reference: str | None = None) -> Results:
+    """Put the runs of a study in their places and in order.
 
     Raises
     ------
     ConfigError
-        There is no record, or the reference is no method of theirs.
+        The reference is no method of theirs.
     BundleError
         A record is damaged.
     """
-    if not folder.is_dir():
-        raise ConfigError(f"there is no folder {folder}", hint="give the --out of a benchmark")
-    plan = _read(folder / BENCH) if (folder / BENCH).is_file() else {}
-    config = plan.get("config", {})
-    entries, failures = [], []
-    for path in _records(folder, planned=bool(plan)):
-        if path.name == RUN:
-            entries.append(_entry(folder, path))
-        else:
-            reason = str(_read(path).get("reason", ""))
-            failures.append(Failure(path.parent.relative_to(folder).as_posix(), reason))
-    if not entries and not failures:
-        raise ConfigError(
-            f"{folder} holds no record", hint="run `hyperpeft bench` or `hyperpeft train` first"
-        )
-    found = {entry.path for entry in entries} | {failure.path for failure in failures}
+    config = study.plan.get("config", {})
+    entries = [_entry(cell) for cell in study.cells if cell.name == RUN]
+    failures = [
+        Failure(cell.path, str(cell.values.get("reason", "")))
+        for cell in study.cells
+        if cell.name != RUN
+    ]
+    known = {cell.path for cell in study.cells}
     order = [
         _by(config.get("scenes")), _by(config.get("methods")),
         _by(config.get("splits")), _by(config.get("budgets")),
@@ -176,63 +172,63 @@ def collect(folder: Path, reference: str | None = None) -> Results:
             f"--reference {reference}", expected=f"one of {', '.join(methods)}", got=reference
         )
     return Results(
-        name=str(config.get("name", folder.resolve().name)),
+        name=study.name,
         about=str(config.get("about", "")),
-        folder=folder,
         entries=entries,
         failures=failures,
-        missing=[path for path in plan.get("cells", []) if path not in found],
+        missing=[path for path in study.plan.get("cells", []) if path not in known],
         reference=str(chosen),
     )
 
 
-def _records(folder: Path, *, planned: bool) -> Iterator[Path]:
-    """Records of finished and failed runs, by name; not those of cells still computed."""
-    top = folder / "cells" if planned else folder
-    for path in sorted(top.rglob("*.json")):
-        if path.name in (RUN, FAILED) and "work" not in path.relative_to(folder).parts[:1]:
-            yield path
-
-
-def _read(path: Path) -> dict[str, Any]:
-    values = read_json(path)
-    if not isinstance(values, dict):
-        raise BundleError(f"{path} is not a record", expected="an object", got=type(values))
-    return values
-
-
-def _entry(folder: Path, path: Path) -> Entry:
-    record = _read(path)
+def _entry(cell: Cell) -> Entry:
+    record = cell.values
+    where = cell.file if cell.file.name == RUN else f"{cell.file}, {cell.path}/{RUN}"
     for section in ("config", "scene", "split", "adapter", "metrics", "timing", "environment"):
         if not isinstance(record.get(section), dict):
-            raise BundleError(f"{path} is not a run record: it lacks {section}")
+            raise BundleError(f"{where} is not a run record: it lacks {section}")
     wrong = record_types.problems(record)
     if wrong:
-        raise BundleError(f"{path} is not a run record: {'; '.join(wrong)}")
-    place = path.parent.relative_to(folder).as_posix()
-    parts = place.split("/")
-    if len(parts) == 6 and parts[0] == "cells" and parts[5].startswith("seed-"):
-        _, scene, split, budget, method, seed = parts
-        return Entry(scene, split, budget, method, int(seed.removeprefix("seed-")), place, record)
+        raise BundleError(f"{where} is not a run record: {'; '.join(wrong)}")
+    scene, split, budget, method, seed = _from_path(cell.path) or _from_record(record)
+    return Entry(scene, split, budget, method, seed, cell.path, record, cell.file, cell.picture)
+
+
+Place = tuple[str, str, str, str, int]  # scene, split, budget, method, seed
+
+
+def _from_path(path: str) -> Place | None:
+    """The place of a benchmark's cell: its labels are the names of its folders."""
+    match path.split("/"):
+        case ["cells", scene, split, budget, method, last] if re.fullmatch(r"seed-\d{1,10}", last):
+            return scene, split, budget, method, int(last.removeprefix("seed-"))
+    return None
+
+
+def _from_record(record: dict[str, Any]) -> Place:
+    """The place of a run of its own, by its configuration."""
     config = record["config"]
-    return Entry(
+    return (
         str(record["scene"].get("name", "scene")),
         _kind(config),
-        _budget(config),
+        _budget(config, record["split"]),
         str(record["adapter"].get("method", config.get("method"))),
         int(config.get("seed") or 0),
-        place,
-        record,
     )
 
 
 def _kind(config: dict[str, Any]) -> str:
+    """The split by its name; "given" where pixels were read from files."""
     kind = split_kind(config.get("split"))
     return kind.name if kind.named else "given"
 
 
-def _budget(config: dict[str, Any]) -> str:
-    return budget_label(config.get("split"), config.get("per_class"), config.get("fraction"))
+def _budget(config: dict[str, Any], split: dict[str, Any]) -> str:
+    """The size that was asked for; of pixels read from files the number that trained."""
+    option, trained = config.get("split"), split.get("train")
+    if split_kind(option).named or trained is None:
+        return budget_label(option, config.get("per_class"), config.get("fraction"))
+    return f"{trained}-training-pixels"
 
 
 def _by(labels: Iterable[str] | None) -> Callable[[str], tuple[int, list[Any]]]:

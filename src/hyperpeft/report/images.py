@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from hyperpeft.report.collect import Entry, Results, Setting
+from hyperpeft.report.study import WHOLE_PICTURE
 from hyperpeft.report.tables import class_names
-
-CLASSES, PICTURE = "classes.png", "map.png"
 
 
 class Map(NamedTuple):
@@ -36,31 +33,22 @@ class Confusion(NamedTuple):
 def maps(results: Results, scene: str, setting: Setting) -> list[Map]:
     """One picture per method, of the first seed that was mapped: none is chosen by its score."""
     entries = results.select(scene=scene, setting=setting)
-    mapped = [e for e in entries if _picture(results.folder, e)]
+    mapped = [e for e in entries if e.picture is not None]
     if not mapped:
         return []
     seed = min(e.seed for e in mapped)
     found = []
     for entry in mapped:
-        path = _picture(results.folder, entry)
-        if entry.seed != seed or path is None:
+        if entry.seed != seed or entry.picture is None:
             continue
-        data = base64.b64encode(path.read_bytes()).decode()
-        whole = path.name == PICTURE
+        whole = entry.picture.name == WHOLE_PICTURE
         score = entry.metric("oa")
         words = f"Class map of {scene} by {entry.method}, {setting.words}, seed {seed}"
         words += f", OA {score:.1f} %" if score is not None else ""
         words += "; false colour and ground truth beside it" if whole else ""
-        found.append(Map(entry.method, f"data:image/png;base64,{data}", whole, words, entry.path))
+        url = f"data:image/png;base64,{entry.picture.base64()}"
+        found.append(Map(entry.method, url, whole, words, entry.path))
     return found
-
-
-def _picture(folder: Path, entry: Entry) -> Path | None:
-    for name in (PICTURE, CLASSES):
-        path = folder / entry.path / name
-        if path.is_file():
-            return path
-    return None
 
 
 def legend(entries: Sequence[Entry]) -> list[tuple[str, str]]:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from hyperpeft.report import table_formats
 from hyperpeft.report.charts import all_charts
-from hyperpeft.report.collect import RUN, collect
+from hyperpeft.report.collect import collect
 from hyperpeft.report.page import render
+from hyperpeft.report.study import read_study, write_study
 from hyperpeft.report.tables import all_tables
 from hyperpeft.system.files import replacing, sweep
 from hyperpeft.system.locks import LOCK, locked
@@ -16,7 +17,9 @@ from hyperpeft.system.overwrite import refuse_inputs
 PAGE = "index.html"
 
 
-def write_report(folder: Path, out: Path, *, reference: str | None = None) -> list[Path]:
+def write_report(
+    source: Path, out: Path, *, reference: str | None = None, pack: Path | None = None
+) -> list[Path]:
     """Write the page, and every table and figure as files of their own.
 
         OUT/index.html              everything, in one file that needs no other
@@ -26,16 +29,18 @@ def write_report(folder: Path, out: Path, *, reference: str | None = None) -> li
 
     Parameters
     ----------
-    folder : Path
-        Of a benchmark, or any folder with run folders below it.
+    source : Path
+        Folder of a benchmark, any folder with run folders below it, or a study file.
     out : Path
     reference : str, optional
         The method that the others are compared with, instead of the benchmark's.
+    pack : Path, optional
+        A study file to write as well: all records in one file, to be given as `source`.
 
     Returns
     -------
     list of Path
-        The page first.
+        The page first, the study file last.
 
     Raises
     ------
@@ -44,7 +49,8 @@ def write_report(folder: Path, out: Path, *, reference: str | None = None) -> li
     Taken
         Another process is writing to `out`.
     """
-    results = collect(folder, reference)
+    study = read_study(source)
+    results = collect(study, reference)
     tables, charts = all_tables(results), all_charts(results)
     files = {out / PAGE: render(results, tables, charts)}
     markdown = [table_formats.to_markdown(table) for table in tables if table.name != "records"]
@@ -55,11 +61,14 @@ def write_report(folder: Path, out: Path, *, reference: str | None = None) -> li
     for group in charts.values():
         for chart in group:
             files[out / "figures" / f"{chart.name}.svg"] = chart.in_file
-    inputs = (("the record", results.folder / entry.path / RUN) for entry in results.entries)
+    inputs = [("the record", path) for path in {cell.file for cell in study.cells}]
     refuse_inputs(files, inputs)
+    refuse_inputs([pack] if pack else [], inputs, "--pack")
     with locked(out / LOCK, f"report folder {out}"):
         sweep(out)
         for path, text in files.items():
             with replacing(path) as temporary:
                 temporary.write_text(text, encoding="utf-8", newline="\n")
-    return list(files)
+    if pack:
+        write_study(study, pack)
+    return [*files, *([pack] if pack else [])]
