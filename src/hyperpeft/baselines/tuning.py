@@ -76,7 +76,7 @@ def choose(
     Parameters
     ----------
     estimator : scikit-learn estimator
-        Is set to each grid point and fitted anew.
+        A clone of it is fitted for each grid point and fold.
     grid : dict of lists
         Simplest values first.
     features : ndarray, shape (n, F)
@@ -93,7 +93,8 @@ def choose(
         Of the features, fitted in each fold to the pixels that train there.
     """
     from sklearn import config_context
-    from sklearn.model_selection import ParameterGrid
+    from sklearn.model_selection import GridSearchCV, PredefinedSplit
+    from sklearn.pipeline import Pipeline
 
     rng = np.random.default_rng(seed)
     kept = _thinned(ids, rng)
@@ -101,22 +102,29 @@ def choose(
     folds = min(folds, int(np.unique(ids, return_counts=True)[1].max()))
     if folds < 2:
         return Choice(otherwise, None, 0, len(ids))
-    points = list(ParameterGrid(grid))
-    accuracy = np.zeros(len(points))
+    deals = [PredefinedSplit(deal(ids, folds, rng)) for _ in range(repeats)]
+    if scaler is not None:
+        estimator = Pipeline([("scaler", scaler), ("model", estimator)])
+        grid = {f"model__{name}": values for name, values in grid.items()}
+    search = GridSearchCV(
+        estimator,
+        grid,
+        scoring="accuracy",
+        cv=[pair for deal in deals for pair in deal.split()],
+        refit=False,
+        error_score="raise",
+    )
     # The checks of every call would take longer than the fits of some hundred pixels.
     with config_context(assume_finite=True, skip_parameter_validation=True):
-        for _ in range(repeats):
-            fold = deal(ids, folds, rng)
-            for held in (fold == number for number in range(folds)):
-                x, rest = features[~held], features[held]
-                if scaler is not None:
-                    x, rest = scaler.fit_transform(x), scaler.transform(rest)
-                for number, point in enumerate(points):
-                    model = estimator.set_params(**point).fit(x, ids[~held])
-                    accuracy[number] += np.mean(model.predict(rest) == ids[held])
-    accuracy *= 100 / (folds * repeats)
+        results = search.fit(features, ids).cv_results_
+    # (folds, points); summed fold after fold, so that rounding never depends on the grid's size
+    scores = np.stack([results[f"split{i}_test_score"] for i in range(search.n_splits_)])
+    accuracy = scores.sum(axis=0) * (100 / len(scores))
     best = int(accuracy.argmax())
-    return Choice(points[best], float(accuracy[best]), folds, len(ids))
+    parameters = {
+        name.removeprefix("model__"): value for name, value in results["params"][best].items()
+    }
+    return Choice(parameters, float(accuracy[best]), folds, len(ids))
 
 
 def _thinned(ids: np.ndarray, rng: np.random.Generator) -> np.ndarray:
