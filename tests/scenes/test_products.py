@@ -165,7 +165,7 @@ def test_prisma_that_is_wrong(tmp_path):
     with pytest.raises(SceneError, match=r"expected PRISMA L2D.*got L2C; order the scene as L2D"):
         open_scene(path)
     path = prisma(tmp_path / "p.he5", vnir, swir, **names)
-    with pytest.raises(ConfigError, match=r"is a product \(prisma\) and knows its own axes"):
+    with pytest.raises(ConfigError, match=r"is a PRISMA product and knows its own axes"):
         open_scene(path, layout="h w b")
     for attribute, message in (
         ("L2ScaleVnirMin", "has no attribute L2ScaleVnirMin"),
@@ -210,7 +210,7 @@ def emit_swath(height=40, width=30, bands=6):
 
 
 def test_emit(tmp_path, monkeypatch):
-    from hyperpeft.scenes.readers import emit as reader
+    from hyperpeft.scenes.readers.products import emit as reader
 
     monkeypatch.setattr(reader, "_TILE", 16)
     swath, glt_x, glt_y = emit_swath()

@@ -387,7 +387,7 @@ def test_files_that_are_refused(tmp_path, scene):
     with pytest.raises(LabelsError, match=r"a part of a shapefile; give .*a.shp"):
         read_labels(tmp_path / "a.dbf", scene=scene)
     ids = geotiff(tmp_path / "ids.tif", np.ones((H, W), np.uint8))
-    with pytest.raises(LabelsError, match="are no vectors and have no field 'crop'"):
+    with pytest.raises(LabelsError, match="are not vectors and have no field 'crop'"):
         read_labels(ids, scene=scene, class_field="crop")
     with pytest.raises(ConfigError, match="give the labels too"):
         open_scene(tmp_path / "scene.tif", class_field="crop")

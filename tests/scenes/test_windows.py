@@ -171,7 +171,7 @@ def test_a_large_file_is_looked_at_once(tmp_path, monkeypatch):
     for entry in (tmp_path / "cache").rglob("*.npz"):
         entry.write_bytes(b"damaged")
     np.testing.assert_array_equal(open_scene(path).valid, third.valid)
-    assert scan_cache.recall(tmp_path / "no such file", {}) is None
+    assert scan_cache.load_scan(tmp_path / "no such file", {}) is None
 
 
 def test_whole_numbers_without_nodata_are_probed(tmp_path, monkeypatch):

@@ -192,7 +192,7 @@ def write_classes(tif: Path, png: Path, scene: Mapping[str, Any]) -> None:
     import numpy as np
     from PIL import Image
 
-    from hyperpeft.scenes.readers.rasters import open_raster
+    from hyperpeft.scenes import open_raster
 
     with open_raster(tif) as file:
         ids = file.read(1)

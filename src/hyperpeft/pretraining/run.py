@@ -27,7 +27,7 @@ from hyperpeft.pretraining.loop import Objectives, Plan, Pretrainer, Progress, W
 from hyperpeft.pretraining.sources import Source, find_sources, source_paths
 from hyperpeft.runs import sections
 from hyperpeft.runs.inputs import inputs_of
-from hyperpeft.scenes.sources import files_of
+from hyperpeft.scenes import files_of
 from hyperpeft.system.files import read_json, replacing, sha256_of, sweep
 from hyperpeft.system.locks import LOCK, locked
 from hyperpeft.system.overwrite import refuse_inputs

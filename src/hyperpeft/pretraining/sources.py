@@ -21,8 +21,7 @@ from torch import Tensor
 from hyperpeft import spectral
 from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.patches import SYMMETRIES, apply_symmetry
-from hyperpeft.scenes import open_scene, random_scene
-from hyperpeft.scenes.readers.rasters import open_raster
+from hyperpeft.scenes import open_raster, open_scene, random_scene
 from hyperpeft.system.files import check_archive
 
 SENTINEL2 = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperpeft.models import file_of
-from hyperpeft.scenes import exists
-from hyperpeft.scenes.sources import files_of
+from hyperpeft.scenes import exists, files_of
 from hyperpeft.splits import split_kind
 
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from hyperpeft.scenes.labels.match_classes import match_names
     from hyperpeft.scenes.labels.read import LABEL_OPTIONS, read_labels
     from hyperpeft.scenes.open import is_card, open_scene
+    from hyperpeft.scenes.readers.gdal import open_raster
     from hyperpeft.scenes.readers.read import exists, read_cube
+    from hyperpeft.scenes.readers.table import Reader, register_reader
+    from hyperpeft.scenes.sources import files_of
     from hyperpeft.scenes.synthetic.demo import demo_scene, planted_scene
     from hyperpeft.scenes.synthetic.random import random_scene
 
@@ -29,18 +32,22 @@ _MODULES = {
     "LABEL_OPTIONS": "labels.read",
     "demo_scene": "synthetic.demo",
     "exists": "readers.read",
+    "Reader": "readers.table",
     "fetch": "catalog.fetch",
+    "files_of": "sources",
     "find": "catalog.locate",
     "get_card": "catalog.cards",
     "is_card": "open",
     "list_scenes": "catalog.locate",
     "match_names": "labels.match_classes",
+    "open_raster": "readers.gdal",
     "open_scene": "open",
     "palette": "colours",
     "planted_scene": "synthetic.demo",
     "random_scene": "synthetic.random",
     "read_cube": "readers.read",
     "read_labels": "labels.read",
+    "register_reader": "readers.table",
 }
 
 __all__ = [
@@ -48,20 +55,24 @@ __all__ = [
     "LABEL_OPTIONS",
     "Card",
     "File",
+    "Reader",
     "demo_scene",
     "exists",
     "fetch",
+    "files_of",
     "find",
     "get_card",
     "is_card",
     "list_scenes",
     "match_names",
+    "open_raster",
     "open_scene",
     "palette",
     "planted_scene",
     "random_scene",
     "read_cube",
     "read_labels",
+    "register_reader",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULES)

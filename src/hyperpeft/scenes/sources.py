@@ -9,10 +9,12 @@ from pathlib import Path
 from hyperpeft.errors import InputError
 from hyperpeft.scenes.catalog.cards import CARDS, card_key
 from hyperpeft.scenes.catalog.locate import find
-from hyperpeft.scenes.readers.detect import format_of
-from hyperpeft.scenes.readers.enmap import metadata_of
+from hyperpeft.scenes.readers.detect import Probe
+from hyperpeft.scenes.readers.gdal import open_raster
 from hyperpeft.scenes.readers.mosaic import tile_paths
-from hyperpeft.scenes.readers.rasters import envi_data_file, open_raster, sources_of
+from hyperpeft.scenes.readers.rasters import envi_data_file, sources_of
+from hyperpeft.scenes.readers.recognise import metadata_of
+from hyperpeft.scenes.readers.table import identify
 from hyperpeft.scenes.readers.variables import split_spec
 
 _SIDECARS = (".aux.xml", ".ovr", ".msk")  # of GDAL
@@ -42,7 +44,7 @@ def _family(path: Path) -> Iterator[Path]:
     if metadata is not None:
         stem = metadata.name[: -len("-METADATA.XML")].upper()
         yield from (p for p in metadata.parent.iterdir() if p.name.upper().startswith(stem))
-    if path.is_dir() or format_of(path) != "raster":
+    if path.is_dir() or identify(Probe.of(path)).kind not in ("raster", "enmap"):
         return
     files = [path]
     with suppress(InputError, OSError):

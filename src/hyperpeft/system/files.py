@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import platformdirs
 
 from hyperpeft.errors import BundleError, ConfigError, HyperpeftError
 from hyperpeft.system.memory import format_bytes, require_memory
@@ -162,16 +163,7 @@ def cache_folder() -> Path:
     named = os.environ.get("HYPERPEFT_CACHE")
     if named:
         return _expanded("HYPERPEFT_CACHE", named)
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        base = Path(local) if local else _expanded("HYPERPEFT_CACHE", "~") / "AppData/Local"
-        return base / "hyperpeft/hyperpeft/Cache"
-    if sys.platform == "darwin":
-        return _expanded("HYPERPEFT_CACHE", "~") / "Library/Caches/hyperpeft"
-    return (
-        Path(os.environ.get("XDG_CACHE_HOME") or _expanded("HYPERPEFT_CACHE", "~") / ".cache")
-        / "hyperpeft"
-    )
+    return _expanded("HYPERPEFT_CACHE", platformdirs.user_cache_dir("hyperpeft"))
 
 
 def _expanded(variable: str, named: str) -> Path:

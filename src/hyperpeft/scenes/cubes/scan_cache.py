@@ -22,9 +22,9 @@ LARGE = 2**28  # values
 _FORMAT = 1  # another number where the meaning of what is kept changes
 
 
-def recall(path: Path, question: dict[str, Any]) -> dict[str, np.ndarray] | None:
+def load_scan(path: Path, question: dict[str, Any]) -> dict[str, np.ndarray] | None:
     """The arrays kept for a file and a question about it, or None."""
-    place = _place(path, question)
+    place = _entry(path, question)
     if place is None or not place.is_file():
         return None
     try:
@@ -34,9 +34,9 @@ def recall(path: Path, question: dict[str, Any]) -> dict[str, np.ndarray] | None
         return None
 
 
-def remember(path: Path, question: dict[str, Any], answer: dict[str, np.ndarray]) -> None:
+def save_scan(path: Path, question: dict[str, Any], answer: dict[str, np.ndarray]) -> None:
     """Keep arrays for a file and a question; a cache that cannot be written is no error."""
-    place = _place(path, question)
+    place = _entry(path, question)
     if place is None:
         return
     try:
@@ -46,7 +46,7 @@ def remember(path: Path, question: dict[str, Any], answer: dict[str, np.ndarray]
         return
 
 
-def _place(path: Path, question: dict[str, Any]) -> Path | None:
+def _entry(path: Path, question: dict[str, Any]) -> Path | None:
     if path.suffix.lower() == ".vrt" or not path.is_file():
         return None
     state = path.stat()

@@ -16,7 +16,7 @@ from hyperpeft.records import cover
 from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.cubes.scaling import largest_stored
 from hyperpeft.scenes.cubes.scan_cache import LARGE as _LARGE
-from hyperpeft.scenes.cubes.scan_cache import recall, remember
+from hyperpeft.scenes.cubes.scan_cache import load_scan, save_scan
 from hyperpeft.system.memory import require_memory
 
 _MAX_VALUES = 2**24
@@ -86,7 +86,7 @@ def check_pixels(cube: Cube) -> tuple[Cube, np.ndarray]:
         No pixel is valid, or a block cannot be read.
     """
     bands, height, width = cube.data.shape
-    tally = _recall(cube) or _scan(cube)
+    tally = _load_tally(cube) or _scan(cube)
     for name, mask in (cube.masks or {}).items():
         tally.mask((slice(0, height), slice(0, width)), mask, name)
     if not tally.valid.any():
@@ -124,13 +124,13 @@ def _scan(cube: Cube) -> _Tally:
             "reasons": np.array(list(tally.counts)),
             "counts": np.array([*tally.counts.values()]),
         }
-        remember(cube.path, _question(cube), {**answer, **counts})
+        save_scan(cube.path, _question(cube), {**answer, **counts})
     return tally
 
 
-def _recall(cube: Cube) -> _Tally | None:
+def _load_tally(cube: Cube) -> _Tally | None:
     """What an earlier look at the same large file has found."""
-    kept = recall(cube.path, _question(cube)) if cube.data.size > _LARGE else None
+    kept = load_scan(cube.path, _question(cube)) if cube.data.size > _LARGE else None
     if kept is None:
         return None
     height, width = cube.data.shape[1:]

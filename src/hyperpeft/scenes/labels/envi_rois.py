@@ -16,18 +16,16 @@ from pathlib import Path
 import numpy as np
 
 from hyperpeft.errors import LabelsError
+from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.system.memory import require_memory
 
 _MOST = 2**28  # pixels, of which each takes 4 bytes
 _MAGIC = b"; ENVI Output of ROIs"
 
 
-def is_rois(path: Path) -> bool:
+def is_rois(probe: Probe) -> bool:
     """Whether a file begins as ENVI's regions of interest do."""
-    if path.is_dir():
-        return False
-    with path.open("rb") as file:
-        return file.read(len(_MAGIC)) == _MAGIC
+    return probe.head.startswith(_MAGIC)
 
 
 def read_rois(path: Path) -> tuple[np.ndarray, dict[int, str]]:

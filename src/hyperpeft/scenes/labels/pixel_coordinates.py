@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import shapely
+from affine import Affine
 
 from hyperpeft.errors import LabelsError
 from hyperpeft.records import Scene
@@ -61,8 +63,6 @@ def _parts(
     features: Features, notes: list[str], what: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Single points and polygons, their class ids and their numbers; the rest is counted."""
-    import shapely
-
     unclassed = np.count_nonzero(features.ids == 0)
     if unclassed:
         notes.append(f"{what}: {unclassed} features have no class and are left out")
@@ -94,8 +94,6 @@ def _to_pixels(
     shapes: np.ndarray, features: Features, scene: Scene, notes: list[str], what: str
 ) -> np.ndarray:
     """Geometries with column and row as coordinates, whole numbers at the corners of pixels."""
-    import shapely
-
     if features.in_pixels:
         return shapes
     if scene.transform is None:
@@ -125,7 +123,6 @@ def _to_pixels(
 def _reproject(
     shapes: np.ndarray, source: str, target: str, notes: list[str], what: str
 ) -> np.ndarray:
-    import shapely
     from rasterio.crs import CRS
     from rasterio.errors import CRSError
     from rasterio.warp import transform
@@ -159,8 +156,6 @@ def _name(crs: object) -> str:
 
 def _inside(shapes: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
     """Which geometries reach into the grid, by their bounds; lost projections do not."""
-    import shapely
-
     west, north, east, south = shapely.bounds(shapes).T
     height, width = grid
     with np.errstate(invalid="ignore"):
@@ -169,14 +164,11 @@ def _inside(shapes: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
 
 
 def _extents(features: Features, scene: Scene) -> dict[str, Any]:
-    import shapely
-
     if features.in_pixels or scene.transform is None:
         return {"expected": f"rows and columns within {scene.valid.shape}"}
-    a, b, c, d, e, f = scene.transform
     height, width = scene.valid.shape
-    corners = np.array([(a * x + b * y + c, d * x + e * y + f) for x in (0, width)
-                        for y in (0, height)])  # fmt: skip
+    grid = Affine(*scene.transform)
+    corners = np.array([grid @ (x, y) for x in (0, width) for y in (0, height)])
     box = (*corners.min(axis=0), *corners.max(axis=0))
     return {
         "expected": f"coordinates within {_box(box)} of its CRS",
@@ -190,8 +182,6 @@ def _box(bounds: object) -> str:
 
 
 def _kind(shapes: np.ndarray) -> str:
-    import shapely
-
     types = set(shapely.get_type_id(shapes).tolist())
     return {frozenset({0}): "points", frozenset({3}): "polygons"}.get(
         frozenset(types), "points and polygons"

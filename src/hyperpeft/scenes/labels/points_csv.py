@@ -11,6 +11,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import shapely
 
 from hyperpeft.errors import LabelsError
 from hyperpeft.scenes.labels.features import Features, choose_field, to_ids
@@ -37,8 +38,6 @@ def read_table(path: Path, class_field: str | None) -> Features:
     LabelsError
         No header, no coordinates, a coordinate that is no number, or no clear class column.
     """
-    import shapely
-
     table = _columns(path)
     lower = {name.lower(): name for name in table}
     found = []

@@ -13,7 +13,7 @@ from hyperpeft.scenes.labels.features import Features
 from hyperpeft.scenes.labels.pixel_coordinates import place
 
 
-def burn(features: Features, scene: Scene, *, all_touched: bool = False) -> Labels:
+def rasterize_features(features: Features, scene: Scene, *, all_touched: bool = False) -> Labels:
     """Label the pixels whose centre lies in a polygon, or in which a point lies.
 
     A pixel in polygons of one class belongs to the first of them; a pixel in polygons of several
@@ -41,10 +41,10 @@ def burn(features: Features, scene: Scene, *, all_touched: bool = False) -> Labe
     placed = place(features, scene)
     grid, ids, numbers = scene.valid.shape, placed.ids, placed.numbers
     shapes = _plain(placed.shapes)
-    first, class_of, claims = _burn(shapes, ids, numbers, grid, all_touched=False)
+    first, class_of, claims = _rasterize_classes(shapes, ids, numbers, grid, all_touched=False)
     doubled = _depth(shapes, grid) > 1
     if all_touched:  # the centre rule goes first: what a polygon merely touches is filled in
-        touched = _burn(shapes, ids, numbers, grid, all_touched=True)
+        touched = _rasterize_classes(shapes, ids, numbers, grid, all_touched=True)
         blank = claims == 0
         for mine, theirs in zip((first, class_of, claims), touched, strict=True):
             mine[blank] = theirs[blank]
@@ -106,7 +106,7 @@ def _first(
     return _rasterize(pairs, grid, all_touched)
 
 
-def _burn(
+def _rasterize_classes(
     shapes: np.ndarray,
     ids: np.ndarray,
     numbers: np.ndarray,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from affine import Affine
 
 from hyperpeft.errors import LabelsError
 from hyperpeft.records import Labels, Scene
@@ -15,11 +16,14 @@ from hyperpeft.scenes.catalog.card import ABUNDANCE_THRESHOLD
 from hyperpeft.scenes.colours import Colour, palette
 from hyperpeft.scenes.labels.envi_rois import is_rois, read_rois
 from hyperpeft.scenes.labels.points_csv import is_table, read_table
-from hyperpeft.scenes.labels.rasterize import burn
+from hyperpeft.scenes.labels.rasterize import rasterize_features
 from hyperpeft.scenes.labels.vectors import is_vector, read_vectors
 from hyperpeft.scenes.readers.arrays import read_array
-from hyperpeft.scenes.readers.detect import check_file, format_of
-from hyperpeft.scenes.readers.read_errors import refusing
+from hyperpeft.scenes.readers.detect import Probe, check_file
+from hyperpeft.scenes.readers.gdal import crs_name, crs_of, open_raster, same_crs, transform_of
+from hyperpeft.scenes.readers.rasters import envi_data_file
+from hyperpeft.scenes.readers.read_errors import reading_errors
+from hyperpeft.scenes.readers.recognise import is_arrays
 from hyperpeft.scenes.readers.variables import split_spec
 from hyperpeft.system.memory import require_memory
 from hyperpeft.system.text import whole_number
@@ -76,7 +80,7 @@ def read_labels(
     """
     path, chosen = split_spec(spec)
     key = chosen if chosen is not None else key
-    check_file(path, LabelsError)
+    probe = check_file(path, LabelsError)
     source = f"{path.name}:{chosen}" if chosen else path.name
     if is_table(path) or is_vector(path):
         if scene is None:
@@ -86,23 +90,23 @@ def read_labels(
             if is_table(path)
             else read_vectors(path, key if isinstance(key, str) else None, class_field)
         )
-        return burn(features, scene, all_touched=all_touched)
+        return rasterize_features(features, scene, all_touched=all_touched)
     if class_field is not None:
         raise LabelsError(
-            f"labels {path} are no vectors and have no field {class_field!r}",
+            f"labels {path} are not vectors and have no field {class_field!r}",
             hint="leave out --class-field; FILE:KEY chooses a variable",
         )
     notes: tuple[str, ...] = ()
     names: dict[int, str] = {}
     colours: dict[int, Colour] = {}
-    if is_rois(path):
+    if is_rois(probe):
         array, names = read_rois(path)
-    elif format_of(path) == "arrays":
-        array = read_array(path, key, LabelsError)
+    elif is_arrays(probe):
+        array = read_array(probe, key, LabelsError)
     else:
-        with refusing(path, "a raster of labels", LabelsError):
+        with reading_errors(path, "a raster of labels", LabelsError):
             array, names, colours, notes = _read_raster_labels(
-                path, key if isinstance(key, str) else None, scene, resample_labels
+                probe, key if isinstance(key, str) else None, scene, resample_labels
             )
     array = from_abundances(array, str(path)) if rule == "abundances" else array
     labels = make_labels(array, {**names, **(classes or {})}, colours, source, scene)
@@ -161,12 +165,10 @@ def _to_ids(array: np.ndarray, source: str) -> np.ndarray:
 
 
 def _read_raster_labels(
-    path: Path, key: str | None, scene: Scene | None, resample: bool
+    probe: Probe, key: str | None, scene: Scene | None, resample: bool
 ) -> tuple[np.ndarray, dict[int, str], dict[int, Colour], tuple[str, ...]]:
-    from hyperpeft.scenes.readers.rasters import crs_of, envi_data_file, open_raster, transform_of
-
-    path = envi_data_file(path)
-    with open_raster(path, key, LabelsError) as dataset:
+    path = envi_data_file(probe.path)
+    with open_raster(probe if path == probe.path else path, key, LabelsError) as dataset:
         if dataset.count != 1:
             raise LabelsError(f"label raster {path}", expected="1 band", got=dataset.count)
         if np.dtype(dataset.dtypes[0]).kind not in "biuf":
@@ -200,8 +202,7 @@ def _read_raster_labels(
 
 def _nearest(array: np.ndarray, dataset: Any, scene: Scene) -> np.ndarray:
     """Class ids on the scene's grid: those of the label pixel that holds each pixel's centre."""
-    from affine import Affine
-    from rasterio.warp import Resampling, reproject
+    from rasterio.warp import Resampling, reproject  # loaded with GDAL alone
 
     kind = np.float64 if array.dtype.kind == "f" else np.int32
     out = np.zeros(scene.valid.shape, kind)
@@ -242,25 +243,21 @@ def _same_place(
                 hint=_RESAMPLE if referenced else "both need a georeference to be resampled",
             )
         return True  # said by `Scene.with_labels`
-    if crs and scene.crs and crs != scene.crs:
-        from rasterio.crs import CRS
-
-        ours, theirs = CRS.from_wkt(scene.crs), CRS.from_wkt(crs)
-        if ours != theirs:
-            if resample and referenced:
-                return False
-            raise LabelsError(
-                f"labels {path} have another CRS than scene {scene.name}",
-                expected=ours.to_string(),
-                got=theirs.to_string(),
-                hint=_RESAMPLE,
-            )
+    if crs and scene.crs and not same_crs(scene.crs, crs):
+        if resample and referenced:
+            return False
+        raise LabelsError(
+            f"labels {path} have another CRS than scene {scene.name}",
+            expected=crs_name(scene.crs),
+            got=crs_name(crs),
+            hint=_RESAMPLE,
+        )
     if transform and scene.transform:
         pixel = max(abs(v) for v in (*scene.transform[:2], *scene.transform[3:5]))
         height, width = shape
         for x, y in ((0, 0), (width, 0), (0, height)):
-            ax, ay = _apply(transform, x, y)
-            bx, by = _apply(scene.transform, x, y)
+            ax, ay = Affine(*transform) @ (x, y)
+            bx, by = Affine(*scene.transform) @ (x, y)
             if max(abs(ax - bx), abs(ay - by)) > _GEO_TOLERANCE * pixel:
                 if resample:
                     return False
@@ -271,11 +268,6 @@ def _same_place(
                     hint=_RESAMPLE,
                 )
     return True
-
-
-def _apply(transform: Any, x: float, y: float) -> tuple[float, float]:
-    a, b, c, d, e, f = transform
-    return a * x + b * y + c, d * x + e * y + f
 
 
 def _class_names(dataset: Any) -> dict[int, str]:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shapely
 
 from hyperpeft.errors import LabelsError
 from hyperpeft.scenes.labels.features import Features, choose_field, to_ids
-from hyperpeft.scenes.readers.gdal_checks import refuse_descriptions
+from hyperpeft.scenes.readers.gdal_checks import refuse_remote_vectors
 from hyperpeft.system.gdal_env import stay_offline
 
 SUFFIXES = (".gpkg", ".geojson", ".json", ".shp", ".fgb", ".gml", ".kml", ".gdb", ".zip", ".shz")
@@ -49,8 +50,6 @@ def read_vectors(path: Path, layer: str | None, class_field: str | None) -> Feat
     LabelsError
         The file cannot be read, has several layers, no features or no clear class field.
     """
-    import shapely
-
     layers = _layers(path)
     if layer is not None and layer not in layers:
         listing = ", ".join(f"{path}:{name}" for name in layers)
@@ -68,7 +67,7 @@ def read_vectors(path: Path, layer: str | None, class_field: str | None) -> Feat
     if meta["crs"] is None:
         notes.append(f"{what} name no CRS; taken to be the scene's")
     return Features(
-        geometries=_quietly(path, shapely.from_wkb, wkb),
+        geometries=_call_ogr(path, shapely.from_wkb, wkb),
         ids=ids,
         classes=classes,
         crs=meta["crs"],
@@ -80,21 +79,21 @@ def read_vectors(path: Path, layer: str | None, class_field: str | None) -> Feat
 def _layers(path: Path) -> list[str]:
     """Names of the layers that have geometries."""
     stay_offline()
-    refuse_descriptions(path, LabelsError)
+    refuse_remote_vectors(path, LabelsError)
     import pyogrio
 
-    listed = _quietly(path, pyogrio.list_layers, path)
+    listed = _call_ogr(path, pyogrio.list_layers, path)
     return [str(name) for name, kind in listed if kind is not None]
 
 
 def _read(path: Path, layer: str) -> tuple[dict[str, Any], np.ndarray, list[np.ndarray]]:
     from pyogrio.raw import read
 
-    meta, _, geometry, columns = _quietly(path, read, path, layer=layer, force_2d=True)
+    meta, _, geometry, columns = _call_ogr(path, read, path, layer=layer, force_2d=True)
     return meta, geometry, columns
 
 
-def _quietly(path: Path, call: Any, *arguments: Any, **options: Any) -> Any:
+def _call_ogr(path: Path, call: Any, *arguments: Any, **options: Any) -> Any:
     """Call OGR without its messages; its errors become one."""
     logger = logging.getLogger("pyogrio")
     level = logger.level

@@ -13,9 +13,10 @@ import numpy as np
 
 from hyperpeft.errors import HyperpeftError, SceneError
 from hyperpeft.scenes.cubes.cube import Cube, from_array, to_nm
-from hyperpeft.scenes.cubes.layouts import DEFAULT, Layout, to_band_first
+from hyperpeft.scenes.cubes.layouts import DEFAULT, Layout, parse_layout, to_band_first
 from hyperpeft.scenes.cubes.lazy import StoredCube
 from hyperpeft.scenes.readers import matlab
+from hyperpeft.scenes.readers.detect import NPY_MAGIC, ZIP_MAGIC, Probe
 from hyperpeft.scenes.readers.read_errors import unreadable
 from hyperpeft.scenes.readers.variables import (
     SIZE_NAMES,
@@ -31,53 +32,52 @@ from hyperpeft.system.memory import require_memory
 Loader = Callable[[list[str]], dict[str, Any]]
 _SMALL = {name.lower() for pair in SIZE_NAMES for name in pair} | {*WAVELENGTH_NAMES, "bbl"}
 _MANY_BANDS = 300  # imaging spectrometers have fewer, with few exceptions
-NPY_MAGIC = b"\x93NUMPY"
-ZIP_MAGIC = b"PK\x03\x04"
 
 
-def read_arrays(path: Path, layout: Layout, key: str | Sequence[str] | None) -> Cube:
+def read_arrays(
+    probe: Probe, key: str | Sequence[str] | None = None, layout: str | None = None
+) -> Cube:
     """The cube of a file of named arrays, with the wavelengths and bad-band list beside it.
 
     A 3-D array of an .npy or HDF5 file (MATLAB v7.3 is one) stays on disk and is read by windows;
     the others are read whole.
     """
-    variables, load = _open(path, SceneError)
+    path, axes = probe.path, parse_layout(layout)
+    variables, load = _open(probe, SceneError)
     small = load(
         [v.name for v in variables if v.numeric and v.name.lower() in _SMALL and _vector(v)]
     )
     size = matlab.stated_size(small, SIZE_NAMES)
-    name = choose_cube(path, variables, layout, key, size)
+    name = choose_cube(path, variables, axes, key, size)
     what = f"{path}:{name}" if name else str(path)
-    cube = _stored(path, name, next(v for v in variables if v.name == name), layout)
+    cube = _stored(probe, name, next(v for v in variables if v.name == name), axes)
     if cube is None:
         shape = next(v.shape for v in variables if v.name == name)
         taken = 2 * path.stat().st_size if path.suffix == ".npz" else 8 * math.prod(shape)
         require_memory(f"{what}, which is read whole,", taken, error=SceneError)
         array = real_array(load([name])[name], what, SceneError)
-        cube = from_array(path, to_band_first(array, layout, size, what))
+        cube = from_array(path, to_band_first(array, axes, size, what))
     bands, height, width = cube.data.shape
     waves, bad = spectral_vectors(small, bands)
     return replace(
         cube,
-        key=f"{name} {layout.axes}",
-        notes=_doubt((height, width, bands), layout),
+        key=f"{name} {axes.axes}",
+        notes=_axes_note((height, width, bands), axes),
         wavelengths=None if waves is None else to_nm(small[waves], None),
         good=None if bad is None else np.ravel(small[bad]) != 0,
     )
 
 
-def _stored(path: Path, name: str, variable: Variable, layout: Layout) -> Cube | None:
+def _stored(probe: Probe, name: str, variable: Variable, layout: Layout) -> Cube | None:
     """A cube that stays in its file; None where the file or the layout does not allow it."""
     if layout.ndim != 3 or len(variable.shape) != 3 or not variable.numeric:
         return None
     if 0 in variable.shape:
         return None
-    axes = layout.axes.replace(" ", "")
-    with path.open("rb") as file:
-        is_npy = file.read(8).startswith(NPY_MAGIC)
-    if is_npy:
+    path, axes = probe.path, layout.axes.replace(" ", "")
+    if probe.head.startswith(NPY_MAGIC):
         stored = StoredCube("npy", path, name, axes)
-    elif matlab.is_hdf5(path):
+    elif probe.is_hdf5:
         if matlab.is_reversed(path, name):
             axes = axes[::-1]
         stored = StoredCube("hdf5", path, name, axes)
@@ -87,10 +87,11 @@ def _stored(path: Path, name: str, variable: Variable, layout: Layout) -> Cube |
 
 
 def read_array(
-    path: Path, key: str | Sequence[str] | None, error: type[HyperpeftError]
+    probe: Probe, key: str | Sequence[str] | None, error: type[HyperpeftError]
 ) -> np.ndarray:
     """One label map (or, by its key, any array) from a file of named arrays."""
-    variables, load = _open(path, error)
+    path = probe.path
+    variables, load = _open(probe, error)
     name = choose_map(path, variables, key)
     return real_array(load([name])[name], f"{path}:{name}" if name else str(path), error)
 
@@ -105,9 +106,8 @@ def real_array(value: Any, what: str, error: type[HyperpeftError]) -> np.ndarray
     return array
 
 
-def _open(path: Path, error: type[HyperpeftError]) -> tuple[list[Variable], Loader]:
-    with path.open("rb") as file:
-        head = file.read(8)
+def _open(probe: Probe, error: type[HyperpeftError]) -> tuple[list[Variable], Loader]:
+    path, head = probe.path, probe.head
     if head.startswith(NPY_MAGIC):
         array = _load_numpy(path, error)
         variable = Variable("", array.shape, array.dtype.kind in "biuf")
@@ -115,8 +115,8 @@ def _open(path: Path, error: type[HyperpeftError]) -> tuple[list[Variable], Load
     if head.startswith(ZIP_MAGIC):
         return _open_npz(path, error)
     return matlab.variables(
-        path, error
-    ), lambda names: matlab.load(path, names, error) if names else {}
+        probe, error
+    ), lambda names: matlab.load(probe, names, error) if names else {}
 
 
 def _open_npz(path: Path, error: type[HyperpeftError]) -> tuple[list[Variable], Loader]:
@@ -166,7 +166,7 @@ def _vector(variable: Variable) -> bool:
     return math.prod(variable.shape) == max((*variable.shape, 1)) and 0 not in variable.shape
 
 
-def _doubt(shape: tuple[int, int, int], layout: Layout) -> tuple[str, ...]:
+def _axes_note(shape: tuple[int, int, int], layout: Layout) -> tuple[str, ...]:
     """Say how the axes were read where the last one looks like columns rather than bands."""
     h, w, b = shape if layout.axes == DEFAULT else (0, 0, 0)
     if b < _MANY_BANDS or h >= b:

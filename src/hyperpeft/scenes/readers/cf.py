@@ -24,7 +24,7 @@ _MOST_MARKS = 16
 _ROUNDING = 1e-6  # of a physical limit, which may have been written in float32
 
 
-class Meaning(NamedTuple):
+class ValueRules(NamedTuple):
     """What stored values mean: their type when read, and the rest as in `Cube`."""
 
     dtype: np.dtype
@@ -35,7 +35,7 @@ class Meaning(NamedTuple):
     limits: tuple[float, float]
 
 
-def meaning(path: Path, values: xr.DataArray) -> Meaning:
+def value_rules(path: Path, values: xr.DataArray) -> ValueRules:
     """Read the attributes of a variable that is opened as stored.
 
     A fill value of 0 marks only the pixels that have it in every band: Zarr stores one for every
@@ -51,7 +51,7 @@ def meaning(path: Path, values: xr.DataArray) -> Meaning:
     (offset,) = _numbers(path, values, "add_offset", 1) or [0]
     fills: set[float] = set()
     for name in ("_FillValue", "missing_value"):
-        fills |= {_turned(value, values, dtype) for value in _numbers(path, values, name)}
+        fills |= {_reinterpreted(value, values, dtype) for value in _numbers(path, values, name)}
     if len(fills) > _MOST_MARKS:
         raise SceneError(
             f"{path}:{values.name}: values that mark nodata",
@@ -59,7 +59,7 @@ def meaning(path: Path, values: xr.DataArray) -> Meaning:
             got=len(fills),
         )
     marks = tuple(sorted(value for value in fills if value != 0))
-    return Meaning(
+    return ValueRules(
         dtype,
         float(scale),
         float(offset),
@@ -76,7 +76,7 @@ def _dtype(path: Path, values: xr.DataArray) -> np.dtype:
     text = said.decode("ascii", "replace") if isinstance(said, bytes) else str(said)
     kind = {"true": "u", "false": "i"}.get(text.strip().lower())
     if kind is None:
-        raise _unlike(path, values, "_Unsigned", "true or false")
+        raise _wrong_attribute(path, values, "_Unsigned", "true or false")
     return stored if kind == stored.kind else np.dtype(f"{kind}{stored.itemsize}")
 
 
@@ -90,14 +90,16 @@ def _limits(
         if not found:
             continue
         if (scale, offset) != (1, 0) and dtype.kind == "f":
-            raise _unlike(path, values, name, "no such limit of floating point that is scaled")
+            raise _wrong_attribute(
+                path, values, name, "no such limit of floating point that is scaled"
+            )
         physical = (scale, offset) != (1, 0) and any(isinstance(v, float) for v in found)
         if not physical:
-            found = [_turned(value, values, dtype) for value in found]
+            found = [_reinterpreted(value, values, dtype) for value in found]
         low = found[0] if name != "valid_max" else -math.inf
         high = found[-1] if name != "valid_min" else math.inf
         if not low <= high:
-            raise _unlike(path, values, name, "numbers, the lower one first")
+            raise _wrong_attribute(path, values, name, "numbers, the lower one first")
         if physical and scale and math.isfinite(scale):  # another scale is refused later
             low, high = sorted((limit - offset) / scale for limit in (low, high))
             low, high = (x + s * _ROUNDING * max(1, abs(x)) for x, s in ((low, -1), (high, 1)))
@@ -105,7 +107,7 @@ def _limits(
     return lowest, highest
 
 
-def _turned(value: float, values: xr.DataArray, dtype: np.dtype) -> float:
+def _reinterpreted(value: float, values: xr.DataArray, dtype: np.dtype) -> float:
     """A value of the stored type as one of the type that is read instead."""
     if dtype == values.dtype or not float(value).is_integer():
         return value
@@ -125,13 +127,13 @@ def _numbers(path: Path, values: xr.DataArray, name: str, size: int | None = Non
             for value in np.ravel(values.attrs[name]).tolist()
         ]
     except (TypeError, ValueError, OverflowError):
-        raise _unlike(path, values, name, expected) from None
+        raise _wrong_attribute(path, values, name, expected) from None
     if size is not None and len(found) != size:
-        raise _unlike(path, values, name, expected)
+        raise _wrong_attribute(path, values, name, expected)
     return found
 
 
-def _unlike(path: Path, values: xr.DataArray, name: str, expected: str) -> SceneError:
+def _wrong_attribute(path: Path, values: xr.DataArray, name: str, expected: str) -> SceneError:
     found = values.attrs[name]
     found = found.tolist() if isinstance(found, np.ndarray | np.generic) else found
     return SceneError(f"{path}:{values.name}: attribute {name}", expected=expected, got=repr(found))

@@ -1,67 +1,111 @@
-"""What kind of file a path is, by its content."""
+"""A file is looked at once: its first bytes become a `Probe`, which every reader is handed."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from hyperpeft.errors import HyperpeftError
 from hyperpeft.scenes.readers import hdf5_checks
-from hyperpeft.scenes.readers.arrays import NPY_MAGIC, ZIP_MAGIC
-from hyperpeft.scenes.readers.matlab import is_hdf5
-from hyperpeft.system.downloads import is_web_page
 
-_HDF5_NAMES = (".mat", ".h5", ".hdf5", ".he5")
+HEAD = 2**16  # bytes that are looked at
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+NPY_MAGIC = b"\x93NUMPY"
+ZIP_MAGIC = b"PK\x03\x04"
+_SPACE = b"\xef\xbb\xbf \t\r\n"
+_PROLOGUE = re.compile(
+    rb"\A(?:[\s\xef\xbb\xbf]+|<\?xml.*?\?>|<!--.*?-->)*", re.DOTALL | re.IGNORECASE
+)
+_HTML = (b"<!doctype html", b"<html", b"<head", b"<body")
+_SERVER_ERROR = re.compile(rb"<error>\s*<code>", re.IGNORECASE)
 
 
-_NETCDF_NAMES = (".nc", ".nc4", ".cdf", ".netcdf")
+@dataclass(frozen=True)
+class Probe:
+    """What the first bytes and the name of a path say.
+
+    Attributes
+    ----------
+    path : Path
+    head : bytes
+        The first `HEAD` bytes; empty for a folder.
+    is_folder, is_hdf5 : bool
+        HDF5 begins at byte 0, or behind MATLAB's header of 512 bytes.
+    suffix : str
+        Of the name, in lower case.
+    kind : str
+        The row of `READERS` that reads it; "" until `identify` has filled it in.
+    """
+
+    path: Path
+    head: bytes = b""
+    is_folder: bool = False
+    is_hdf5: bool = False
+    suffix: str = ""
+    kind: str = ""
+
+    @classmethod
+    def of(cls, path: Path) -> Probe:
+        """Read the head of a file; the only place that does."""
+        path = Path(path)
+        if path.is_dir():
+            return cls(path, is_folder=True, suffix=path.suffix.lower())
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+        is_hdf5 = head.startswith(HDF5_MAGIC) or head[512:520] == HDF5_MAGIC
+        return cls(path, head, is_hdf5=is_hdf5, suffix=path.suffix.lower())
+
+    @property
+    def is_xml(self) -> bool:
+        """Whether the text begins as XML does."""
+        return self.head.lstrip(_SPACE).startswith(b"<")
+
+    @cached_property
+    def members(self) -> frozenset[str]:
+        """Names of the groups and datasets of an HDF5 file; none where it cannot be listed."""
+        if not self.is_hdf5:
+            return frozenset()
+        return frozenset(hdf5_checks.member_names(self.path))
+
+    def has(self, *names: str) -> bool:
+        """Whether an HDF5 file holds all of these groups and datasets."""
+        return self.members.issuperset(names)
 
 
-def check_file(path: Path, error: type[HyperpeftError]) -> None:
-    """Refuse what is missing, empty, a saved web page or HDF5 that leads elsewhere."""
+def is_html(head: bytes) -> bool:
+    """Whether a file begins as a web page: XML of another kind, such as KML, does not."""
+    match = _PROLOGUE.match(head)
+    rest = head[match.end() :].lower() if match else head.lower()
+    return rest.startswith(_HTML)
+
+
+def check_file(path: Path, error: type[HyperpeftError]) -> Probe:
+    """Look at a path; refuse what is missing, empty, a web page, or HDF5 that leads elsewhere.
+
+    Raises
+    ------
+    HyperpeftError
+        Of the class `error`.
+    """
     if not path.exists():
         raise error(f"there is no file {path}")
-    if path.is_dir():
-        return  # some rasters are folders
-    with path.open("rb") as file:
-        head = file.read(512)
-    if not head:
+    probe = Probe.of(path)
+    if probe.is_folder:
+        return probe  # some rasters are folders
+    if not probe.head:
         raise error(f"{path} is empty (0 bytes)", hint="get it again")
-    if is_web_page(head) and path.suffix.lower() != ".xml":
+    if is_html(probe.head):
         raise error(
             f"{path} is a web page, not data: its download failed",
             hint="delete it and get it again",
         )
-    if is_hdf5(path):
+    if probe.is_xml and _SERVER_ERROR.search(probe.head[:512]):
+        raise error(
+            f"{path} is the error message of a server, not data: its download failed",
+            hint="delete it and get it again",
+        )
+    if probe.is_hdf5:
         hdf5_checks.check(path, error)
-
-
-def kind_of(path: Path) -> str:
-    """Tell the reader by the content: enmap, prisma, emit, zarr, netcdf or as `format_of`."""
-    from hyperpeft.scenes.readers import emit, enmap, prisma, stores
-
-    if stores.is_zarr(path):
-        return "zarr"
-    if enmap.metadata_of(path) is not None:
-        return "enmap"
-    if not path.is_dir() and is_hdf5(path) and path.suffix.lower() != ".mat":
-        if prisma.is_prisma(path):
-            return "prisma"
-        if emit.is_emit(path):
-            return "emit"
-        if path.suffix.lower() in _NETCDF_NAMES:
-            return "netcdf"
-    return format_of(path)
-
-
-def format_of(path: Path) -> str:
-    """Tell "arrays" (MATLAB, HDF5, NumPy) from "raster" (through GDAL) by the first bytes."""
-    if path.is_dir():
-        return "raster"
-    with path.open("rb") as file:
-        head = file.read(128)
-    suffix = path.suffix.lower()
-    if head.startswith(NPY_MAGIC) or (head.startswith(ZIP_MAGIC) and suffix == ".npz"):
-        return "arrays"
-    if head.startswith(b"MATLAB") or suffix in (".mat", ".npy", ".npz"):
-        return "arrays"
-    return "arrays" if suffix in _HDF5_NAMES and is_hdf5(path) else "raster"
+    return probe

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from hyperpeft.errors import ConfigError, HyperpeftError
+from hyperpeft.scenes.readers.detect import HEAD, Probe
 from hyperpeft.system.files import check_archive
 from hyperpeft.system.gdal_env import stay_offline
 
-_HEAD = 2**16  # bytes
 _SERVICES = (  # of map services, and of tiles and catalogues on servers
     b"<gdal_wms", b"<gdal_wmts", b"<wcs_gdal", b"<wmt_ms", b"<wms_", b"<capabilities", b"<mrf_meta",
     b"<gdaltileindex", b'"stac_version"',
@@ -34,16 +34,13 @@ def import_rasterio(path: Path) -> Any:
     return rasterio
 
 
-def refuse_services(path: Path, error: type[HyperpeftError]) -> None:
+def refuse_remote_rasters(probe: Probe, error: type[HyperpeftError]) -> None:
     """Refuse a description of rasters on a server, before GDAL asks it."""
-    if path.is_dir():
-        return
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
+    head = probe.head
     is_text = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"<", b"{")
     if is_text and any(mark in head.lower() for mark in _SERVICES):
         raise error(
-            f"{path} cannot be opened as a raster (it describes one on a server)",
+            f"{probe.path} cannot be opened as a raster (it describes one on a server)",
             hint="download the raster, and give its file",
         )
 
@@ -58,11 +55,11 @@ def check_sources(path: Path, dataset: Any, error: type[HyperpeftError]) -> None
                 f"{path}: its source {name}",
                 expected="a file on this machine",
                 got="no such file",
-                hint="get it, and write the VRT anew",
+                hint="get it, and write the VRT again",
             )
 
 
-def refuse_descriptions(path: Path, error: type[HyperpeftError]) -> None:
+def refuse_remote_vectors(path: Path, error: type[HyperpeftError]) -> None:
     """Refuse OGR's description of vectors that lie in other files or on servers, packed or not.
 
     Raises
@@ -83,13 +80,13 @@ def refuse_descriptions(path: Path, error: type[HyperpeftError]) -> None:
 def _heads(path: Path) -> Iterator[bytes]:
     """The first bytes of a file, and of the members of an archive."""
     with path.open("rb") as file:
-        yield file.read(_HEAD)
+        yield file.read(HEAD)
     if not zipfile.is_zipfile(path):
         return
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 with archive.open(member) as part:
-                    yield part.read(_HEAD)
+                    yield part.read(HEAD)
     except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error, NotImplementedError):
         return  # damaged or encrypted: whoever reads it will say so

@@ -9,8 +9,7 @@ import numpy as np
 import xarray as xr
 
 from hyperpeft.scenes.cubes.cube import Transform
-from hyperpeft.scenes.readers.rasters import quiet
-from hyperpeft.system.text import whole_number
+from hyperpeft.scenes.readers.gdal import wkt_of
 
 _UNEVEN = 1e-3  # of a pixel, over the whole axis
 _LATITUDE, _LONGITUDE = ("lat", "latitude"), ("lon", "longitude")
@@ -65,21 +64,11 @@ def _axis(dataset: xr.Dataset, dim: str) -> tuple[float, float] | None:
 
 def _crs(attributes: dict[str, Any]) -> str | None:
     """The CRS of a grid mapping's attributes as WKT."""
-    try:
-        import rasterio
-        from rasterio.errors import CRSError
-    except ImportError:
-        return None
     for name in ("spatial_ref", "crs_wkt", "crs", "epsg", "proj:epsg"):
         text = attributes.get(name)
         if text is None or text == "":
             continue
-        try:
-            with quiet(), rasterio.Env():
-                number = whole_number(text)
-                named = str(text) if number is None else number
-                wkt: str = rasterio.crs.CRS.from_user_input(named).to_wkt()
-        except CRSError:
-            continue
-        return wkt
+        wkt = wkt_of(text)
+        if wkt is not None:
+            return wkt
     return None

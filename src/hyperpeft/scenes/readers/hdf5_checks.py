@@ -70,6 +70,19 @@ def check(path: Path, error: type[HyperpeftError]) -> None:
                 at = data.find(_BEGINNING, at + _HEAD, end)
 
 
+def member_names(path: Path) -> list[str]:
+    """Names of all groups, datasets and links; none where the file is damaged."""
+    import h5py  # loaded for HDF5 files alone
+
+    names: list[str] = []
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems_links(lambda name, link: names.append(name))
+    except Exception:  # h5py's errors of damaged files have no common root
+        return []
+    return names
+
+
 def _can_be_walked(data: mmap.mmap, at: int, width: int) -> bool:
     """Whether the objects of a collection lead to its end; one beyond the file is never walked."""
     end = at + int.from_bytes(data[at + 8 : at + 8 + width], "little")

@@ -9,22 +9,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
+from scipy.io import loadmat, whosmat
 
 from hyperpeft.errors import HyperpeftError, SceneError
 from hyperpeft.scenes.readers import matlab_checks
+from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.read_errors import unreadable
 from hyperpeft.scenes.readers.variables import Variable
 
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
-
-def variables(path: Path, error: type[HyperpeftError] = SceneError) -> list[Variable]:
+def variables(probe: Probe, error: type[HyperpeftError] = SceneError) -> list[Variable]:
     """Names, shapes (as MATLAB shows them) and types, without reading the arrays."""
-    if is_hdf5(path):
+    path = probe.path
+    if probe.is_hdf5:
         return _hdf5_variables(path, error)
-    from scipy.io import whosmat
-
     try:
         arrays = matlab_checks.arrays(path)
         if arrays is not None:
@@ -35,12 +35,13 @@ def variables(path: Path, error: type[HyperpeftError] = SceneError) -> list[Vari
     return [Variable(name, tuple(shape), kind == "double") for name, shape, kind in listed]
 
 
-def load(path: Path, names: list[str], error: type[HyperpeftError] = SceneError) -> dict[str, Any]:
+def load(
+    probe: Probe, names: list[str], error: type[HyperpeftError] = SceneError
+) -> dict[str, Any]:
     """Read some variables, with the axes that MATLAB shows."""
-    if is_hdf5(path):
+    path = probe.path
+    if probe.is_hdf5:
         return _hdf5_load(path, names, error)
-    from scipy.io import loadmat
-
     try:
         matlab_checks.check(path, names)
         values = loadmat(str(path), variable_names=names)
@@ -52,24 +53,13 @@ def load(path: Path, names: list[str], error: type[HyperpeftError] = SceneError)
         raise _unreadable(path, problem, error) from None
 
 
-def is_hdf5(path: Path) -> bool:
-    """Whether the file is HDF5, by its magic bytes: at 0, or behind MATLAB's 512-byte header."""
-    with path.open("rb") as file:
-        head = file.read(520)
-    return head.startswith(HDF5_MAGIC) or head[512:520] == HDF5_MAGIC
-
-
 def is_reversed(path: Path, name: str) -> bool:
     """Whether a variable of an HDF5 file is MATLAB's, its axes in reverse."""
-    import h5py
-
     with h5py.File(path, "r") as file:
         return _is_matlab(path, file[name])
 
 
 def _hdf5_variables(path: Path, error: type[HyperpeftError]) -> list[Variable]:
-    import h5py
-
     found: list[Variable] = []
 
     def visit(name: str, item: Any) -> None:
@@ -88,8 +78,6 @@ def _hdf5_variables(path: Path, error: type[HyperpeftError]) -> list[Variable]:
 
 
 def _hdf5_load(path: Path, names: list[str], error: type[HyperpeftError]) -> dict[str, Any]:
-    import h5py
-
     values = {}
     try:
         with h5py.File(path, "r") as file:

@@ -18,12 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from affine import Affine
 
 from hyperpeft.errors import SceneError
 from hyperpeft.records import Scene
 from hyperpeft.scenes.cubes.cube import Transform
 from hyperpeft.scenes.cubes.lazy import LazyCube
 from hyperpeft.scenes.cubes.valid_pixels import check_size
+from hyperpeft.scenes.readers.gdal import crs_name, same_crs
 from hyperpeft.scenes.readers.variables import split_spec
 
 _PATTERN = "*?["
@@ -103,7 +105,6 @@ def join(tiles: Sequence[Scene], name: str, rgb: tuple[int, int, int] | None = N
     for (row, column), tile in zip(places, tiles, strict=True):
         h, w = tile.valid.shape
         valid[row : row + h, column : column + w] |= tile.valid
-    a, b, c, d, e, f = _transform(first)
     chunks = first.cube.encoding.get("preferred_chunks")
     data = cube.to_xarray((chunks["y"], chunks["x"]) if chunks else None)
     digest = hashlib.sha256("".join(tile.sha256 for tile in tiles).encode())
@@ -114,7 +115,7 @@ def join(tiles: Sequence[Scene], name: str, rgb: tuple[int, int, int] | None = N
         valid=valid,
         wavelengths=first.wavelengths,
         crs=first.crs,
-        transform=(a, b, a * left + b * top + c, d, e, d * left + e * top + f),
+        transform=tuple(Affine(*_transform(first)) @ Affine.translation(left, top))[:6],
         rgb=rgb or first.rgb,
         sha256=digest.hexdigest(),
         notes=(
@@ -204,12 +205,9 @@ def _same_crs(first: Scene, tile: Scene) -> None:
     if first.crs == tile.crs:
         return
     if first.crs and tile.crs:
-        from rasterio.crs import CRS
-
-        ours, theirs = CRS.from_wkt(first.crs), CRS.from_wkt(tile.crs)
-        if ours == theirs:
+        if same_crs(first.crs, tile.crs):
             return
-        raise _differ(first, tile, "CRS", ours.to_string(), theirs.to_string())
+        raise _differ(first, tile, "CRS", crs_name(first.crs), crs_name(tile.crs))
     raise _differ(first, tile, "CRS", *("one" if s.crs else "none" for s in (first, tile)))
 
 
@@ -221,9 +219,7 @@ def _corner(first: Scene, tile: Scene) -> tuple[int, int]:
     extent = max(tile.valid.shape)
     if max(abs(ta - a), abs(tb - b), abs(td - d), abs(te - e)) * extent > _ON_GRID * size:
         raise _differ(first, tile, "pixel size", (a, b, d, e), (ta, tb, td, te))
-    determinant = a * e - b * d
-    dx, dy = tc - c, tf - f
-    column, row = (e * dx - b * dy) / determinant, (a * dy - d * dx) / determinant
+    column, row = ~Affine(a, b, c, d, e, f) @ (tc, tf)
     off = max(abs(column - round(column)), abs(row - round(row)))
     if off > _ON_GRID:
         raise SceneError(

@@ -13,6 +13,7 @@ dimensions have no names is read with a layout, as .npy is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,19 +22,19 @@ import xarray as xr
 
 from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.scenes.cubes.cube import Cube, to_nm, widths_to_nm
-from hyperpeft.scenes.cubes.layouts import Layout
+from hyperpeft.scenes.cubes.layouts import Layout, parse_layout
 from hyperpeft.scenes.cubes.lazy import DIMS, LazyCube, StoredCube, check_chunks
 from hyperpeft.scenes.cubes.scaling import scale_note
 from hyperpeft.scenes.readers import cf
+from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.grid_mapping import georeference
 from hyperpeft.scenes.readers.stores import (
-    is_zarr,
-    joined,
-    need,
+    arrays_without_dimension_names,
+    joined_name,
     netcdf_groups,
     open_group,
     refuse_pickles,
-    unnamed,
+    require_package,
     zarr_groups,
 )
 from hyperpeft.scenes.readers.variables import Variable, choose_cube
@@ -60,16 +61,28 @@ _WIDTHS = ("fwhm", "fwhms", "bandwidth")
 _FLAGS = ("good_wavelengths", "bbl", "good_bands", "good")
 
 
-def read_labelled(path: Path, key: str | None, layout: Layout, given: bool) -> Cube:
+def read_zarr(probe: Probe, key: str | Sequence[str] | None, layout: str | None) -> Cube:
+    """The cube of a Zarr store, see `_read_labelled`."""
+    require_package(probe.path, "zarr")
+    refuse_pickles(probe.path)
+    return _read_labelled(probe.path, key if isinstance(key, str) else None, layout, zarr=True)
+
+
+def read_netcdf(probe: Probe, key: str | Sequence[str] | None, layout: str | None) -> Cube:
+    """The cube of a NetCDF-4 file, see `_read_labelled`."""
+    require_package(probe.path, "h5netcdf")
+    return _read_labelled(probe.path, key if isinstance(key, str) else None, layout, zarr=False)
+
+
+def _read_labelled(path: Path, key: str | None, given: str | None, *, zarr: bool) -> Cube:
     """The cube of a Zarr store or NetCDF-4 file.
 
     Parameters
     ----------
     key : str or None
         Name of the variable, with its groups: "reflectance/reflectance".
-    layout : Layout
-    given : bool
-        Whether the user gave that layout; then a Zarr array is read by it, whatever its names.
+    given : str or None
+        The layout that the user gave; then a Zarr array is read by it, whatever its names.
 
     Raises
     ------
@@ -78,29 +91,28 @@ def read_labelled(path: Path, key: str | None, layout: Layout, given: bool) -> C
     ConfigError
         The package that reads this format is not installed.
     """
-    zarr = is_zarr(path)
-    need(path, zarr)
-    if zarr:
-        refuse_pickles(path)
+    layout = parse_layout(given)
     groups = zarr_groups(path) if zarr else netcdf_groups(path)
-    arrays = unnamed(path, groups) if zarr else {}
+    arrays = arrays_without_dimension_names(path, groups) if zarr else {}
     named = {g: open_group(path, g, zarr) for g in groups if g not in arrays}
     variables = [
-        Variable(joined(group, str(name)), values.shape, values.dtype.kind in "biuf")
+        Variable(joined_name(group, str(name)), values.shape, values.dtype.kind in "biuf")
         for group, dataset in named.items()
         for name, values in dataset.variables.items()
     ]
     bare = [v for found in arrays.values() for v in found]
     listed = sorted([*variables, *bare], key=lambda variable: variable.name)
     chosen = _choose(path, listed, key, layout)
-    if given or any(v.name == chosen for v in bare):
+    if given is not None or any(v.name == chosen for v in bare):
         if not zarr:
             raise ConfigError(f"layout: {path} names its own dimensions")
         stored = StoredCube("zarr", path, chosen, layout.axes.replace(" ", ""))
         return Cube(
             path, stored.to_xarray(stored.block), block=stored.block, key=f"{chosen} {layout.axes}"
         )
-    group = next(g for g in named if any(joined(g, str(n)) == chosen for n in named[g].variables))
+    group = next(
+        g for g in named if any(joined_name(g, str(n)) == chosen for n in named[g].variables)
+    )
     dataset = _with_parents(named, group)
     return _to_cube(path, chosen, dataset, dataset[chosen.rsplit("/", 1)[-1]])
 
@@ -138,7 +150,7 @@ def _with_parents(named: dict[str, xr.Dataset], group: str) -> xr.Dataset:
 def _to_cube(path: Path, name: str, dataset: xr.Dataset, values: xr.DataArray) -> Cube:
     roles = _roles(path, name, dataset, values)
     crs, transform, northwards, notes = georeference(dataset, values, roles["y"], roles["x"])
-    means = cf.meaning(path, values)
+    means = cf.value_rules(path, values)
     data = NamedCube(values, roles, northwards, means.dtype)
     bands, _, width = data.shape
     chunks = values.encoding.get("chunks") or values.encoding.get("chunksizes") or ()

@@ -1,77 +1,35 @@
 """Rasters through GDAL (rasterio, rioxarray): GeoTIFF, ENVI and whatever else it opens.
 
-The cube stays on disk and is read by windows. GDAL keeps decoded blocks in a cache whose size is
-a share of the machine's memory unless GDAL_CACHEMAX says otherwise: it is kept small here, so that
-memory is bounded by what is read.
+The cube stays on disk and is read by windows.
 """
 
 from __future__ import annotations
 
-import logging
-import os
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hyperpeft.errors import HyperpeftError, SceneError
-from hyperpeft.scenes.cubes.cube import Cube, Transform
+from hyperpeft.errors import SceneError
+from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.cubes.scaling import scale_note
-from hyperpeft.scenes.readers import hdf5_checks
 from hyperpeft.scenes.readers.band_tags import BandTags
-from hyperpeft.scenes.readers.gdal_checks import check_sources, import_rasterio, refuse_services
-from hyperpeft.scenes.readers.matlab import is_hdf5
+from hyperpeft.scenes.readers.detect import Probe
+from hyperpeft.scenes.readers.gdal import ENVI_DATA, crs_of, open_raster, transform_of
 from hyperpeft.system.text import whole_number
 
-_CACHE_MB = "256"  # holds a row of blocks of a wide scene, all bands
-ENVI_DATA = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin", ".envi")
 
-
-@contextmanager
-def open_raster(
-    path: Path, key: str | None = None, error: type[HyperpeftError] = SceneError
-) -> Iterator[Any]:
-    """Open a raster quietly: GDAL's own messages become one clear error.
-
-    Parameters
-    ----------
-    key : str or None
-        Name of a subdataset (NetCDF, HDF), or number of a page of a GeoTIFF, from 1.
-    """
-    rasterio = import_rasterio(path)
-    refuse_services(path, error)
-    if path.is_file() and is_hdf5(path):  # under any name, and beside an EnMAP product
-        hdf5_checks.check(path, error)
-    os.environ.setdefault("GDAL_CACHEMAX", _CACHE_MB)
-    with quiet(), rasterio.Env(CPL_VSIL_GZIP_WRITE_PROPERTIES="NO", GDAL_PAM_ENABLED="NO"):
-        try:
-            dataset = rasterio.open(path)
-            if dataset.subdatasets:
-                name = _subdataset(path, dataset.subdatasets, key, error)
-                dataset = rasterio.open(name)
-        except HyperpeftError:
-            raise
-        except Exception as problem:  # also UnicodeDecodeError, of GDAL's own message
-            raise error(
-                f"{path} cannot be opened as a raster ({_reason(problem, path)})",
-                hint=_advice(path),
-            ) from None
-        with dataset:
-            check_sources(path, dataset, error)
-            yield dataset
-
-
-def read_raster(path: Path, key: str | None = None) -> Cube:
+def read_raster(
+    probe: Probe, key: str | Sequence[str] | None = None, layout: str | None = None
+) -> Cube:
     """A lazy cube of a raster file, with its wavelengths, bad-band list, nodata and georeference.
 
     Parameters
     ----------
-    path : Path
+    probe : Probe
         GeoTIFF, VRT, or the header or the data file of an ENVI pair, or anything else GDAL opens.
 
     Raises
@@ -79,8 +37,9 @@ def read_raster(path: Path, key: str | None = None) -> Cube:
     SceneError
         Not a raster, damaged, or of complex numbers.
     """
-    path = envi_data_file(path)
-    with open_raster(path, key) as dataset:
+    key = key if isinstance(key, str) else None
+    path = envi_data_file(probe.path)
+    with open_raster(probe if path == probe.path else path, key) as dataset:
         if any(np.dtype(t).kind not in "biuf" for t in dataset.dtypes):
             raise SceneError(f"{path}", expected="real numbers", got=f"type {dataset.dtypes[0]}")
         data = _lazy(dataset.name)
@@ -186,19 +145,6 @@ def envi_data_file(path: Path) -> Path:
     )
 
 
-def crs_of(dataset: Any) -> str | None:
-    """The coordinate reference system as WKT, or None."""
-    return dataset.crs.to_wkt() if dataset.crs else None
-
-
-def transform_of(dataset: Any) -> Transform | None:
-    """The affine coefficients, or None for the identity that GDAL gives to plain images."""
-    a, b, c, d, e, f = tuple(dataset.transform)[:6]
-    if (a, b, c, d, abs(e), f) == (1.0, 0.0, 0.0, 0.0, 1.0, 0.0):
-        return None
-    return (a + 0.0, b + 0.0, c + 0.0, d + 0.0, e + 0.0, f + 0.0)  # no -0.0
-
-
 def _lazy(name: str) -> Any:
     import rioxarray
 
@@ -206,38 +152,6 @@ def _lazy(name: str) -> Any:
     data = data.drop_vars(list(data.coords))
     data.attrs.clear()
     return data
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No warnings about missing georeference, no GDAL messages on stderr."""
-    logger = logging.getLogger("rasterio")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _subdataset(path: Path, names: list[str], key: str | None, error: type[HyperpeftError]) -> str:
-    keys = {_key_of(name): name for name in names}
-    if key in keys:
-        return keys[key]
-    if key is None and len(names) == 1:
-        return names[0]
-    listing = ", ".join(f"{path}:{k}" for k in keys)
-    if key is None:
-        raise error(f"{path} holds several rasters", expected=f"one of {listing}")
-    raise error(f"{path} has no raster {key!r}", expected=f"one of {listing}")
-
-
-def _key_of(subdataset: str) -> str:
-    """How a user names it: the cube in HDF5:"a.h5"://group/cube, the 2 in GTIFF_DIR:2:a.tif."""
-    page = re.match(r"GTIFF_DIR:(\d+):", subdataset)
-    return page[1] if page else re.split(r"[:/]", subdataset)[-1]
 
 
 def _envi_field(path: Path, field: str) -> int:
@@ -277,14 +191,3 @@ def _refuse_short_envi(path: Path, dataset: Any) -> None:
             got=path.stat().st_size,
             hint="the file is cut short, or its header belongs to another one: get both again",
         )
-
-
-def _reason(problem: Exception, path: Path) -> str:
-    text = " ".join(str(problem).split()).replace(str(path), path.name)
-    return text[:160] or type(problem).__name__
-
-
-def _advice(path: Path) -> str:
-    if path.suffix.lower() in ENVI_DATA[1:]:
-        return f"an ENVI data file needs its header {path.with_suffix('.hdr').name} beside it"
-    return "give a MATLAB, NumPy, GeoTIFF or ENVI file that is complete"

@@ -8,18 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperpeft.errors import ConfigError, SceneError
+from hyperpeft.errors import SceneError
 from hyperpeft.records import Scene
 from hyperpeft.scenes.cubes.cube import Cube
-from hyperpeft.scenes.cubes.layouts import parse_layout
 from hyperpeft.scenes.cubes.scaling import check_scaling
-from hyperpeft.scenes.cubes.scan_cache import recall, remember
+from hyperpeft.scenes.cubes.scan_cache import load_scan, save_scan
 from hyperpeft.scenes.cubes.valid_pixels import check_pixels, check_size
-from hyperpeft.scenes.readers.arrays import read_arrays
-from hyperpeft.scenes.readers.detect import check_file, kind_of
+from hyperpeft.scenes.readers.detect import Probe, check_file
+from hyperpeft.scenes.readers.gdal import silence_gdal
 from hyperpeft.scenes.readers.mosaic import join, tile_paths
-from hyperpeft.scenes.readers.rasters import quiet, read_raster
-from hyperpeft.scenes.readers.read_errors import refusing
+from hyperpeft.scenes.readers.table import identify, reader_of
 from hyperpeft.scenes.readers.variables import split_spec
 from hyperpeft.system.files import printable, sha256_of
 
@@ -69,15 +67,16 @@ def read_cube(
         An unknown layout, or one for a raster.
     """
     file, chosen = split_spec(path)
-    tiles = _tiles(str(path))
-    if tiles is not None and len(tiles) > 1:
-        scenes = [read_cube(tile, key, layout, rgb=rgb) for tile in tiles]
-        return join(scenes, name or printable(_mosaic_name(str(path), tiles)), rgb)
-    if tiles:
-        file, chosen = split_spec(tiles[0])
-    check_file(file, SceneError)
-    with quiet():
-        cube = _read(file, chosen if chosen is not None else key, layout)
+    probe = identify(check_file(file, SceneError)) if file.exists() else None
+    if probe is None or (probe.is_folder and probe.kind == "raster"):
+        tiles = tile_paths(str(path)) or []
+        if len(tiles) > 1:
+            scenes = [read_cube(tile, key, layout, rgb=rgb) for tile in tiles]
+            return join(scenes, name or printable(_mosaic_name(str(path), tiles)), rgb)
+        file, chosen = split_spec(tiles[0]) if tiles else (file, chosen)
+        probe = identify(check_file(file, SceneError))
+    with silence_gdal():
+        cube = _read(probe, chosen if chosen is not None else key, layout)
         check_scaling(cube)
         return _to_scene(cube.drop_bad(), name or printable(file.stem), rgb)
 
@@ -87,49 +86,16 @@ def exists(spec: str) -> bool:
     return split_spec(spec)[0].exists() or tile_paths(spec) is not None
 
 
-def _tiles(spec: str) -> list[Path] | None:
-    path = Path(spec)
-    return None if path.is_dir() and kind_of(path) != "raster" else tile_paths(spec)
-
-
 def _mosaic_name(spec: str, tiles: list[Path]) -> str:
     return Path(spec).name if Path(spec).is_dir() else f"{tiles[0].stem}-mosaic"
 
 
-def _read(file: Path, key: str | Sequence[str] | None, layout: str | None) -> Cube:
-    """One file by the reader of its kind; readers are imported when they are needed."""
-    kind = kind_of(file)
-    parsed = parse_layout(layout)
-    text = key if isinstance(key, str) else None
-    if kind in ("prisma", "emit") and text is not None:
-        kind = "arrays"  # one array of the product as it is stored
-    if kind == "arrays":
-        return read_arrays(file, parsed, key)
-    if kind in ("zarr", "netcdf"):
-        from hyperpeft.scenes.readers.netcdf_zarr import read_labelled
-
-        with refusing(file, f"a {'Zarr store' if kind == 'zarr' else 'NetCDF file'}"):
-            return read_labelled(file, text, parsed, given=layout is not None)
-    if layout is not None:
-        what = "a raster" if kind == "raster" else f"a product ({kind})"
-        raise ConfigError(f"layout {layout!r}: {file} is {what} and knows its own axes")
-    if kind == "enmap":
-        from hyperpeft.scenes.readers.enmap import metadata_of, read_enmap
-
-        with refusing(file, "an EnMAP product"):
-            return read_enmap(metadata_of(file) or file)
-    if kind == "prisma":
-        from hyperpeft.scenes.readers.prisma import read_prisma
-
-        with refusing(file, "a PRISMA product"):
-            return read_prisma(file)
-    if kind == "emit":
-        from hyperpeft.scenes.readers.emit import read_emit
-
-        with refusing(file, "an EMIT product"):
-            return read_emit(file)
-    with refusing(file, "a raster"):
-        return read_raster(file, text)
+def _read(probe: Probe, key: str | Sequence[str] | None, layout: str | None) -> Cube:
+    """One file by the reader of its kind; an array named in HDF5 is read as it is stored."""
+    reader = reader_of(probe.kind)
+    if isinstance(key, str) and not reader.takes_key and probe.is_hdf5:
+        reader = reader_of("arrays")
+    return reader.read(probe, key, layout)
 
 
 def _to_scene(cube: Cube, name: str, rgb: tuple[int, int, int] | None) -> Scene:
@@ -168,9 +134,9 @@ def _hash(path: Path) -> str:
     if not path.is_dir():
         if path.stat().st_size < _LARGE_FILE:
             return sha256_of(path)
-        kept = recall(path, {"hash": "sha256"})
+        kept = load_scan(path, {"hash": "sha256"})
         found = sha256_of(path) if kept is None else str(kept["sha256"])
-        remember(path, {"hash": "sha256"}, {"sha256": np.array(found)})
+        save_scan(path, {"hash": "sha256"}, {"sha256": np.array(found)})
         return found
     digest = hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file()):

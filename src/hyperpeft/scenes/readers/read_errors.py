@@ -17,7 +17,7 @@ _LONGEST = 120
 
 
 @contextmanager
-def refusing(
+def reading_errors(
     path: Path, kind: str = "a scene", error: type[HyperpeftError] = SceneError
 ) -> Iterator[None]:
     """Turn every exception but our own into "... cannot be read as `kind` (reason)"."""
@@ -33,8 +33,13 @@ def unreadable(
     path: Path, kind: str, problem: Exception, error: type[HyperpeftError] = SceneError
 ) -> HyperpeftError:
     """The error for a file that a library cannot read."""
-    reason = " ".join(str(problem).split())[:_LONGEST] or type(problem).__name__
+    reason = first_words(problem, _LONGEST)
     hint = "the file is damaged or cut short: get it again"
     if isinstance(problem, MemoryError):
         hint = "it needs more memory than there is: cut the scene into parts, or get the file again"
     return error(f"{path} cannot be read as {kind} ({reason})", hint=hint)
+
+
+def first_words(problem: Exception, most: int) -> str:
+    """The beginning of an exception's message in one line, or the name of its type."""
+    return " ".join(str(problem).split())[:most] or type(problem).__name__

@@ -9,20 +9,14 @@ from typing import Any
 import xarray as xr
 
 from hyperpeft.errors import ConfigError, SceneError
+from hyperpeft.scenes.readers.recognise import ZARR_MARKS
 from hyperpeft.scenes.readers.variables import Variable
 
-_ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
 _PICKLE = re.compile(rb'"(?:id|name)"\s*:\s*"[^"]*pickle', re.IGNORECASE)
 
 
-def is_zarr(path: Path) -> bool:
-    """Whether a folder is a Zarr store, of version 2 or 3."""
-    return path.is_dir() and any((path / name).is_file() for name in _ZARR_MARKS)
-
-
-def need(path: Path, zarr: bool) -> None:
-    """Refuse a Zarr store or a NetCDF file whose package is not installed."""
-    name = "zarr" if zarr else "h5netcdf"
+def require_package(path: Path, name: str) -> None:
+    """Refuse a Zarr store or a NetCDF file whose package, `name`, is not installed."""
     try:
         __import__(name)
     except ImportError:
@@ -39,7 +33,7 @@ def refuse_pickles(path: Path) -> None:
     ------
     SceneError
     """
-    for name in _ZARR_MARKS:
+    for name in ZARR_MARKS:
         for mark in path.rglob(name):
             if _PICKLE.search(mark.read_bytes()):
                 raise SceneError(
@@ -49,7 +43,7 @@ def refuse_pickles(path: Path) -> None:
                 )
 
 
-def joined(group: str, name: str) -> str:
+def joined_name(group: str, name: str) -> str:
     """The name of an array with its groups, as it is typed behind FILE:."""
     return f"{group}/{name}" if group else name
 
@@ -74,7 +68,7 @@ def netcdf_groups(path: Path) -> list[str]:
     return groups
 
 
-def unnamed(path: Path, groups: list[str]) -> dict[str, list[Variable]]:
+def arrays_without_dimension_names(path: Path, groups: list[str]) -> dict[str, list[Variable]]:
     """Groups of a Zarr store with arrays whose dimensions have no names: xarray refuses them."""
     import zarr
 
@@ -87,7 +81,7 @@ def unnamed(path: Path, groups: list[str]) -> dict[str, list[Variable]]:
         arrays = dict(node.arrays())
         if any(not _dimensions(array) for array in arrays.values() if array.ndim):
             found[group] = [
-                Variable(joined(group, n), a.shape, a.dtype.kind in "biuf")
+                Variable(joined_name(group, n), a.shape, a.dtype.kind in "biuf")
                 for n, a in arrays.items()
             ]
     return found

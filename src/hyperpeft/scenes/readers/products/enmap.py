@@ -3,7 +3,7 @@
     <scene>-METADATA.XML              level_X/base/level; level_X/specific/backgroundValue;
                                       .../specific/bandCharacterisation/bandID number="1":
                                       wavelengthCenterOfBand, FWHMOfBand, GainOfBand, OffsetOfBand
-    <scene>-SPECTRAL_IMAGE.TIF        int16, bands in the order of bandID
+    <scene>-SPECTRALIMAGE.TIF        int16, bands in the order of bandID
     <scene>-QL_QUALITY_CLOUD.TIF      1 where a cloud hides the ground
 
 Reflectance is gain * value + offset. Bands that are background everywhere, as those around 1.4 um
@@ -15,9 +15,9 @@ Source: EnMAP Ground Segment, HSI Product Specification Level 1/Level 2, EN-PCV-
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -25,44 +25,32 @@ import numpy as np
 from hyperpeft.errors import SceneError
 from hyperpeft.scenes.cubes.cube import Cube, to_nm
 from hyperpeft.scenes.cubes.scaling import scale_note
-from hyperpeft.scenes.readers.rasters import open_raster, read_raster
+from hyperpeft.scenes.readers.detect import Probe
+from hyperpeft.scenes.readers.gdal import open_raster
+from hyperpeft.scenes.readers.rasters import read_raster
+from hyperpeft.scenes.readers.recognise import IMAGE, METADATA, metadata_of
 from hyperpeft.system.text import whole_number
 
-_METADATA = "-METADATA.XML"
-_IMAGE = re.compile(r"-SPECTRAL_IMAGE(_COG)?\.(tiff?|bsq|bil|bip|hdr)$", re.IGNORECASE)
 _CLOUD = "QL_QUALITY_CLOUD"
 
 
-def metadata_of(path: Path) -> Path | None:
-    """The METADATA.XML of a product's folder, spectral image or of itself; None for other files."""
-    if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.name.upper().endswith(_METADATA))
-        return found[0] if len(found) == 1 else None
-    if path.name.upper().endswith(_METADATA):
-        return path
-    stem = _IMAGE.sub("", path.name)
-    if stem == path.name:
-        return None
-    beside = {p.name.upper(): p for p in path.parent.iterdir()}
-    return beside.get((stem + _METADATA).upper())
-
-
-def read_enmap(metadata: Path) -> Cube:
+def read_enmap(probe: Probe, key: Any = None, layout: Any = None) -> Cube:
     """The cube of an EnMAP L2A product, clouds masked.
 
     Parameters
     ----------
-    metadata : Path
-        The product's METADATA.XML.
+    probe : Probe
+        Of the product's folder, METADATA.XML or image.
 
     Raises
     ------
     SceneError
         Not EnMAP metadata, not L2A, or no spectral image of as many bands beside it.
     """
+    metadata = metadata_of(probe.path) or probe.path
     root = _parse(metadata)
     image = _image(metadata)
-    cube = read_raster(image)
+    cube = read_raster(Probe.of(image))
     bands = cube.data.shape[0]
     table = [
         [band.findtext(tag) for tag in ("wavelengthCenterOfBand", "FWHMOfBand")]
@@ -133,24 +121,24 @@ def _number(metadata: Path, band: ElementTree.Element) -> int:
 
 
 def _image(metadata: Path) -> Path:
-    stem = metadata.name[: -len(_METADATA)].upper()
+    stem = metadata.name[: -len(METADATA)].upper()
     found = sorted(
         p
         for p in metadata.parent.iterdir()
-        if _IMAGE.search(p.name)
-        and _IMAGE.sub("", p.name).upper() == stem
+        if IMAGE.search(p.name)
+        and IMAGE.sub("", p.name).upper() == stem
         and p.suffix.lower() != ".hdr"
     )
     if not found:
         raise SceneError(
             f"{metadata} has no spectral image beside it",
-            expected=f"{metadata.name[: -len(_METADATA)]}-SPECTRAL_IMAGE.TIF",
+            expected=f"{metadata.name[: -len(METADATA)]}-SPECTRALIMAGE.TIF",
         )
     return found[0]
 
 
 def _clouds(metadata: Path, shape: tuple[int, ...]) -> dict[str, np.ndarray] | None:
-    stem = metadata.name[: -len(_METADATA)].upper()
+    stem = metadata.name[: -len(METADATA)].upper()
     names = {f"{stem}-{_CLOUD}.TIF", f"{stem}-{_CLOUD}_COG.TIF"}
     path = next((p for p in metadata.parent.iterdir() if p.name.upper() in names), None)
     if path is None:

@@ -24,31 +24,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from hyperpeft.errors import SceneError
 from hyperpeft.scenes.cubes.cube import Cube, Transform, to_nm
 from hyperpeft.scenes.cubes.lazy import StackedCube, StoredCube
+from hyperpeft.scenes.readers.detect import Probe
+from hyperpeft.scenes.readers.gdal import wkt_of
+from hyperpeft.scenes.readers.recognise import SWATHS
 
-SWATHS = "HDFEOS/SWATHS"
 _FIELDS = "PRS_L2D_HCO/Data Fields"
 _PIXEL = 30.0  # m
 _FULL_SCALE = 65535.0
 _DETECTORS = ("Vnir", "Swir")
 
 
-def is_prisma(path: Path) -> bool:
-    """Whether an HDF5 file is a PRISMA product of any level."""
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            return any(name.startswith("PRS_L") for name in file.get(SWATHS, ()))
-    except Exception:  # h5py's errors of damaged files have no common root
-        return False
-
-
-def read_prisma(path: Path) -> Cube:
+def read_prisma(probe: Probe, key: Any = None, layout: Any = None) -> Cube:
     """The cube of a PRISMA L2D product, in reflectance.
 
     Raises
@@ -56,8 +48,7 @@ def read_prisma(path: Path) -> Cube:
     SceneError
         Another level than L2D, or an attribute or a cube is missing.
     """
-    import h5py
-
+    path = probe.path
     with h5py.File(path, "r") as file:
         swaths = file[SWATHS]
         if _FIELDS not in swaths:
@@ -167,14 +158,8 @@ def _grid(
 
 
 def _crs(path: Path, attributes: dict[str, Any]) -> str:
-    from hyperpeft.scenes.readers.gdal_checks import import_rasterio
-    from hyperpeft.scenes.readers.rasters import quiet
-
-    rasterio = import_rasterio(path)
     code = int(_numbers(path, attributes, "Epsg_Code", 1)[0])
-    try:
-        with quiet(), rasterio.Env():
-            wkt: str = rasterio.crs.CRS.from_epsg(code).to_wkt()
-    except rasterio.errors.CRSError:
-        raise SceneError(f"{path}: Epsg_Code {code} is unknown") from None
+    wkt = wkt_of(code)
+    if wkt is None:
+        raise SceneError(f"{path}: Epsg_Code {code} is unknown")
     return wkt

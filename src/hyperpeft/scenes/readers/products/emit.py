@@ -18,31 +18,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from hyperpeft.errors import SceneError
 from hyperpeft.scenes.cubes.cube import Cube, Transform, to_nm
 from hyperpeft.scenes.cubes.lazy import LazyCube
+from hyperpeft.scenes.readers.detect import Probe
+from hyperpeft.scenes.readers.gdal import wkt_of
+from hyperpeft.scenes.readers.recognise import EMIT_CUBES, EMIT_TABLE
 
-_CUBES = ("reflectance", "radiance")
-_GLT = ("location/glt_x", "location/glt_y")
 _TILE = 64  # map pixels; the strip is rotated, and the box of a wide window would be all of it
 _FILL = -9999.0
 _CHUNK_CACHE = 2**27
 
 
-def is_emit(path: Path) -> bool:
-    """Whether an HDF5 file is an EMIT cube with its look-up table."""
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            return all(name in file for name in _GLT) and any(name in file for name in _CUBES)
-    except Exception:  # h5py's errors of damaged files have no common root
-        return False
-
-
-def read_emit(path: Path) -> Cube:
+def read_emit(probe: Probe, key: Any = None, layout: Any = None) -> Cube:
     """The cube of an EMIT product on its map grid.
 
     Raises
@@ -50,14 +41,13 @@ def read_emit(path: Path) -> Cube:
     SceneError
         Parts of the product are missing or do not fit each other.
     """
-    import h5py
-
+    path = probe.path
     with h5py.File(path, "r") as file:
-        name = next(name for name in _CUBES if name in file)
+        name = next(name for name in EMIT_CUBES if name in file)
         values = file[name]
         if values.ndim != 3:
             raise SceneError(f"{path}:{name}", expected="3 dimensions", got=values.shape)
-        glt = [file[part].shape for part in _GLT]
+        glt = [file[part].shape for part in EMIT_TABLE]
         if glt[0] != glt[1] or len(glt[0]) != 2:
             raise SceneError(f"{path}: glt_x and glt_y", expected="one 2-D grid", got=glt)
         bands = values.shape[2]
@@ -86,20 +76,18 @@ class GltCube(LazyCube):
     """A cube in the instrument's geometry, seen through its look-up table."""
 
     def __init__(self, path: Path, name: str, fill: float) -> None:
-        import h5py
-
         self.path, self.name, self.fill = path, name, fill
         with h5py.File(path, "r") as file:
             self.dtype = np.dtype(file[name].dtype).newbyteorder("=")
-            self.shape = (file[name].shape[2], *file[_GLT[0]].shape)
+            self.shape = (file[name].shape[2], *file[EMIT_TABLE[0]].shape)
 
     def window(self, bands: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
-        import h5py
-
         shape = (len(bands), rows.stop - rows.start, columns.stop - columns.start)
         out = np.full(shape, self.fill, self.dtype)
         with h5py.File(self.path, "r", rdcc_nbytes=_CHUNK_CACHE) as file:
-            table = np.stack([file[part][rows, columns] for part in _GLT])  # (2, rows, columns)
+            table = np.stack(
+                [file[part][rows, columns] for part in EMIT_TABLE]
+            )  # (2, rows, columns)
             values = file[self.name]
             for top in range(0, shape[1], _TILE):
                 for left in range(0, shape[2], _TILE):
@@ -147,17 +135,11 @@ def _transform(path: Path, attributes: Any) -> Transform:
 
 
 def _crs(path: Path, attributes: Any) -> str:
-    from hyperpeft.scenes.readers.gdal_checks import import_rasterio
-    from hyperpeft.scenes.readers.rasters import quiet
-
-    rasterio = import_rasterio(path)
     text = attributes.get("spatial_ref", "")
     text = text.decode() if isinstance(text, bytes) else str(text)
-    try:
-        with quiet(), rasterio.Env():
-            wkt: str = rasterio.crs.CRS.from_user_input(text).to_wkt()
-    except rasterio.errors.CRSError:
+    wkt = wkt_of(text)
+    if wkt is None:
         raise SceneError(
             f"{path}: attribute spatial_ref", expected="a CRS as WKT", got=text[:60] or "none"
-        ) from None
+        )
     return wkt

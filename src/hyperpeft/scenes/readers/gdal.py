@@ -1,0 +1,150 @@
+"""Rasters opened through GDAL (rasterio) without its messages, and what they say of their place.
+
+GDAL keeps decoded blocks in a cache whose size is a share of the machine's memory unless
+GDAL_CACHEMAX says otherwise: it is kept small here, so that memory is bounded by what is read.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hyperpeft.errors import HyperpeftError, SceneError
+from hyperpeft.scenes.cubes.cube import Transform
+from hyperpeft.scenes.readers import hdf5_checks
+from hyperpeft.scenes.readers.detect import Probe
+from hyperpeft.scenes.readers.gdal_checks import (
+    check_sources,
+    import_rasterio,
+    refuse_remote_rasters,
+)
+from hyperpeft.scenes.readers.read_errors import first_words
+from hyperpeft.system.text import whole_number
+
+_CACHE_MB = "256"  # holds a row of blocks of a wide scene, all bands
+ENVI_DATA = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin", ".envi")
+
+
+@contextmanager
+def open_raster(
+    path: Path | Probe, key: str | None = None, error: type[HyperpeftError] = SceneError
+) -> Iterator[Any]:
+    """Open a raster quietly: GDAL's own messages become one clear error.
+
+    Parameters
+    ----------
+    path : Path or Probe
+        A probe has been looked at, and its HDF5 been checked.
+    key : str or None
+        Name of a subdataset (NetCDF, HDF), or number of a page of a GeoTIFF, from 1.
+    """
+    if isinstance(path, Probe):
+        probe = path
+    else:  # a file beside the one that was given
+        probe = Probe.of(path) if path.exists() else Probe(path)
+        if probe.is_hdf5:
+            hdf5_checks.check(path, error)
+    path = probe.path
+    rasterio = import_rasterio(path)
+    refuse_remote_rasters(probe, error)
+    os.environ.setdefault("GDAL_CACHEMAX", _CACHE_MB)
+    with silence_gdal(), rasterio.Env(CPL_VSIL_GZIP_WRITE_PROPERTIES="NO", GDAL_PAM_ENABLED="NO"):
+        try:
+            dataset = rasterio.open(path)
+            if dataset.subdatasets:
+                name = _subdataset(path, dataset.subdatasets, key, error)
+                dataset = rasterio.open(name)
+        except HyperpeftError:
+            raise
+        except Exception as problem:  # also UnicodeDecodeError, of GDAL's own message
+            reason = first_words(problem, 160).replace(str(path), path.name)
+            raise error(
+                f"{path} cannot be opened as a raster ({reason})", hint=_advice(path)
+            ) from None
+        with dataset:
+            check_sources(path, dataset, error)
+            yield dataset
+
+
+@contextmanager
+def silence_gdal() -> Iterator[None]:
+    """No warnings about missing georeference, no GDAL messages on stderr."""
+    logger = logging.getLogger("rasterio")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def crs_of(dataset: Any) -> str | None:
+    """The coordinate reference system as WKT, or None."""
+    return dataset.crs.to_wkt() if dataset.crs else None
+
+
+def transform_of(dataset: Any) -> Transform | None:
+    """The affine coefficients, or None for the identity that GDAL gives to plain images."""
+    a, b, c, d, e, f = tuple(dataset.transform)[:6]
+    if (a, b, c, d, abs(e), f) == (1.0, 0.0, 0.0, 0.0, 1.0, 0.0):
+        return None
+    return (a + 0.0, b + 0.0, c + 0.0, d + 0.0, e + 0.0, f + 0.0)  # no -0.0
+
+
+def wkt_of(text: object) -> str | None:
+    """A CRS as WKT, from WKT, an EPSG code or a name such as "EPSG:4326"; None for none."""
+    rasterio = import_rasterio(Path(str(text)[:60]))
+    number = whole_number(text)
+    try:
+        with silence_gdal(), rasterio.Env():
+            named = str(text) if number is None else number
+            wkt: str = rasterio.crs.CRS.from_user_input(named).to_wkt()
+    except rasterio.errors.CRSError:
+        return None
+    return wkt
+
+
+def same_crs(first: str, second: str) -> bool:
+    """Whether two CRS as WKT are the same."""
+    from rasterio.crs import CRS  # loaded with GDAL alone
+
+    return first == second or bool(CRS.from_wkt(first) == CRS.from_wkt(second))
+
+
+def crs_name(wkt: str) -> str:
+    """The code of a CRS, or its WKT."""
+    from rasterio.crs import CRS  # loaded with GDAL alone
+
+    return str(CRS.from_wkt(wkt).to_string())
+
+
+def _subdataset(path: Path, names: list[str], key: str | None, error: type[HyperpeftError]) -> str:
+    keys = {_key_of(name): name for name in names}
+    if key in keys:
+        return keys[key]
+    if key is None and len(names) == 1:
+        return names[0]
+    listing = ", ".join(f"{path}:{k}" for k in keys)
+    if key is None:
+        raise error(f"{path} holds several rasters", expected=f"one of {listing}")
+    raise error(f"{path} has no raster {key!r}", expected=f"one of {listing}")
+
+
+def _key_of(subdataset: str) -> str:
+    """How a user names it: the cube in HDF5:"a.h5"://group/cube, the 2 in GTIFF_DIR:2:a.tif."""
+    page = re.match(r"GTIFF_DIR:(\d+):", subdataset)
+    return page[1] if page else re.split(r"[:/]", subdataset)[-1]
+
+
+def _advice(path: Path) -> str:
+    if path.suffix.lower() in ENVI_DATA[1:]:
+        return f"an ENVI data file needs its header {path.with_suffix('.hdr').name} beside it"
+    return "give a MATLAB, NumPy, GeoTIFF or ENVI file that is complete"

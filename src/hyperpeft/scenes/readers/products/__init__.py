@@ -1,0 +1,1 @@
+"""Products of one sensor each, recognised by what their files hold."""

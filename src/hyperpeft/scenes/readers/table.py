@@ -1,0 +1,138 @@
+"""The readers: one row a kind of file. A new one is a module and a row, from anywhere.
+
+    def read_toy(probe, key=None, layout=None) -> Cube: ...
+
+    def is_toy(probe) -> bool:
+        return probe.head.startswith(b"TOY")
+
+    register_reader(Reader("toy", "a toy file", is_toy, "mine.toy:read_toy"))
+
+Rows are asked in their order, and the first that recognises a file reads it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hyperpeft.errors import ConfigError
+from hyperpeft.scenes.cubes.cube import Cube
+from hyperpeft.scenes.cubes.layouts import parse_layout
+from hyperpeft.scenes.readers import recognise
+from hyperpeft.scenes.readers.detect import Probe
+from hyperpeft.scenes.readers.read_errors import reading_errors
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How one kind of file is recognised and read.
+
+    Attributes
+    ----------
+    kind : str
+    title : str
+        With its article, as in "... cannot be read as an EnMAP product".
+    recognises : callable
+        From a `Probe` to bool.
+    home : str
+        "module:function", imported when a file needs it: from a `Probe`, `key` and `layout` (the
+        words of the user, or None) to a `Cube`.
+    takes_key, takes_layout : bool
+        Whether FILE:KEY and --layout mean something; a key for a reader without them makes an
+        HDF5 file be read as plain arrays, a layout is refused.
+    own_errors : bool
+        The function words the errors of the libraries it uses itself.
+    """
+
+    kind: str
+    title: str
+    recognises: Callable[[Probe], bool]
+    home: str
+    takes_key: bool = False
+    takes_layout: bool = False
+    own_errors: bool = False
+
+    def read(self, probe: Probe, key: str | Sequence[str] | None, layout: str | None) -> Cube:
+        """The cube of a file of this kind.
+
+        Raises
+        ------
+        ConfigError
+            An unknown layout, or one that this kind of file does not take.
+        SceneError
+            Whatever is wrong with the file.
+        """
+        if layout is not None:
+            parse_layout(layout)
+        if layout is not None and not self.takes_layout:
+            raise ConfigError(
+                f"layout {layout!r}: {probe.path} is {self.title} and knows its own axes"
+            )
+        module, _, function = self.home.partition(":")
+        read: Any = getattr(importlib.import_module(module), function)
+        if self.own_errors:
+            return _as_cube(read(probe, key=key, layout=layout))
+        with reading_errors(probe.path, self.title):
+            return _as_cube(read(probe, key=key, layout=layout))
+
+
+def _as_cube(value: Any) -> Cube:
+    if not isinstance(value, Cube):
+        raise TypeError(f"a reader returns a Cube, not {type(value).__name__}")
+    return value
+
+
+_HERE = "hyperpeft.scenes.readers"
+
+READERS: list[Reader] = [
+    Reader(
+        "zarr",
+        "a Zarr store",
+        recognise.is_zarr,
+        f"{_HERE}.netcdf_zarr:read_zarr",
+        takes_key=True,
+        takes_layout=True,
+    ),
+    Reader("enmap", "an EnMAP product", recognise.is_enmap, f"{_HERE}.products.enmap:read_enmap"),
+    Reader(
+        "prisma", "a PRISMA product", recognise.is_prisma, f"{_HERE}.products.prisma:read_prisma"
+    ),
+    Reader("emit", "an EMIT product", recognise.is_emit, f"{_HERE}.products.emit:read_emit"),
+    Reader(
+        "netcdf",
+        "a NetCDF file",
+        recognise.is_netcdf4,
+        f"{_HERE}.netcdf_zarr:read_netcdf",
+        takes_key=True,
+        takes_layout=True,
+    ),
+    Reader(
+        "arrays",
+        "a file of arrays",
+        recognise.is_arrays,
+        f"{_HERE}.arrays:read_arrays",
+        takes_key=True,
+        takes_layout=True,
+        own_errors=True,
+    ),
+    Reader(
+        "raster", "a raster", lambda probe: True, f"{_HERE}.rasters:read_raster", takes_key=True
+    ),
+]
+
+
+def register_reader(reader: Reader) -> None:
+    """Put a reader in front of the others; one of the same kind is replaced."""
+    READERS[:] = [reader, *(row for row in READERS if row.kind != reader.kind)]
+
+
+def identify(probe: Probe) -> Probe:
+    """The probe with its kind filled in."""
+    return replace(probe, kind=next(row.kind for row in READERS if row.recognises(probe)))
+
+
+def reader_of(kind: str) -> Reader:
+    """The row of a kind."""
+    return next(row for row in READERS if row.kind == kind)
