@@ -76,7 +76,7 @@ def open_scene(
             raise ConfigError(f"layout {layout!r}: {known} is a card and knows its own layout")
         return _open_card(CARDS[known], labels, how)
     if known == "demo" and not Path(text).is_file():
-        from hyperpeft.scenes.synthetic.demo import demo_scene
+        from hyperpeft.scenes.synthetic.demo import demo_scene  # loads scipy
 
         scene = demo_scene()
     else:

@@ -10,6 +10,7 @@ from typing import Any
 from hyperpeft.errors import DownloadError, InputError
 from hyperpeft.scenes.catalog.card import Card, File
 from hyperpeft.scenes.catalog.locate import find, where_to_put
+from hyperpeft.scenes.catalog.verify import verify_counts, verify_shape
 from hyperpeft.system.downloads import Progress, check, compare, get, remember
 from hyperpeft.system.files import cache_folder
 
@@ -76,7 +77,7 @@ def _download(card: Card, file: File, progress: Progress | None) -> Path:
 
 def _check_content(card: Card, file: File, path: Path) -> None:
     """Shape of a cube, pixel counts of labels: also tells a file that was cut short."""
-    from hyperpeft.scenes.catalog.verify import verify_counts, verify_shape
+    # Loaded here: downloading a scene that is here already needs no reader.
     from hyperpeft.scenes.labels.read import read_labels
     from hyperpeft.scenes.readers.read import read_cube
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import xarray as xr
 from xarray.backends import BackendArray
@@ -107,12 +108,10 @@ class StoredCube(LazyCube):
     @contextmanager
     def _open(self) -> Iterator[Any]:
         if self.kind == "hdf5":
-            import h5py
-
             with h5py.File(self.path, "r", rdcc_nbytes=_CHUNK_CACHE) as file:
                 yield file[self.name]
         elif self.kind == "zarr":
-            import zarr
+            import zarr  # an extra
 
             yield zarr.open_array(str(self.path), mode="r", path=self.name)
         else:  # mapped for this window alone: a mapping that is kept counts as memory in use

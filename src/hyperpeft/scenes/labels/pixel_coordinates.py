@@ -123,9 +123,9 @@ def _to_pixels(
 def _reproject(
     shapes: np.ndarray, source: str, target: str, notes: list[str], what: str
 ) -> np.ndarray:
-    from rasterio.crs import CRS
-    from rasterio.errors import CRSError
-    from rasterio.warp import transform
+    from rasterio.crs import CRS  # after GDAL is kept offline
+    from rasterio.errors import CRSError  # after GDAL is kept offline
+    from rasterio.warp import transform  # after GDAL is kept offline
 
     try:
         theirs, ours = CRS.from_user_input(source), CRS.from_user_input(target)

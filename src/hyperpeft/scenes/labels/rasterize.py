@@ -88,8 +88,8 @@ def _plain(shapes: np.ndarray) -> np.ndarray:
 def _rasterize(
     pairs: Iterator[tuple[object, int]], grid: tuple[int, ...], all_touched: bool, add: bool = False
 ) -> np.ndarray:
-    from rasterio.enums import MergeAlg
-    from rasterio.features import rasterize
+    from rasterio.enums import MergeAlg  # after GDAL is kept offline
+    from rasterio.features import rasterize  # after GDAL is kept offline
 
     merge = MergeAlg.add if add else MergeAlg.replace
     array: np.ndarray = rasterize(

@@ -80,14 +80,14 @@ def _layers(path: Path) -> list[str]:
     """Names of the layers that have geometries."""
     stay_offline()
     refuse_remote_vectors(path, LabelsError)
-    import pyogrio
+    import pyogrio  # after GDAL is kept offline
 
     listed = _call_ogr(path, pyogrio.list_layers, path)
     return [str(name) for name, kind in listed if kind is not None]
 
 
 def _read(path: Path, layer: str) -> tuple[dict[str, Any], np.ndarray, list[np.ndarray]]:
-    from pyogrio.raw import read
+    from pyogrio.raw import read  # after GDAL is kept offline
 
     meta, _, geometry, columns = _call_ogr(path, read, path, layer=layer, force_2d=True)
     return meta, geometry, columns

@@ -24,8 +24,8 @@ def import_rasterio(path: Path) -> Any:
     """Import rasterio, or say that this file needs it."""
     stay_offline()
     try:
-        import rasterio
-        import rasterio.errors
+        import rasterio  # after GDAL is kept offline
+        import rasterio.errors  # after GDAL is kept offline
     except ImportError:
         raise ConfigError(
             f"{path} is read through GDAL, and rasterio is not installed here",

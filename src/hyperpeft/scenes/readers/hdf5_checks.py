@@ -28,6 +28,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import h5py
+
 from hyperpeft.errors import HyperpeftError
 from hyperpeft.scenes.readers.read_errors import unreadable
 
@@ -72,8 +74,6 @@ def check(path: Path, error: type[HyperpeftError]) -> None:
 
 def member_names(path: Path) -> list[str]:
     """Names of all groups, datasets and links; none where the file is damaged."""
-    import h5py  # loaded for HDF5 files alone
-
     names: list[str] = []
     try:
         with h5py.File(path, "r") as file:
@@ -100,8 +100,6 @@ def _can_be_walked(data: mmap.mmap, at: int, width: int) -> bool:
 
 def _walk(path: Path) -> tuple[int, list[tuple[int, int]], list[str], list[str]]:
     """Bytes of a size, (start, end) of arrays, what lies elsewhere, attributes of odd types."""
-    import h5py
-
     found: list[tuple[int, int]] = []
     outside: list[str] = []
     odd: list[str] = []
@@ -139,9 +137,7 @@ def _walk(path: Path) -> tuple[int, list[tuple[int, int]], list[str], list[str]]
 
 def _of_bytes(kind: Any) -> bool:
     """Whether a type is a list of bytes, of any length, that is no text."""
-    from h5py import h5t
-
-    return bool(kind.get_class() == h5t.VLEN and kind.get_super().get_size() == 1)
+    return bool(kind.get_class() == h5py.h5t.VLEN and kind.get_super().get_size() == 1)
 
 
 def _gaps(arrays: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:

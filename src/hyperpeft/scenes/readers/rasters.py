@@ -93,7 +93,7 @@ def _block(dataset: Any) -> tuple[int, int]:
 
 def _mask_band(dataset: Any) -> dict[str, np.ndarray] | None:
     """What the file's own mask band hides: one mask for all bands, which has no nodata value."""
-    from rasterio.enums import MaskFlags
+    from rasterio.enums import MaskFlags  # after GDAL is kept offline
 
     flags = dataset.mask_flag_enums[0]
     if MaskFlags.per_dataset not in flags or MaskFlags.nodata in flags:
@@ -146,7 +146,7 @@ def envi_data_file(path: Path) -> Path:
 
 
 def _lazy(name: str) -> Any:
-    import rioxarray
+    import rioxarray  # after GDAL is kept offline
 
     data: Any = rioxarray.open_rasterio(name, parse_coordinates=False, cache=False, masked=False)
     data = data.drop_vars(list(data.coords))

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import h5py
 import xarray as xr
 
 from hyperpeft.errors import ConfigError, SceneError
@@ -50,7 +51,7 @@ def joined_name(group: str, name: str) -> str:
 
 def zarr_groups(path: Path) -> list[str]:
     """Names of all groups, "" for the root."""
-    import zarr
+    import zarr  # an extra
 
     root = zarr.open(str(path), mode="r")
     if isinstance(root, zarr.Array):
@@ -60,8 +61,6 @@ def zarr_groups(path: Path) -> list[str]:
 
 def netcdf_groups(path: Path) -> list[str]:
     """Names of all groups, "" for the root."""
-    import h5py
-
     groups = [""]
     with h5py.File(path, "r") as file:
         file.visititems(lambda n, item: groups.append(n) if isinstance(item, h5py.Group) else None)
@@ -70,7 +69,7 @@ def netcdf_groups(path: Path) -> list[str]:
 
 def arrays_without_dimension_names(path: Path, groups: list[str]) -> dict[str, list[Variable]]:
     """Groups of a Zarr store with arrays whose dimensions have no names: xarray refuses them."""
-    import zarr
+    import zarr  # an extra
 
     found: dict[str, list[Variable]] = {}
     root = zarr.open(str(path), mode="r")

@@ -197,7 +197,7 @@ def _houses(
 
 def _blur_classes(classes: np.ndarray) -> np.ndarray:
     """Abundances (8, H, W) as a sensor's point spread mixes them."""
-    from scipy.ndimage import gaussian_filter
+    from scipy.ndimage import gaussian_filter  # slow to load, for generated scenes alone
 
     abundances = np.stack(
         [gaussian_filter((classes == i).astype(np.float64), 0.55, mode="nearest") for i in NAMES]
@@ -210,7 +210,7 @@ def _spectra(
     rng: np.random.Generator, nm: np.ndarray, abundances: np.ndarray, parcels: np.ndarray
 ) -> np.ndarray:
     """Reflectance (B, H, W): model spectra mixed by abundance, with variability and noise."""
-    from scipy.ndimage import gaussian_filter
+    from scipy.ndimage import gaussian_filter  # slow to load, for generated scenes alone
 
     ends = model_spectra(nm)  # (8, B)
     shape = abundances.shape[1:]

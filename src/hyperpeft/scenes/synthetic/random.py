@@ -69,7 +69,7 @@ def _curves(rng: Random, count: int, bands: int, decay: float) -> np.ndarray:
 
 def _field(rng: Random, size: int, scale: float) -> np.ndarray:
     """A smooth random surface (size, size), standardised; `scale` in pixels."""
-    from scipy.ndimage import gaussian_filter
+    from scipy.ndimage import gaussian_filter  # slow to load, for generated scenes alone
 
     surface = gaussian_filter(rng.standard_normal((size, size)), scale, mode="reflect")
     standardised: np.ndarray = (surface - surface.mean()) / (surface.std() + 1e-9)
@@ -131,7 +131,7 @@ def _class_spectra(rng: Random, count: int, bands: int, apart: float) -> np.ndar
 
 def _mix(rng: Random, classes: np.ndarray, spectra: np.ndarray) -> np.ndarray:
     """Spectra of the pixels (bands, size, size), mixed at borders and sometimes inside."""
-    from scipy.ndimage import gaussian_filter
+    from scipy.ndimage import gaussian_filter  # slow to load, for generated scenes alone
 
     blur = rng.uniform(0.2, 0.9)
     abundances = np.stack(

@@ -3,7 +3,7 @@
     <scene>-METADATA.XML              level_X/base/level; level_X/specific/backgroundValue;
                                       .../specific/bandCharacterisation/bandID number="1":
                                       wavelengthCenterOfBand, FWHMOfBand, GainOfBand, OffsetOfBand
-    <scene>-SPECTRALIMAGE.TIF        int16, bands in the order of bandID
+    <scene>-SPECTRAL_IMAGE.TIF        int16, bands in the order of bandID
     <scene>-QL_QUALITY_CLOUD.TIF      1 where a cloud hides the ground
 
 Reflectance is gain * value + offset. Bands that are background everywhere, as those around 1.4 um
@@ -132,7 +132,7 @@ def _image(metadata: Path) -> Path:
     if not found:
         raise SceneError(
             f"{metadata} has no spectral image beside it",
-            expected=f"{metadata.name[: -len(METADATA)]}-SPECTRALIMAGE.TIF",
+            expected=f"{metadata.name[: -len(METADATA)]}-SPECTRAL_IMAGE.TIF",
         )
     return found[0]
 
