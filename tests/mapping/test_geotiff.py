@@ -9,7 +9,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 from hyperpeft.errors import ConfigError
-from hyperpeft.mapping.geotiff import write_bands, write_class_map
+from hyperpeft.mapping.geotiff import bands_writer, write_class_map
 
 UTM = rasterio.CRS.from_epsg(32633).to_wkt()
 PLACE = (30.0, 0.0, 368000.0, 0.0, -30.0, 5806000.0)
@@ -118,7 +118,8 @@ def test_without_georeference_no_warning(tmp_path, write):
         if write == "class map":
             write_class_map(path, random_ids(), CLASSES, COLOURS)
         else:
-            write_bands(path, np.zeros((1, 20, 30)), ["roof"])
+            with bands_writer(path, (20, 30), ["roof"]) as write_piece:
+                write_piece(np.zeros((1, 20, 30)), 0, 0)
     with opened(path) as dataset:
         check_cog(dataset, 256)
         assert dataset.crs is None
@@ -142,7 +143,10 @@ def test_bands_read_back(tmp_path, half):
     bands = np.random.default_rng(0).random((3, 60, 50))
     bands[:, :5] = np.nan
     names = ["roof", "Straße", "tree"]
-    write_bands(path, bands, names, crs=UTM, transform=PLACE, half=half, extra_tags={"A": "b"})
+    options = {"crs": UTM, "transform": PLACE, "half": half, "extra_tags": {"A": "b"}}
+    with bands_writer(path, (60, 50), names, **options) as write:
+        write(bands[:, :40], 0, 0)
+        write(bands[:, 40:], 40, 0)
     with rasterio.open(path) as dataset:
         check_cog(dataset, 256)
         assert dataset.dtypes == ("float32",) * 3
@@ -171,11 +175,6 @@ def test_unwritable_maps_are_refused(tmp_path, ids, classes, colours, message):
     with pytest.raises(ConfigError, match=message):
         write_class_map(tmp_path / "map.tif", ids, classes, colours)
     assert names_in(tmp_path) == []
-
-
-def test_names_and_bands_must_agree(tmp_path):
-    with pytest.raises(ConfigError, match="one name each"):
-        write_bands(tmp_path / "p.tif", np.zeros((2, 3, 3)), ["a"])
 
 
 def test_unwritable_path_leaves_nothing(tmp_path):

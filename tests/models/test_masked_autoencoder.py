@@ -8,12 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hyperpeft.errors import ConfigError, WeightsError
+from hyperpeft.errors import ConfigError
 from hyperpeft.models import load_backbone, read_checkpoint
 from hyperpeft.models.masked_autoencoder import (
     MaskedAutoencoder,
     cuboids,
-    decoder_from,
     images,
     multi_target_loss,
 )
@@ -35,7 +34,8 @@ def public(request, reference, tmp_path, monkeypatch):
         mask_ratio=numbers["mask_ratio"],
     ).eval()
     state = read_checkpoint(file)
-    decoder_from(state, model)
+    decoder = ("mask_token", "decoder_")  # how the published names begin
+    model.decoder.load_state_dict({k: v for k, v in state.items() if k.startswith(decoder)})
     return model, load_file(reference / f"{name}_io.safetensors"), state
 
 
@@ -69,13 +69,6 @@ def test_official_names(public):
     model, _, state = public
     written = model.official_state()
     assert {k: v.shape for k, v in written.items()} == {k: v.shape for k, v in state.items()}
-
-
-def test_a_decoder_of_another_size_is_refused():
-    model = MaskedAutoencoder(encoder(), decoder_dim=24)
-    other = MaskedAutoencoder(encoder(), decoder_dim=48)
-    with pytest.raises(WeightsError, match="decoder_pred"):
-        decoder_from(other.official_state(), model)
 
 
 def test_images_invert_cuboids():

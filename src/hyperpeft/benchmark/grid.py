@@ -23,7 +23,6 @@ from hyperpeft.splits import split_kind
 SHIPPED = Path(__file__).parent / "configs"
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._=-]*")  # labels are names of folders
 OF_THE_GRID = {"seed", "out", "split", "per_class", "fraction", "map"}  # options the axes decide
-AXES = ("scene", "split", "budget", "method", "seed")
 
 
 class Cell(NamedTuple):

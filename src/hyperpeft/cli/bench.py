@@ -165,8 +165,9 @@ def report(
     Example: `hyperpeft report runs/offline`
     """
     from hyperpeft.report import write_report
+    from hyperpeft.report.study import SUFFIX
 
-    folder = source.with_suffix("") if source.suffix == ".jsonl" else source
+    folder = source.with_suffix("") if source.suffix == SUFFIX else source
     files = write_report(source, out or folder / "report", reference=reference, pack=pack)
     if as_json:
         print(json.dumps({"files": [str(path) for path in files]}))

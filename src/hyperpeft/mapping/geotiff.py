@@ -123,51 +123,6 @@ def class_map_writer(
         sidecar.write_text(_category_names(classes, largest), encoding="utf-8")
 
 
-def write_bands(
-    path: Path,
-    bands: np.ndarray,
-    names: Sequence[str],
-    *,
-    crs: str | None = None,
-    transform: Transform | None = None,
-    nodata: float = float("nan"),
-    half: bool = False,
-    extra_tags: Mapping[str, str] | None = None,
-) -> None:
-    """Write named float bands, such as class probabilities.
-
-    Parameters
-    ----------
-    path : Path
-    bands : ndarray of float, shape (k, H, W)
-    names : sequence of k str
-        Band descriptions.
-    crs, transform, extra_tags
-        As for `write_class_map`.
-    nodata : float
-    half : bool
-        Store 16 bits a value (about 3 digits, read back as float32) instead of 32.
-
-    Raises
-    ------
-    ConfigError
-        When the path cannot be written or names and bands differ in number.
-    """
-    if bands.ndim != 3 or len(names) != len(bands):
-        raise ConfigError("bands", expected=f"({len(names)}, H, W), one name each", got=bands.shape)
-    with bands_writer(
-        path,
-        bands.shape[1:],
-        names,
-        crs=crs,
-        transform=transform,
-        nodata=nodata,
-        half=half,
-        extra_tags=extra_tags,
-    ) as write:
-        write(bands, 0, 0)
-
-
 @contextmanager
 def bands_writer(
     path: Path,
@@ -181,10 +136,28 @@ def bands_writer(
     extra_tags: Mapping[str, str] | None = None,
     staged: bool = False,
 ) -> Iterator[Callable[[np.ndarray, int, int], None]]:
-    """Named float bands written piece by piece, as `write_bands` writes them at once.
+    """Write named float bands, such as class probabilities, piece by piece.
 
     Yields a function that takes bands (k, h, w) and the row and column of their first pixel.
-    `staged` is as for `class_map_writer`.
+
+    Parameters
+    ----------
+    path : Path
+    shape : (H, W)
+    names : sequence of k str
+        Band descriptions.
+    crs, transform, extra_tags
+        As for `write_class_map`.
+    nodata : float
+    half : bool
+        Store 16 bits a value (about 3 digits, read back as float32) instead of 32.
+    staged : bool
+        As for `class_map_writer`.
+
+    Raises
+    ------
+    ConfigError
+        When the path cannot be written.
     """
     options = {"NBITS": "16"} if half else {}
     size = (len(names), *shape)

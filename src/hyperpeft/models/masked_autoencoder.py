@@ -14,13 +14,12 @@ Parameter names are those of the published checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from hyperpeft.errors import ConfigError, WeightsError
+from hyperpeft.errors import ConfigError
 from hyperpeft.models.spectralgpt import (
     BAND_GROUP,
     BANDS,
@@ -35,7 +34,6 @@ from hyperpeft.models.spectralgpt import (
 
 VALUES = PATCH * PATCH * BAND_GROUP  # of one token
 GROUPS = BANDS // BAND_GROUP  # T
-DECODER = ("mask_token", "decoder_")  # how the names of what is not the encoder's begin
 
 
 class Masked(NamedTuple):
@@ -154,17 +152,6 @@ def images(values: Tensor) -> Tensor:
     side = round((values.shape[1] // GROUPS) ** 0.5)
     grid = values.reshape(len(values), GROUPS, side, side, BAND_GROUP, PATCH, PATCH)
     return grid.permute(0, 1, 4, 2, 5, 3, 6).reshape(len(values), BANDS, side * PATCH, side * PATCH)
-
-
-def decoder_from(state: Mapping[str, Tensor], model: MaskedAutoencoder) -> None:
-    """Fill the decoder from a published checkpoint's tensors; every key must fit (WeightsError)."""
-    ours = {key: value for key, value in state.items() if key.startswith(DECODER)}
-    expected = model.decoder.state_dict()
-    wrong = sorted(ours.keys() ^ expected.keys())
-    wrong += sorted(k for k in ours.keys() & expected if ours[k].shape != expected[k].shape)
-    if wrong:
-        raise WeightsError("the checkpoint's decoder does not fit", got=", ".join(wrong))
-    model.decoder.load_state_dict(ours)
 
 
 def _at(places: Tensor, dim: int) -> Tensor:  # (N, K) -> (N, K, dim), for gather and scatter
