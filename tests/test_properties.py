@@ -20,7 +20,8 @@ from hyperpeft.mapping.mapper import Layers
 from hyperpeft.metrics import scores
 from hyperpeft.patches import Windows
 from hyperpeft.records import Scene
-from hyperpeft.runs.config import RunConfig, make_config, read_config, resolve_defaults
+from hyperpeft.runs.config import RunConfig, make_config, resolve_defaults
+from hyperpeft.runs.config_files import read_config
 from hyperpeft.scenes import read_cube
 from tests.helpers.tiling import IDS, in_memory, mapper_for
 

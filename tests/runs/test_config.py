@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 from pathlib import Path
 
 import pytest
 import yaml
 
+from hyperpeft import cli
+from hyperpeft.cli.run_options import spelled
+from hyperpeft.cli.train import train
 from hyperpeft.errors import ConfigError
-from hyperpeft.runs.config import RunConfig, make_config, read_config, resolve_defaults
+from hyperpeft.runs.config import GROUPS, RunConfig, make_config, resolve_defaults
+from hyperpeft.runs.config_files import read_config
+from tools.write_options import PAGE, page
 
 ROOT = Path(__file__).parents[2]
 
@@ -113,15 +120,51 @@ def test_a_file_that_is_not_there(tmp_path):
         read_config(tmp_path)
 
 
-def test_every_option_of_train_is_an_option_of_the_configuration():
-    """And the other way round, but for those that only a file can name."""
-    import inspect
+def test_every_option_is_described_and_in_a_group():
+    for name, field in RunConfig.model_fields.items():
+        assert (field.description or "").endswith("."), name
+    assert set(GROUPS.values()) <= set(RunConfig.model_fields)
+    assert next(iter(GROUPS.values())) == next(iter(RunConfig.model_fields))
 
-    from hyperpeft.cli.train import train
 
-    alone = {"config", "option", "resume", "overwrite", "quiet", "as_json"}
-    named = {"map" if n == "map_scene" else n for n in inspect.signature(train).parameters} - alone
-    assert named <= set(RunConfig.model_fields)
+def test_the_command_line_has_an_option_for_every_field():
+    parameters = inspect.signature(train).parameters
+    own = {"config", "resume", "overwrite", "quiet", "as_json"}
+    assert set(parameters) - own == set(RunConfig.model_fields)
+    assert all(
+        parameters[name].default is None for name in RunConfig.model_fields if name != "scene"
+    )
+
+
+NOT_DEFAULT = {
+    "labels": "a.tif", "class_field": "crop", "all_touched": True, "resample_labels": True,
+    "layout": "h w b", "method": "probe", "backbone": "small", "num_heads": 2,
+    "pretrained": False, "image_size": 24, "stride": 4, "targets": ("q", "k"), "blocks": 2,
+    "options": {"rank": 4}, "per_class": 7, "fraction": 0.25, "split": "disjoint",
+    "split_window": 5, "split_gap": 3, "validation": 0.5, "recipe": "paper", "patch_size": 5,
+    "reduce": "mnf", "normalise": "zscore", "reflectance_scale": 10000.0, "fit_on": "train",
+    "centre": False, "head": "random", "epochs": 3, "batch_size": 8, "accumulate": 2,
+    "lr": 1e-3, "head_lr": 1e-2, "lam": 4.0, "weight_decay": 0.5, "label_smoothing": 0.25,
+    "warmup": 0.5, "augment": False, "patience": 2, "gradient_checkpointing": True,
+    "precision": "fp32", "seed": 5, "map": False, "out": Path("elsewhere"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in RunConfig.model_fields if name != "scene"])
+def test_the_command_line_reaches_every_field(name, monkeypatch):
+    """A new option needs a value here that is not its default."""
+    value = NOT_DEFAULT[name]
+    assert value != getattr(make_config({"scene": "demo"}), name)
+    words, _, opposite = spelled(name).partition("/")
+    text = {"targets": "q,k", "blocks": "last 2", "options": "rank=4"}.get(name, str(value))
+    given = [words if value else opposite] if isinstance(value, bool) else [words, text]
+    configs = []
+    monkeypatch.setattr("hyperpeft.cli.train._train", lambda config, **_: configs.append(config))
+    monkeypatch.setattr("sys.argv", ["hyperpeft", "train", "demo", *given])
+    with contextlib.suppress(AttributeError):  # there is no record to show
+        cli.main()
+    assert getattr(configs[0], name) == value
+    assert configs[0].model_fields_set == {"scene", name}
 
 
 def test_the_papers_recipe_fills_in_what_is_not_given():
@@ -134,30 +177,17 @@ def test_the_papers_recipe_fills_in_what_is_not_given():
     assert plain.rate > default.rate
 
 
-def test_the_page_of_options_has_every_one_with_its_default():
-    text = (Path(__file__).parents[2] / "docs" / "options.md").read_text()
-    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in text.splitlines()
-            if line.startswith("| `")]  # fmt: skip
-    assert [row[0].strip("`") for row in rows] == list(RunConfig.model_fields)
-    for name, said, default in rows:
-        field = RunConfig.model_fields[name.strip("`")]
-        if field.is_required():
-            assert default == ""
-            continue
-        value = field.get_default(call_default_factory=True)
-        shown = yaml.safe_load("null" if default == "none" else default)
-        if isinstance(value, tuple):
-            shown = tuple(part.strip() for part in default.split(","))
-        assert str(value) == str(shown) or value == float(shown), (name, said, default)
+def test_the_page_of_options_is_made_from_the_declarations():
+    text = PAGE.read_text(encoding="utf-8")
+    assert page(text) == text, "python -m tools.write_options"
+    for name in RunConfig.model_fields:
+        assert f"| `{name}` | " in text
 
 
-def test_the_page_of_options_names_those_of_the_command_line():
-    import inspect
-
-    from hyperpeft.cli.train import train
-
-    text = (Path(__file__).parents[2] / "docs" / "options.md").read_text()
-    alone = {"config", "option", "resume", "overwrite", "quiet", "as_json", "map_scene", "scene"}
-    for name in set(inspect.signature(train).parameters) - alone:
-        spelled = "lambda" if name == "lam" else name.replace("_", "-")
-        assert f"| `{name}` | `--{spelled}` |" in text, name
+def test_a_size_beside_a_split_names_what_is_allowed():
+    for split in ("official", "split.npz"):
+        with pytest.raises(ConfigError, match=r"size of the splits random, disjoint, polygons"):
+            make_config({"scene": "demo", "split": split, "per_class": 5})
+    sizes = {"split": "disjoint", "per_class": 5, "fraction": 0.1}
+    with pytest.raises(ConfigError, match="per_class and fraction exclude each other: give one"):
+        make_config({"scene": "demo", **sizes})

@@ -33,7 +33,7 @@ from hyperpeft.errors import (
 )
 from hyperpeft.models import image_size_of, load_backbone
 from hyperpeft.report import write_report
-from hyperpeft.runs.config import read_config
+from hyperpeft.runs.config_files import read_config
 from hyperpeft.runs.experiment import Progress, run
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.scenes import open_scene, read_cube, read_labels

@@ -26,7 +26,7 @@ from hyperpeft.errors import InputError
 from hyperpeft.models import image_size_of, load_backbone
 from hyperpeft.pretraining.config import read_pretrain_config
 from hyperpeft.report import write_report
-from hyperpeft.runs import bundle, config
+from hyperpeft.runs import bundle, config, config_files
 from hyperpeft.runs.experiment import run as train
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.scenes import open_scene, read_cube, read_labels
@@ -173,7 +173,7 @@ def open_yaml(folder: Path) -> None:
     elif path.name == "b.yaml":
         grid.expand(grid.read_bench(str(path), {}))
     else:
-        config.resolve_defaults(config.make_config(config.read_config(path)))
+        config.resolve_defaults(config.make_config(config_files.read_config(path)))
 
 
 def open_weights(folder: Path) -> None:

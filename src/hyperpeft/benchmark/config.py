@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from hyperpeft.runs.config_files import field_names
 from hyperpeft.splits import SPLIT_KINDS, budget_label
 
 
@@ -25,6 +26,11 @@ class Override(BaseModel):
     @classmethod
     def _one(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("set", mode="before")
+    @classmethod
+    def _spelled(cls, value: Any) -> Any:
+        return field_names(value) if isinstance(value, dict) else value
 
     def matches(self, where: Mapping[str, str]) -> bool:
         """Whether a cell at these coordinates takes the options."""
@@ -87,7 +93,7 @@ class BenchConfig(BaseModel):
         entries = dict.fromkeys(map(str, value)) if isinstance(value, list) else value
         if not isinstance(entries, dict):
             return value
-        return {str(name): spelled(options or {}) for name, options in entries.items()}
+        return {str(name): field_names(options or {}) for name, options in entries.items()}
 
     @field_validator("splits", mode="before")
     @classmethod
@@ -102,15 +108,7 @@ class BenchConfig(BaseModel):
     @field_validator("common", mode="before")
     @classmethod
     def _spelled(cls, value: Any) -> Any:
-        return spelled(value) if isinstance(value, dict) else value
-
-
-def spelled(values: Mapping[Any, Any]) -> dict[str, Any]:
-    """Options under their own names, where the file has them as on the command line."""
-    if not isinstance(values, Mapping):
-        raise ValueError(f"expected options as `name: value`, got {values!r}")
-    names = {key: str(key).replace("-", "_") for key in values}
-    return {"lam" if name == "lambda" else name: values[key] for key, name in names.items()}
+        return field_names(value) if isinstance(value, dict) else value
 
 
 def read_splits(value: Any) -> Any:
@@ -131,7 +129,7 @@ def read_budgets(value: Any) -> Any:
     if isinstance(value, list):
         labelled = {}
         for entry in value:
-            entry = spelled(entry) if isinstance(entry, dict) else entry
+            entry = field_names(entry) if isinstance(entry, dict) else entry
             match entry:
                 case {"per_class": int(n)}:
                     labelled[budget_label(None, per_class=n)] = entry
@@ -141,7 +139,7 @@ def read_budgets(value: Any) -> Any:
                     raise ValueError(f"budget {entry!r}: write `per_class: 10` or `fraction: 0.1`")
         value = labelled
     if isinstance(value, dict):
-        value = {str(label): spelled(size or {}) for label, size in value.items()}
+        value = {str(label): field_names(size or {}) for label, size in value.items()}
         for label, size in value.items():
             if len(size) != 1 or not size.keys() <= {"per_class", "fraction"}:
                 raise ValueError(f"budget {label}: give per_class or fraction")

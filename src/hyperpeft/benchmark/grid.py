@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from hyperpeft.baselines import BASELINES
-from hyperpeft.benchmark.config import BenchConfig, read_budgets, read_splits, spelled
+from hyperpeft.benchmark.config import BenchConfig, read_budgets, read_splits
 from hyperpeft.errors import ConfigError
-from hyperpeft.runs.config import RunConfig, make_config, read_config, readable, resolve_defaults
+from hyperpeft.runs.config import RunConfig, make_config, resolve_defaults
+from hyperpeft.runs.config_files import read_config, readable
 from hyperpeft.splits import split_kind
 
 SHIPPED = Path(__file__).parent / "configs"
@@ -142,7 +143,7 @@ def expand(
                     values = {k: v for k, v in values.items() if k not in brought} | theirs
                     for override in bench.overrides:
                         if override.matches(where):
-                            values |= spelled(override.set)
+                            values |= override.set
                     rows[method] = {**values, **(options or {})}
                 shared = _one_split(kind, rows) if split_kind(kind).spatial else {}
                 if not _sized(kind):

@@ -1,7 +1,6 @@
-"""The command line: thin commands over the other rooms, and the only one that prints.
+"""The command line: thin commands over the other packages, and the only one that prints.
 
-torch and the readers are imported inside the commands that need them, so that `--help` answers
-at once.
+A command's module is imported when the command is used, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from hyperpeft._version import __version__
-from hyperpeft.cli import adapters, apply, backbones, bench, pretrain, scenes, train
+from hyperpeft.cli.lazy import add_command
 from hyperpeft.errors import ConfigError, HyperpeftError, InputError, Interrupted
 from hyperpeft.system.gdal_env import stay_offline
 
@@ -27,27 +26,60 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-scenes_app = typer.Typer(no_args_is_help=True, help="Benchmark scenes: list, look at, download.")
-backbones_app = typer.Typer(no_args_is_help=True, help="Backbones: list, convert checkpoints.")
-adapters_app = typer.Typer(no_args_is_help=True, help="Trained adapters: list, export, merge.")
-app.add_typer(scenes_app, name="scenes")
-app.add_typer(backbones_app, name="backbones")
-app.add_typer(adapters_app, name="adapters")
-for command in (
-    train.demo, train.train, apply.evaluate, apply.map_, pretrain.pretrain, bench.bench,
-    bench.report,
-):  # fmt: skip
-    app.command(command.__name__.rstrip("_"))(command)
-scenes_app.command("list")(scenes.scenes_list)
-scenes_app.command("info")(scenes.scenes_info)
-scenes_app.command("fetch")(scenes.scenes_fetch)
-backbones_app.command("list")(backbones.backbones_list)
-backbones_app.command("convert")(backbones.backbones_convert)
-adapters_app.command("list")(adapters.adapters_list)
-adapters_app.command("export")(adapters.adapters_export)
-adapters_app.command("merge")(adapters.adapters_merge)
+GROUPS = {
+    "scenes": typer.Typer(no_args_is_help=True, help="Benchmark scenes: list, show, download."),
+    "backbones": typer.Typer(no_args_is_help=True, help="Backbones: list, convert checkpoints."),
+    "adapters": typer.Typer(no_args_is_help=True, help="Trained adapters: list, export, merge."),
+}
+# A command, MODULE:FUNCTION in this package, and the first line of the function's docstring.
+COMMANDS = {
+    "demo": ("train:demo", "Run the whole pipeline on a generated scene, offline."),
+    "train": ("train:train", "Adapt a backbone to a scene, test it, map the scene."),
+    "evaluate": ("apply:evaluate", "Test a trained run again, or on another scene."),
+    "map": (
+        "apply:map_",
+        "Map a scene of any size with a trained run: a Cloud-Optimized GeoTIFF.",
+    ),
+    "pretrain": (
+        "pretrain:pretrain",
+        "Pretrain a backbone; the same command resumes an interrupted run.",
+    ),
+    "bench": (
+        "bench:bench",
+        "Run a grid of scenes, methods, budgets, splits and seeds, or resume it.",
+    ),
+    "report": (
+        "report:report",
+        "Turn records into tables, figures and one HTML page; nothing is computed again.",
+    ),
+    "scenes list": ("scenes:scenes_list", "List the scenes that can be opened by name."),
+    "scenes info": ("scenes:scenes_info", "Show a scene's sensor, classes, counts and files."),
+    "scenes fetch": ("scenes:scenes_fetch", "Download a scene into the cache and verify it."),
+    "backbones list": ("backbones:backbones_list", "List the backbones that can be named."),
+    "backbones convert": (
+        "backbones:backbones_convert",
+        "Check a checkpoint key by key and write it as safetensors.",
+    ),
+    "adapters list": (
+        "adapters:adapters_list",
+        "List trained runs: method, parameters, size, backbone, scene and accuracy.",
+    ),
+    "adapters export": (
+        "adapters:adapters_export",
+        "Write a run's adapter as a folder that stock PEFT loads, with head and model card.",
+    ),
+    "adapters merge": (
+        "adapters:adapters_merge",
+        "Write the encoder of a run with its adapter merged: plain weights for --backbone.",
+    ),
+}
+for group, commands in GROUPS.items():
+    app.add_typer(commands, name=group)
+for command, (target, summary) in COMMANDS.items():
+    *parent, name = command.split()
+    add_command(GROUPS[parent[0]] if parent else app, name, target, summary)
 
-# The system refuses: a full disk, a read-only one, a folder of someone else, a path that cannot be.
+# The system refuses: a full disk, a read-only one, a folder without permission, an invalid path.
 NO_DEFECT = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR,
     errno.ENAMETOOLONG, errno.EMFILE, errno.EIO,

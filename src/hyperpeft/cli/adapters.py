@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-from hyperpeft.cli.common import AsJson, Quiet
+from hyperpeft.cli.common import AsJson, Backbone, Quiet, Run
+from hyperpeft.cli.console import print_table
+from hyperpeft.export import peft_folders
 
 
 def adapters_list(
@@ -20,16 +22,12 @@ def adapters_list(
 
     Example: `hyperpeft adapters list runs/sa runs/pu`
     """
-    from hyperpeft.export.peft_folders import Row, list_runs
-
-    rows = list_runs(runs)
+    rows = peft_folders.list_runs(runs)
     if as_json:
         print(json.dumps([row._asdict() for row in rows]))
     elif not quiet:
-        from hyperpeft.cli.console import print_table
-
         print_table(
-            [*Row._fields[:3], "MB", *Row._fields[4:6], "OA %"],
+            ["run", "method", "parameters", "MB", "backbone", "scene", "OA %"],
             [
                 [
                     row.run, row.method, "" if row.parameters is None else f"{row.parameters:,}",
@@ -42,7 +40,7 @@ def adapters_list(
 
 
 def adapters_export(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Run,
     to: Annotated[Path, typer.Option("--to", help="New folder to write.")],
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -51,9 +49,7 @@ def adapters_export(
 
     Example: `hyperpeft adapters export runs/sa --to sa-adapter`
     """
-    from hyperpeft.export.peft_folders import export
-
-    files = [str(path) for path in export(run, to)]
+    files = [str(path) for path in peft_folders.export(run, to)]
     if as_json:
         print(json.dumps({"folder": str(to), "files": files}))
     elif not quiet:
@@ -61,9 +57,9 @@ def adapters_export(
 
 
 def adapters_merge(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Run,
     out: Annotated[Path, typer.Option(help="File to write, .safetensors.")],
-    backbone: Annotated[str | None, typer.Option(help="Where the base checkpoint is now.")] = None,
+    backbone: Backbone = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -71,9 +67,7 @@ def adapters_merge(
 
     Example: `hyperpeft adapters merge runs/sa --out sa.safetensors`
     """
-    from hyperpeft.export.peft_folders import merge
-
-    result = merge(run, out, backbone=backbone)
+    result = peft_folders.merge(run, out, backbone=backbone)
     if as_json:
         print(json.dumps(result))
     elif not quiet:

@@ -1,4 +1,7 @@
-"""Use a run: evaluate, map."""
+"""Use a run: evaluate, map.
+
+The command line imports what computes when it computes: torch takes seconds to load.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,22 @@ from typing import Annotated, Any
 
 import typer
 
-from hyperpeft.cli.common import AllTouched, AsJson, ClassField, Quiet, ResampleLabels, console
+import hyperpeft
+from hyperpeft.cli.common import AsJson, Backbone, OtherScene, Quiet, Run
+from hyperpeft.cli.console import Console, print_mapped, print_scores
+from hyperpeft.cli.run_options import option
 from hyperpeft.errors import ConfigError, Interrupted
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
-    scene: Annotated[str | None, typer.Argument(help="Another scene with the same bands.")] = None,
-    labels: Annotated[str | None, typer.Option(help="FILE[:KEY] of that scene's labels.")] = None,
-    class_field: ClassField = None,
-    all_touched: AllTouched = None,
-    resample_labels: ResampleLabels = None,
-    layout: Annotated[str | None, typer.Option(help="Axes of that scene's array.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Where the base checkpoint is now.")] = None,
+    run: Run,
+    scene: OtherScene = None,
+    labels: Annotated[str | None, option("labels")] = None,
+    class_field: Annotated[str | None, option("class_field")] = None,
+    all_touched: Annotated[bool | None, option("all_touched")] = None,
+    resample_labels: Annotated[bool | None, option("resample_labels")] = None,
+    layout: Annotated[str | None, option("layout")] = None,
+    backbone: Backbone = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -28,29 +34,26 @@ def evaluate(
 
     Example: `hyperpeft evaluate runs/sa`
     """
-    with console(quiet or as_json) as progress:
-        from hyperpeft.runs.evaluate import evaluate as test
-        from hyperpeft.scenes import open_scene
+    from hyperpeft.runs.evaluate import evaluate as test
 
+    with Console(quiet=quiet or as_json) as progress:
         how: dict[str, Any] = {
             "class_field": class_field,
             "all_touched": bool(all_touched),
             "resample_labels": bool(resample_labels),
         }
-        other = open_scene(scene, labels, layout, **how) if scene is not None else None
+        other = hyperpeft.open_scene(scene, labels, layout, **how) if scene is not None else None
         result = test(run, other, backbone=backbone, progress=progress)
     if as_json:
-        found = {"pixels": result.pixels, "left_out": result.left_out, **result.scores}
-        print(json.dumps(found))
+        values = {"pixels": result.pixels, "left_out": result.left_out, **result.scores}
+        print(json.dumps(values))
     elif not quiet:
-        from hyperpeft.cli.console import print_scores
-
         print_scores(result.scores, result.classes)
 
 
 def map_(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
-    scene: Annotated[str | None, typer.Argument(help="Another scene with the same bands.")] = None,
+    run: Run,
+    scene: OtherScene = None,
     out: Annotated[Path, typer.Option(help="GeoTIFF to write.")] = Path("map.tif"),
     probabilities: Annotated[
         bool,
@@ -70,37 +73,32 @@ def map_(
     scheduler: Annotated[
         str | None, typer.Option(help="tcp://HOST:PORT of a dask.distributed scheduler.")
     ] = None,
-    layout: Annotated[str | None, typer.Option(help="Axes of that scene's array.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Where the base checkpoint is now.")] = None,
+    layout: Annotated[str | None, option("layout")] = None,
+    backbone: Backbone = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Map a scene of any size with a trained run: a Cloud-Optimized GeoTIFF.
 
-    Cut off, the same command goes on from the finished tiles.
+    After an interruption the same command resumes from the finished tiles.
 
     Example: `hyperpeft map runs/sa --out sa.tif`
     """
     if out.suffix.lower() not in (".tif", ".tiff"):
         raise ConfigError(f"--out {out}", expected="a name that ends in .tif", got=out.suffix)
     beside = {
-        name: out.with_name(f"{out.stem}_{name}.tif") if wanted else None
-        for name, wanted in (("probabilities", probabilities), ("confidence", confidence))
+        name: out.with_name(f"{out.stem}_{name}.tif") if written else None
+        for name, written in (("probabilities", probabilities), ("confidence", confidence))
     }
-    with console(quiet or as_json) as progress:
-        from hyperpeft.runs.bundle import load_run
-        from hyperpeft.runs.evaluate import reopen
-        from hyperpeft.runs.folder import files_of_run
-        from hyperpeft.runs.inputs import inputs_of, located
-        from hyperpeft.scenes import open_scene
-        from hyperpeft.training.batching import told_to
+    from hyperpeft.runs.evaluate import reopen
+    from hyperpeft.runs.folder import inputs_of_run
+    from hyperpeft.training.batching import told_to
 
-        loaded = load_run(run, backbone=backbone)
-        given = {"scene": scene, "backbone": backbone}
-        own = located(loaded.record.config, run)
-        inputs = [*inputs_of(given), *inputs_of(own), *files_of_run(run)]
+    with Console(quiet=quiet or as_json) as progress:
+        loaded = hyperpeft.load_run(run, backbone=backbone)
+        inputs = inputs_of_run(run, loaded.record.config, scene=scene, backbone=backbone)
         progress.stage("Reading the scene")
-        target = open_scene(scene, layout=layout) if scene else reopen(loaded.record, run)
+        target = hyperpeft.open_scene(scene, layout=layout) if scene else reopen(loaded.record, run)
         progress.stage("Mapping")
         try:
             with told_to(progress.note):
@@ -110,11 +108,9 @@ def map_(
                 )  # fmt: skip
         except KeyboardInterrupt:
             raise Interrupted(
-                "interrupted", hint=f"the same command goes on from the tiles in {out}.work"
+                "interrupted", hint=f"the same command resumes from the tiles in {out}.work"
             ) from None
     if as_json:
         print(json.dumps({**vars(result), "files": [str(path) for path in result.files]}))
     elif not quiet:
-        from hyperpeft.cli.console import print_mapped
-
         print_mapped(result, adaptive=adaptive)

@@ -1,4 +1,7 @@
-"""Backbones: list, convert."""
+"""Backbones: list, convert.
+
+The command line imports what computes when it computes: torch takes seconds to load.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from typing import Annotated
 import typer
 
 from hyperpeft.cli.common import AsJson
+from hyperpeft.cli.console import print_table
 from hyperpeft.errors import ConfigError
+from hyperpeft.system.files import replacing
 from hyperpeft.system.overwrite import refuse_inputs
 
 
@@ -24,8 +29,6 @@ def backbones_list(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(rows))
         return
-    from hyperpeft.cli.console import print_table
-
     print_table(list(rows[0]), [[str(value) for value in row.values()] for row in rows])
 
 
@@ -41,7 +44,6 @@ def backbones_convert(
     Example: `hyperpeft backbones convert SpectralGPT+.pth`
     """
     from hyperpeft.models import convert, encoder_from, read_checkpoint
-    from hyperpeft.system.files import replacing
 
     target = out or file.with_suffix(".safetensors")
     refuse_inputs([target], [("the checkpoint", file)])

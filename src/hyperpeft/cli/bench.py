@@ -1,4 +1,7 @@
-"""Grids of runs, and their reports."""
+"""Benchmarks: grids of runs.
+
+The command line imports what computes when it computes: torch takes seconds to load.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
+from hyperpeft.benchmark.cells import BENCH, state_of
+from hyperpeft.benchmark.config import BenchConfig
+from hyperpeft.benchmark.eta import estimate
+from hyperpeft.benchmark.grid import Cell, expand, read_bench
 from hyperpeft.cli.common import AsJson, Quiet
+from hyperpeft.cli.console import BenchConsole, print_table
 from hyperpeft.errors import ConfigError, HyperpeftError
+from hyperpeft.runs.config_files import field_names, read_options
 from hyperpeft.system.overwrite import refuse_inputs
 
 
@@ -50,33 +59,29 @@ def bench(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a grid of scenes, methods, budgets, splits and seeds; go on where it was left.
+    """Run a grid of scenes, methods, budgets, splits and seeds, or resume it.
 
     Example: `hyperpeft bench offline --workers 2 --out runs/offline`
     """
-    from hyperpeft.benchmark.config import spelled
-    from hyperpeft.benchmark.grid import expand, read_bench
-    from hyperpeft.runs.config import read_options
-
     changes = {name: v for name, v in (("threads", threads), ("maps", maps)) if v is not None}
     plan = read_bench(config, changes)
     try:
         only = tuple(int(seed) for seed in seeds.split(",")) if seeds else ()
     except ValueError:
         raise ConfigError("--seeds", expected="numbers such as 0,1,2", got=seeds) from None
-    options = spelled(read_options(set_ or []))
+    try:
+        options = field_names(read_options(set_ or []))
+    except ValueError as error:
+        raise ConfigError(f"--set: {error}") from None
     cells = expand(plan, scenes=scene or (), methods=method or (), seeds=only, options=options)
     folder = out or Path("runs") / plan.name
     if dry_run:
         _show_plan(plan, cells, folder, quiet=quiet, as_json=as_json)
         return
-    from hyperpeft.cli.console import BenchConsole
+    from hyperpeft.benchmark.run import run_bench
 
     watch: Any
     with BenchConsole(quiet=quiet or as_json) as watch:
-        from hyperpeft.benchmark.cells import BENCH
-        from hyperpeft.benchmark.run import run_bench
-
         refuse_inputs([folder / BENCH], [("the configuration", Path(config))])
         outcomes = run_bench(
             plan, cells, folder, workers=workers, scheduler=scheduler,
@@ -96,11 +101,9 @@ def bench(
         )
 
 
-def _show_plan(plan: Any, cells: Any, folder: Path, *, quiet: bool, as_json: bool) -> None:
-    from hyperpeft.benchmark.cells import state_of
-    from hyperpeft.benchmark.eta import estimate
-    from hyperpeft.cli.console import print_table
-
+def _show_plan(
+    plan: BenchConfig, cells: list[Cell], folder: Path, *, quiet: bool, as_json: bool
+) -> None:
     states: list[str] = [state_of(folder, cell.path) for cell in cells]
     guess = estimate(cells, folder)
     if as_json:
@@ -123,7 +126,7 @@ def _show_plan(plan: Any, cells: Any, folder: Path, *, quiet: bool, as_json: boo
             print(f"about {guess / 3600:.1f} h in one process, judged by the finished ones")
 
 
-def _plan_rows(cells: Any, states: list[str]) -> list[list[str]]:
+def _plan_rows(cells: list[Cell], states: list[str]) -> list[list[str]]:
     groups: dict[tuple[str, str, str], list[int]] = {}
     for i, cell in enumerate(cells):
         groups.setdefault((cell.scene, cell.split, cell.budget), []).append(i)
@@ -137,39 +140,3 @@ def _plan_rows(cells: Any, states: list[str]) -> list[list[str]]:
         ]
         for key, members in groups.items()
     ]
-
-
-def report(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FOLDER", help="Folder of a benchmark or of run folders, or a study file."
-        ),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(help="[default: FOLDER/report, or the study file's name without .jsonl]"),
-    ] = None,
-    reference: Annotated[
-        str | None, typer.Option(help="The method that the others are compared with.")
-    ] = None,
-    pack: Annotated[
-        Path | None,
-        typer.Option(help="A study file (.jsonl) to write: all records of FOLDER in one."),
-    ] = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
-    """Turn records into tables, figures and one HTML page; nothing is computed again.
-
-    Example: `hyperpeft report runs/offline`
-    """
-    from hyperpeft.report import write_report
-    from hyperpeft.report.study import SUFFIX
-
-    folder = source.with_suffix("") if source.suffix == SUFFIX else source
-    files = write_report(source, out or folder / "report", reference=reference, pack=pack)
-    if as_json:
-        print(json.dumps({"files": [str(path) for path in files]}))
-    elif not quiet:
-        print(f"{len(files)} files; open {files[0]}")

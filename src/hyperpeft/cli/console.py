@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console as RichConsole
 from rich.console import Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
+
+from hyperpeft.progress import Progress
 
 if TYPE_CHECKING:  # xarray takes seconds to load
     from hyperpeft.benchmark.cells import Outcome
@@ -25,12 +28,12 @@ if TYPE_CHECKING:
     from hyperpeft.mapping import Mapped
 
 
-class Console:
+class Console(Progress):
     """A context that shows the progress of a run; nothing of it when quiet."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._rich = RichConsole(stderr=True, quiet=quiet, highlight=False)
-        self._bars = Progress(
+        self._bars = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),

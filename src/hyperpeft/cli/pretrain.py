@@ -1,4 +1,7 @@
-"""Pretrain a backbone."""
+"""Pretrain a backbone.
+
+The command line imports what computes when it computes: torch takes seconds to load.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from hyperpeft.cli.common import AsJson, Quiet, console
+from hyperpeft.cli.common import AsJson, Quiet
+from hyperpeft.cli.console import Console
 from hyperpeft.system.overwrite import refuse_inputs
 
 
@@ -19,14 +23,14 @@ def pretrain(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Pretrain a backbone; the same command continues an interrupted run.
+    """Pretrain a backbone; the same command resumes an interrupted run.
 
     Example: `hyperpeft pretrain configs/pretrain-tiny.yaml --out runs/pretrain-tiny`
     """
-    with console(quiet or as_json) as progress:
-        from hyperpeft.pretraining import run
-        from hyperpeft.pretraining.config import read_pretrain_config
+    from hyperpeft.pretraining import run
+    from hyperpeft.pretraining.config import read_pretrain_config
 
+    with Console(quiet=quiet or as_json) as progress:
         options = read_pretrain_config(config)
         refuse_inputs([out / n for n in run.OUTPUTS], [("the configuration", config)])
         progress.stage("Pretraining")

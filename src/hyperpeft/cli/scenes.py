@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from hyperpeft.cli.common import AsJson, Quiet, console
+from hyperpeft import scenes
+from hyperpeft.cli.common import AsJson, Quiet
+from hyperpeft.cli.console import Console, print_table
 
 
 def scenes_list(as_json: AsJson = False) -> None:
@@ -15,14 +18,10 @@ def scenes_list(as_json: AsJson = False) -> None:
 
     Example: `hyperpeft scenes list`
     """
-    from hyperpeft.scenes import list_scenes
-
-    rows = list_scenes()
+    rows = scenes.list_scenes()
     if as_json:
         print(json.dumps([{**vars(row), "path": row.path and str(row.path)} for row in rows]))
         return
-    from hyperpeft.cli.console import print_table
-
     print_table(
         ["name", "sensor", "rows x columns x bands", "classes", "labelled", "here"],
         [
@@ -42,16 +41,10 @@ def scenes_info(
 
     Example: `hyperpeft scenes info salinas-a`
     """
-    from dataclasses import asdict
-
-    from hyperpeft.scenes import find, get_card
-
-    card = get_card(name)
+    card = scenes.get_card(name)
     if as_json:
         print(json.dumps(asdict(card)))
         return
-    from hyperpeft.cli.console import print_table
-
     height, width, bands = card.shape
     print(f"{card.title}: {card.sensor}, {height} x {width} pixels, {bands} bands, {card.gsd} m")
     if card.note:
@@ -61,7 +54,7 @@ def scenes_info(
         [[str(i), label, f"{count:,}"] for i, (label, count) in card.classes.items()],
     )
     for file in card.files:
-        print(f"{file.role}: {find(file) or f'not here ({file.url or file.names[0]})'}")
+        print(f"{file.role}: {scenes.find(file) or f'not here ({file.url or file.names[0]})'}")
 
 
 def scenes_fetch(
@@ -71,10 +64,8 @@ def scenes_fetch(
 
     Example: `hyperpeft scenes fetch pavia-university`
     """
-    from hyperpeft.scenes import fetch, get_card
-
-    card = get_card(name)
-    with console(quiet) as progress:
-        paths = fetch(card, progress.fetched)
+    card = scenes.get_card(name)
+    with Console(quiet=quiet) as progress:
+        paths = scenes.fetch(card, progress.fetched)
     if not quiet:
         print("\n".join(map(str, dict.fromkeys(paths))))

@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -157,14 +156,15 @@ def merge(run: Path, out: Path, *, backbone: str | Path | None = None) -> dict[s
     from safetensors.torch import save_file
 
     from hyperpeft.runs.bundle import load_run
-    from hyperpeft.runs.folder import files_of_run
-    from hyperpeft.runs.inputs import inputs_of, located
+    from hyperpeft.runs.folder import files_of_run, inputs_of_run
 
     bundle = load_run(run, backbone=backbone)
-    given = {} if backbone is None else {"backbone": str(backbone)}
-    inputs = [inputs_of({**located(bundle.record.config, run), **given}), files_of_run(run)]
-    inputs += [files_of_run(p) for p in out.parents[:2] if (p / RUN).is_file()]
-    refuse_inputs([out], chain.from_iterable(inputs))
+    given = None if backbone is None else str(backbone)
+    inputs = inputs_of_run(run, bundle.record.config, backbone=given)
+    for folder in out.parents[:2]:
+        if (folder / RUN).is_file():
+            inputs += files_of_run(folder)
+    refuse_inputs([out], inputs)
     record, encoder = bundle.record, bundle.model.encoder
     if record.adapter["method"] == "probe":
         raise AdapterError(f"{run} has nothing to merge: method probe trains the head only")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from hyperpeft.errors import ConfigError
 from hyperpeft.patches import check_patch_size
-from hyperpeft.runs.config import read_config, readable
+from hyperpeft.runs.config_files import read_config, readable
 from hyperpeft.spectral import NORMALISERS
 
 DEFAULT_SIZES = {1: 0.06, 3: 0.2, 5: 0.24, 7: 0.22, 9: 0.18, 11: 0.1}

@@ -6,13 +6,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import ConfigError
-from hyperpeft.splits import split_kind
-from hyperpeft.system.safe_yaml import parse, read_yaml
+from hyperpeft.runs.config_files import readable
+from hyperpeft.splits import SPLIT_KINDS, split_kind
 from hyperpeft.system.text import whole_number
 
 # What a method's rate is where the user gives none: fully trained weights bear less.
@@ -35,71 +34,192 @@ PAPER_DEFAULT_LR = 2e-3
 WINDOWS = (1, 3, 5, 7, 9, 11)  # that "auto" chooses from
 BASELINE_WINDOW = 9  # of baselines that look around a pixel and say no other
 
+# Groups of options in the help and in docs/options.md, each with its first option.
+GROUPS = {
+    "Scene and labels": "scene",
+    "Backbone and adapter": "method",
+    "Training pixels": "per_class",
+    "Windows and head": "recipe",
+    "Training": "epochs",
+    "Output": "map",
+}
 
-_KIND = re.compile(r"literal\[.*\]|constrained-\w+")
+
+def _split_kinds() -> str:
+    """The splits that have a name, for the description of the option."""
+    return "; ".join(f"{name}: {k.description}" for name, k in SPLIT_KINDS.items() if k.named)
 
 
 class RunConfig(BaseModel):
     """One run, from scene to map.
 
-    One of `per_class`, `fraction` and `split` says which pixels train; without any it is ten per
-    class. The splits "disjoint" and "polygons" go with one of the other two, which is their size.
-    `lr` is the peak rate of the adapters' A, or of the encoder under `full`. Every option, with its
-    default and meaning: docs/options.md.
+    An option is declared here and nowhere else: the command line of `train`, its help and
+    `docs/options.md` are made from these fields, in this order. Where an option is None, the value
+    is used that its description names after "else".
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    scene: str
-    labels: str | None = None
-    class_field: str | None = None  # of vectors
-    all_touched: bool = False
-    resample_labels: bool = False
-    layout: str | None = None
+    scene: str = Field(
+        description="A card's name (see `hyperpeft scenes list`), FILE[:KEY], a product's folder, "
+        "or tiles as a.tif,b.tif."
+    )
+    labels: str | None = Field(
+        None,
+        description="FILE[:KEY] of class ids on the scene's grid, 0 unlabelled, or of points or "
+        "polygons; a card has its own.",
+    )
+    class_field: str | None = Field(
+        None, description="Field of vector or CSV labels that holds the classes."
+    )
+    all_touched: bool = Field(
+        False,
+        description="Polygons label every pixel that they touch, not only those whose centre they "
+        "cover.",
+    )
+    resample_labels: bool = Field(
+        False, description="Resample a label raster of another grid by nearest neighbour."
+    )
+    layout: str | None = Field(
+        None, description="Axes of an array file, such as h w b, b h w or b (w h)."
+    )
 
-    method: str = "krona+"
-    backbone: str = "tiny"
-    num_heads: int | None = Field(None, ge=1)
-    pretrained: bool = True
-    image_size: Annotated[int, Field(ge=8, le=128)] | None = None  # what the weights are for
-    stride: int = Field(8, ge=1, le=8)
-    targets: tuple[str, ...] = ("q", "v")
-    blocks: Literal["all"] | Annotated[int, Field(ge=1)] = "all"  # or "last 4", which becomes 4
-    options: dict[str, Any] = Field(default_factory=dict)
+    method: str = Field(
+        "krona+",
+        description="full, probe, lora, lora+, krona, krona+ or lokr; or a baseline: "
+        f"{', '.join(BASELINES)}.",
+    )
+    backbone: str = Field(
+        "tiny",
+        description="tiny, small, base, large, huge, spectralgpt, spectralgpt+ or a checkpoint.",
+    )
+    num_heads: int | None = Field(
+        None,
+        ge=1,
+        description="Attention heads of a checkpoint, which does not hold their number; else "
+        "width // 64.",
+    )
+    pretrained: bool = Field(
+        True, description="Start a built-in size from its pretrained weights, where it has any."
+    )
+    image_size: Annotated[int, Field(ge=8, le=128)] | None = Field(
+        None,
+        description="Side in pixels that windows are resized to; else the backbone's own (tiny: "
+        "16), or 32.",
+    )
+    stride: int = Field(
+        8,
+        ge=1,
+        le=8,
+        description="Pixels from one token to the next; tokens of less than 8 overlap.",
+    )
+    targets: tuple[str, ...] = Field(
+        ("q", "v"), description="Layers to adapt, of q, k, v, proj, fc1, fc2."
+    )
+    blocks: Literal["all"] | Annotated[int, Field(ge=1)] = Field(
+        "all", description='Blocks to adapt: all, or how many of the last ones, such as "last 4".'
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Option of the method, NAME=VALUE, such as rank=4; repeatable.",
+    )
 
-    per_class: int | None = Field(None, ge=1)
-    fraction: float | None = Field(None, gt=0, lt=1)
-    split: str | None = None
-    split_window: int | None = Field(None, ge=1)  # of a spatial split, else patch_size
-    split_gap: int | None = Field(None, ge=1)  # pixels from train to test
-    validation: float = Field(0.0, ge=0, lt=1)
+    per_class: int | None = Field(
+        None,
+        ge=1,
+        description="Training pixels per class; ten where neither a fraction nor a split says it.",
+    )
+    fraction: float | None = Field(None, gt=0, lt=1, description="Share of each class that trains.")
+    split: str | None = Field(
+        None,
+        description=f"{_split_kinds()}; TRAIN,TEST label files; or a split.npz.",
+    )
+    split_window: int | None = Field(
+        None,
+        ge=1,
+        description="Window whose training and test pixels a spatial split keeps apart; else the "
+        "patch size.",
+    )
+    split_gap: int | None = Field(
+        None,
+        ge=1,
+        description="Least distance in pixels from a training to a test pixel of a spatial split; "
+        "else half a window and one.",
+    )
+    validation: float = Field(
+        0.0, ge=0, lt=1, description="Share of the training pixels kept for validation."
+    )
 
-    recipe: Literal["default", "paper"] = "default"
-    patch_size: int | Literal["auto"] = "auto"
-    reduce: Literal["pca", "sentinel2", "mnf"] = "pca"
-    normalise: str = "sqrt"
-    reflectance_scale: float | None = Field(None, gt=0)  # the value of a reflectance of 1
-    fit_on: Literal["scene", "train"] = "scene"
-    centre: bool = True
-    head: Literal["ridge", "random"] = "ridge"  # how it starts
+    recipe: Literal["default", "paper"] = Field(
+        "default", description="default, or paper: the plain one of arXiv 2505.15334."
+    )
+    patch_size: int | Literal["auto"] = Field(
+        "auto",
+        description="Side of the window around a pixel, odd, 1 to 63; or auto: selected by "
+        "cross-validation on the training pixels.",
+    )
+    reduce: Literal["pca", "sentinel2", "mnf"] = Field(
+        "pca", description="Reduction of the bands to 12: pca, sentinel2 or mnf."
+    )
+    normalise: str = Field(
+        "sqrt", description="Normaliser of the 12 components: sqrt, zscore, minmax or bigearthnet."
+    )
+    reflectance_scale: float | None = Field(
+        None,
+        gt=0,
+        description="Stored value of a reflectance of 1, for sentinel2 with bigearthnet.",
+    )
+    fit_on: Literal["scene", "train"] = Field(
+        "scene",
+        description="Pixels that the reduction is fitted on: scene, or train for the training "
+        "pixels.",
+    )
+    centre: bool = Field(
+        True, description="The head also takes the 12 components of the window's centre pixel."
+    )
+    head: Literal["ridge", "random"] = Field(
+        "ridge", description="Start of the head: ridge (fitted in closed form) or random."
+    )
 
-    epochs: int = Field(20, ge=1)
-    batch_size: int = Field(16, ge=1)
-    accumulate: int = Field(1, ge=1)
-    lr: float | None = Field(None, gt=0)
-    head_lr: float = Field(3e-5, gt=0)
-    lam: float = Field(LAMBDA, gt=0)
-    weight_decay: float = Field(0.05, ge=0)
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
-    warmup: float = Field(0.1, ge=0, lt=1)
-    augment: bool = True
-    patience: int = Field(0, ge=0)
-    gradient_checkpointing: bool = False
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    seed: int = Field(0, ge=0, lt=2**31)
+    epochs: int = Field(20, ge=1, description="Passes over the training pixels.")
+    batch_size: int = Field(16, ge=1, description="Windows of a step, over all processes.")
+    accumulate: int = Field(
+        1, ge=1, description="Parts that a batch is computed in, to save memory."
+    )
+    lr: float | None = Field(
+        None,
+        gt=0,
+        description="Peak rate of the adapters' A, else 1e-4; of the encoder under full, else "
+        "3e-5.",
+    )
+    head_lr: float = Field(3e-5, gt=0, description="Peak rate of the head.")
+    lam: float = Field(LAMBDA, gt=0, description='Rate of B over the rate of A under "+".')
+    weight_decay: float = Field(0.05, ge=0, description="Weight decay of AdamW.")
+    label_smoothing: float = Field(
+        0.1, ge=0, lt=1, description="Share of a label that is spread over all classes."
+    )
+    warmup: float = Field(
+        0.1, ge=0, lt=1, description="Share of the steps for which the rate rises."
+    )
+    augment: bool = Field(True, description="Flips and quarter turns.")
+    patience: int = Field(
+        0, ge=0, description="Epochs without better validation before stopping; 0 never stops."
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="Compute activations again in the backward pass: less memory, more time."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="fp32, bf16, or auto: bf16 where the device has units for it."
+    )
+    seed: int = Field(
+        0,
+        ge=0,
+        lt=2**31,
+        description="Of the split, the initialisation, the order and the augmentation.",
+    )
 
-    map: bool = True
-    out: Path = Path("run")
+    map: bool = Field(True, description="Map the whole scene, not only classify the test pixels.")
+    out: Path = Field(Path("run"), description="Run folder to write.")
 
     @field_validator("targets", mode="before")
     @classmethod
@@ -114,9 +234,15 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _one_split(self) -> RunConfig:
-        given = [n for n in ("per_class", "fraction", "split") if getattr(self, n) is not None]
-        if len(given) > (2 if self.split is not None and split_kind(self.split).sized else 1):
-            raise ValueError(f"{' and '.join(given)} exclude each other: give one")
+        sizes = [n for n in ("per_class", "fraction") if getattr(self, n) is not None]
+        if len(sizes) > 1:
+            raise ValueError("per_class and fraction exclude each other: give one")
+        if sizes and not split_kind(self.split).sized:
+            sized = [name for name, kind in SPLIT_KINDS.items() if kind.sized and kind.named]
+            raise ValueError(
+                f"{sizes[0]} and split {self.split!r} exclude each other: give one; {sizes[0]} is "
+                f"the size of the splits {', '.join(sized)}"
+            )
         return self
 
     @field_validator("patch_size", mode="before")
@@ -163,63 +289,4 @@ def make_config(values: dict[str, Any]) -> RunConfig:
     try:
         return RunConfig(**values)
     except ValidationError as error:
-        raise ConfigError(readable(error)) from None
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """The options of a RUN.yaml, not yet validated."""
-    values = read_yaml(path)
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise ConfigError(
-            f"configuration {path}", expected="options as `name: value`", got=type(values).__name__
-        )
-    return _spelled(values, path)
-
-
-def _spelled(values: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Options under their own names, where the file has them as on the command line."""
-    options: dict[str, Any] = {}
-    for key, value in values.items():
-        name = "lam" if key == "lambda" else key.replace("-", "_")
-        if name in options:
-            raise ConfigError(f"configuration {path}: {name} is given twice")
-        options[name] = value
-    return options
-
-
-def read_options(pairs: list[str]) -> dict[str, Any]:
-    """Options of a method written NAME=VALUE, the value as YAML.
-
-    >>> read_options(["rank=4", "factors=[16, 48]"])
-    {'rank': 4, 'factors': [16, 48]}
-    """
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        try:
-            value = parse(text)
-        except yaml.YAMLError:
-            value = None
-        if not name or not equals or value is None:
-            raise ConfigError("--option", expected="NAME=VALUE, such as rank=4", got=pair)
-        options[name] = value
-    return options
-
-
-def readable(error: ValidationError, model: type[BaseModel] = RunConfig) -> str:
-    """Pydantic's findings as one sentence each."""
-    lines = []
-    for problem in error.errors(include_url=False):
-        # Where an option may be one of several kinds, pydantic names the kind behind it.
-        where = ".".join(part for part in map(str, problem["loc"]) if not _KIND.fullmatch(part))
-        if problem["type"] == "extra_forbidden":
-            known = ", ".join("lambda" if n == "lam" else n for n in model.model_fields)
-            lines.append(f"unknown option {where}: expected one of {known}")
-        elif problem["type"] == "missing":
-            lines.append(f"option {where} is missing")
-        elif where:
-            what = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"option {where}: {what}, got {problem['input']!r}")
-        else:
-            lines.append(problem["msg"].removeprefix("Value error, "))
-    return "; ".join(lines)
+        raise ConfigError(readable(error, RunConfig)) from None

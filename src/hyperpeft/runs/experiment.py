@@ -17,7 +17,8 @@ from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs import folder as run_folder
 from hyperpeft.runs import methods, sections
-from hyperpeft.runs.config import RunConfig, read_config, resolve_defaults
+from hyperpeft.runs.config import RunConfig, resolve_defaults
+from hyperpeft.runs.config_files import read_config
 from hyperpeft.runs.evaluate import Evaluation, evaluate
 from hyperpeft.runs.labelled_scene import labelled_scene
 from hyperpeft.runs.record import RunRecord

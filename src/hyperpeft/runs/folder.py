@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from hyperpeft.records import Scene, Split
 from hyperpeft.runs import figures
 from hyperpeft.runs.bundle import ADAPTER, BACKBONE, HEAD, REDUCER, RUN, SPLIT
 from hyperpeft.runs.config import RunConfig
-from hyperpeft.runs.inputs import inputs_of
+from hyperpeft.runs.inputs import inputs_of, located
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.system.files import replacing, sweep
 from hyperpeft.system.locks import LOCK, locked
@@ -96,6 +96,23 @@ def _same_run(config: RunConfig, found: dict[str, Any]) -> bool:
 def files_of_run(folder: Path) -> Iterator[tuple[str, Path]]:
     """What a run folder needs in order to be used again, as inputs; its map is made anew by it."""
     yield from (("the run's", folder / name) for name in OUTPUTS if not name.startswith("map.tif"))
+
+
+def inputs_of_run(
+    folder: Path, config: Mapping[str, Any], **given: str | None
+) -> list[tuple[str, Path]]:
+    """What using a run again reads: the run itself, what its record names, what the user gives.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    config : mapping
+        Of its record.
+    **given : str or None
+        A scene or a backbone in place of the record's.
+    """
+    return [*inputs_of(given), *inputs_of(located(config, folder)), *files_of_run(folder)]
 
 
 def clear(out: Path) -> None:

@@ -1,0 +1,108 @@
+"""Options as text: YAML files, NAME=VALUE pairs, and what is wrong with them in one line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from hyperpeft.errors import ConfigError
+from hyperpeft.system.safe_yaml import parse, read_yaml
+
+# Fields whose name on the command line and in files is a reserved word of Python.
+SPELLED = {"lam": "lambda"}
+
+_KIND = re.compile(r"literal\[.*\]|constrained-\w+")
+
+
+def flag(field: str) -> str:
+    """The command line's name of an option.
+
+    >>> flag("patch_size"), flag("lam")
+    ('--patch-size', '--lambda')
+    """
+    return "--" + SPELLED.get(field, field).replace("_", "-")
+
+
+def field_name(key: str) -> str:
+    """The field of an option that a file names as the command line does.
+
+    >>> field_name("patch-size"), field_name("lambda")
+    ('patch_size', 'lam')
+    """
+    name = key.replace("-", "_")
+    return {spelled: field for field, spelled in SPELLED.items()}.get(name, name)
+
+
+def field_names(values: Any) -> dict[str, Any]:
+    """Options under the names of their fields.
+
+    Raises
+    ------
+    ValueError
+        `values` are not options as `name: value`, or one is given under two names.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"expected options as `name: value`, got {values!r}")
+    options: dict[str, Any] = {}
+    for key, value in values.items():
+        name = field_name(str(key))
+        if name in options:
+            raise ValueError(f"{name} is given twice")
+        options[name] = value
+    return options
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The options of a RUN.yaml, not yet validated."""
+    values = read_yaml(path)
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ConfigError(
+            f"configuration {path}", expected="options as `name: value`", got=type(values).__name__
+        )
+    try:
+        return field_names(values)
+    except ValueError as error:
+        raise ConfigError(f"configuration {path}: {error}") from None
+
+
+def read_options(pairs: list[str]) -> dict[str, Any]:
+    """Options of a method written NAME=VALUE, the value as YAML.
+
+    >>> read_options(["rank=4", "factors=[16, 48]"])
+    {'rank': 4, 'factors': [16, 48]}
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        try:
+            value = parse(text)
+        except yaml.YAMLError:
+            value = None
+        if not name or not equals or value is None:
+            raise ConfigError("--option", expected="NAME=VALUE, such as rank=4", got=pair)
+        options[name] = value
+    return options
+
+
+def readable(error: ValidationError, model: type[BaseModel]) -> str:
+    """Pydantic's findings on a model's options as one sentence each."""
+    lines = []
+    for problem in error.errors(include_url=False):
+        # Where an option may be one of several kinds, pydantic names the kind behind it.
+        where = ".".join(part for part in map(str, problem["loc"]) if not _KIND.fullmatch(part))
+        if problem["type"] == "extra_forbidden":
+            known = ", ".join(SPELLED.get(name, name) for name in model.model_fields)
+            lines.append(f"unknown option {where}: expected one of {known}")
+        elif problem["type"] == "missing":
+            lines.append(f"option {where} is missing")
+        elif where:
+            what = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"option {where}: {what}, got {problem['input']!r}")
+        else:
+            lines.append(problem["msg"].removeprefix("Value error, "))
+    return "; ".join(lines)
