@@ -52,6 +52,14 @@ COMMANDS = {
         "report:report",
         "Turn records into tables, figures and one HTML page; nothing is computed again.",
     ),
+    "sample": (
+        "assess:sample",
+        "Draw a stratified random sample of a map, to be checked by a person.",
+    ),
+    "assess": (
+        "assess:assess",
+        "Accuracy and area of a map with 95 % intervals, from a checked sample.",
+    ),
     "scenes list": ("scenes:scenes_list", "List the scenes that can be opened by name."),
     "scenes info": ("scenes:scenes_info", "Show a scene's sensor, classes, counts and files."),
     "scenes fetch": ("scenes:scenes_fetch", "Download a scene into the cache and verify it."),

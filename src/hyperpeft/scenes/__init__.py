@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from hyperpeft.scenes.catalog.fetch import fetch
     from hyperpeft.scenes.catalog.locate import find, list_scenes
     from hyperpeft.scenes.colours import palette
+    from hyperpeft.scenes.ground_area import pixel_areas
+    from hyperpeft.scenes.labels.class_names import class_names
     from hyperpeft.scenes.labels.match_classes import match_names
     from hyperpeft.scenes.labels.read import LABEL_OPTIONS, read_labels
     from hyperpeft.scenes.open import is_card, open_scene
@@ -30,6 +32,7 @@ _MODULES = {
     "Card": "catalog.card",
     "File": "catalog.card",
     "LABEL_OPTIONS": "labels.read",
+    "class_names": "labels.class_names",
     "demo_scene": "synthetic.demo",
     "exists": "readers.read",
     "Reader": "readers.table",
@@ -43,6 +46,7 @@ _MODULES = {
     "open_raster": "readers.gdal",
     "open_scene": "open",
     "palette": "colours",
+    "pixel_areas": "ground_area",
     "planted_scene": "synthetic.demo",
     "random_scene": "synthetic.random",
     "read_cube": "readers.read",
@@ -56,6 +60,7 @@ __all__ = [
     "Card",
     "File",
     "Reader",
+    "class_names",
     "demo_scene",
     "exists",
     "fetch",
@@ -68,6 +73,7 @@ __all__ = [
     "open_raster",
     "open_scene",
     "palette",
+    "pixel_areas",
     "planted_scene",
     "random_scene",
     "read_cube",

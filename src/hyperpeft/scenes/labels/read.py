@@ -14,6 +14,7 @@ from hyperpeft.errors import LabelsError
 from hyperpeft.records import Labels, Scene
 from hyperpeft.scenes.catalog.card import ABUNDANCE_THRESHOLD
 from hyperpeft.scenes.colours import Colour, palette
+from hyperpeft.scenes.labels.class_names import class_names
 from hyperpeft.scenes.labels.envi_rois import is_rois, read_rois
 from hyperpeft.scenes.labels.points_csv import is_table, read_table
 from hyperpeft.scenes.labels.rasterize import rasterize_features
@@ -26,7 +27,6 @@ from hyperpeft.scenes.readers.read_errors import reading_errors
 from hyperpeft.scenes.readers.recognise import is_arrays
 from hyperpeft.scenes.readers.variables import split_spec
 from hyperpeft.system.memory import require_memory
-from hyperpeft.system.text import whole_number
 
 LABEL_OPTIONS = ("class_field", "all_touched", "resample_labels")  # of `read_labels`
 _MAX_ID = 65535
@@ -196,7 +196,7 @@ def _read_raster_labels(
                 f"labels {path.name}: resampled by nearest neighbour from {dataset.shape} pixels "
                 f"onto the scene's {scene.valid.shape}; {np.count_nonzero(array)} are labelled",
             )
-        names = _class_names(dataset)
+        names = class_names(dataset, path)
         return array, names, _colour_table(dataset, np.unique(array)), notes
 
 
@@ -268,21 +268,6 @@ def _same_place(
                     hint=_RESAMPLE,
                 )
     return True
-
-
-def _class_names(dataset: Any) -> dict[int, str]:
-    """Names from tags: CLASS_NAMES = "a,b", CLASS_<id> or class_<id> = name, or ENVI's classes."""
-    tags = {**dataset.tags(), **dataset.tags(1)}
-    names: dict[int, str] = {}
-    for tag, value in tags.items():
-        prefix, _, digits = tag.lower().rpartition("_")
-        number = whole_number(digits)
-        if prefix in ("class", "class_name") and number:
-            names[number] = value
-    envi = dataset.tags(ns="ENVI").get("class_names", "").strip("{} ")
-    if envi and not names:
-        names = {i: name.strip() for i, name in enumerate(envi.split(",")) if i > 0}
-    return names
 
 
 def _colour_table(dataset: Any, ids: np.ndarray) -> dict[int, Colour]:

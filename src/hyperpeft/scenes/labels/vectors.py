@@ -29,7 +29,7 @@ def is_vector(path: Path) -> bool:
     if suffix != ".gpkg":
         return suffix in SUFFIXES
     try:
-        return len(_layers(path)) > 0
+        return any(kind is not None for kind in list_layers(path).values())
     except LabelsError:
         return False
 
@@ -50,14 +50,14 @@ def read_vectors(path: Path, layer: str | None, class_field: str | None) -> Feat
     LabelsError
         The file cannot be read, has several layers, no features or no clear class field.
     """
-    layers = _layers(path)
+    layers = [name for name, kind in list_layers(path).items() if kind is not None]
     if layer is not None and layer not in layers:
         listing = ", ".join(f"{path}:{name}" for name in layers)
         raise LabelsError(f"{path} has no layer {layer!r}", expected=f"one of {listing}")
     if layer is None and len(layers) != 1:
         listing = ", ".join(f"{path}:{name}" for name in layers) or "no layer of vectors"
         raise LabelsError(f"labels {path}", expected="one layer", got=listing)
-    meta, wkb, columns = _read(path, layer or layers[0])
+    meta, wkb, columns = read_layer(path, layer or layers[0])
     if len(wkb) == 0:
         raise LabelsError(f"labels {path} hold no features")
     table = dict(zip(map(str, meta["fields"]), columns, strict=True))
@@ -76,17 +76,18 @@ def read_vectors(path: Path, layer: str | None, class_field: str | None) -> Feat
     )
 
 
-def _layers(path: Path) -> list[str]:
-    """Names of the layers that have geometries."""
+def list_layers(path: Path) -> dict[str, str | None]:
+    """Layers of a file and their kind of geometry; None for a table without any."""
     stay_offline()
     refuse_remote_vectors(path, LabelsError)
     import pyogrio  # after GDAL is kept offline
 
     listed = _call_ogr(path, pyogrio.list_layers, path)
-    return [str(name) for name, kind in listed if kind is not None]
+    return {str(name): None if kind is None else str(kind) for name, kind in listed}
 
 
-def _read(path: Path, layer: str) -> tuple[dict[str, Any], np.ndarray, list[np.ndarray]]:
+def read_layer(path: Path, layer: str) -> tuple[dict[str, Any], np.ndarray, list[np.ndarray]]:
+    """Meta data ("fields", "crs"), geometries as WKB, and the columns of a layer."""
     from pyogrio.raw import read  # after GDAL is kept offline
 
     meta, _, geometry, columns = _call_ogr(path, read, path, layer=layer, force_2d=True)

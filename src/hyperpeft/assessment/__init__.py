@@ -1,0 +1,46 @@
+"""Accuracy and area of a map from a probability sample that a person has checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hyperpeft.system.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from hyperpeft.assessment.allocation import allocate, sample_size
+    from hyperpeft.assessment.assess import Assessment, assess_map
+    from hyperpeft.assessment.class_raster import ClassRaster, read_class_raster
+    from hyperpeft.assessment.estimators import Estimate, Estimates, Observations, estimate
+    from hyperpeft.assessment.sample import Sampled, sample_map
+
+_MODULES = {
+    "Assessment": "assess",
+    "ClassRaster": "class_raster",
+    "Estimate": "estimators",
+    "Estimates": "estimators",
+    "Observations": "estimators",
+    "Sampled": "sample",
+    "allocate": "allocation",
+    "assess_map": "assess",
+    "estimate": "estimators",
+    "read_class_raster": "class_raster",
+    "sample_map": "sample",
+    "sample_size": "allocation",
+}
+
+__all__ = [
+    "Assessment",
+    "ClassRaster",
+    "Estimate",
+    "Estimates",
+    "Observations",
+    "Sampled",
+    "allocate",
+    "assess_map",
+    "estimate",
+    "read_class_raster",
+    "sample_map",
+    "sample_size",
+]
+
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

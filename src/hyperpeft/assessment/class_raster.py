@@ -1,0 +1,139 @@
+"""A class map, read block by block: its classes, their pixels and their areas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hyperpeft.errors import ConfigError
+from hyperpeft.records import UNLABELLED
+from hyperpeft.scenes import class_names, open_raster, pixel_areas
+from hyperpeft.scenes.ground_area import HECTARE
+from hyperpeft.scenes.readers.gdal import crs_of, transform_of
+from hyperpeft.system.files import sha256_of
+
+_MAX_ID = 65535
+_ROWS = 2**22  # pixels of a block of rows
+
+Transform = tuple[float, float, float, float, float, float]
+
+
+@dataclass(frozen=True)
+class ClassRaster:
+    """What a class map says of itself.
+
+    Attributes
+    ----------
+    path : Path
+    shape : (H, W)
+    crs : str or None
+        WKT.
+    transform : tuple of 6 floats or None
+    names : dict of int to str
+        Of the classes that occur, in ascending order of id.
+    pixels : dict of int to int
+    hectares : dict of int to float, or None
+        Mapped area of each class, where the CRS allows.
+    how : str
+        Which areas these are, or why there are none.
+    sha256 : str
+    """
+
+    path: Path
+    shape: tuple[int, int]
+    crs: str | None
+    transform: Transform | None
+    names: dict[int, str]
+    pixels: dict[int, int]
+    hectares: dict[int, float] | None
+    how: str
+    sha256: str
+
+    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (first row, ids (h, W) int32) down the map; 0 where there is no class."""
+        for top in range(0, self.shape[0], _step(self.shape[1])):
+            with _opened(self.path) as dataset:  # GDAL's environment must not outlive a step
+                ids = _rows(self.path, dataset, top)
+            yield top, ids
+
+
+def read_class_raster(path: str | Path, what: str = "map") -> ClassRaster:
+    """Open a class map: one band of whole numbers, 0 and nodata are no class.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read, is no class map, or has no class.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"{what} {path}: there is no such file")
+    with _opened(path) as dataset:
+        if dataset.count != 1 or np.dtype(dataset.dtypes[0]).kind not in "iu":
+            raise ConfigError(
+                f"{what} {path} is no class map",
+                expected="one band of whole numbers",
+                got=f"{dataset.count} of {dataset.dtypes[0]}",
+            )
+        crs, transform = crs_of(dataset), transform_of(dataset)
+        areas, how = pixel_areas(dataset.shape, crs, transform)
+        pixels: dict[int, int] = {}
+        hectares: dict[int, float] = {}
+        for top in range(0, dataset.height, _step(dataset.width)):
+            ids = _rows(path, dataset, top)
+            for i, count in zip(*np.unique(ids, return_counts=True), strict=True):
+                pixels[int(i)] = pixels.get(int(i), 0) + int(count)
+            if areas is not None:
+                part = np.repeat(areas[top : top + len(ids)] / HECTARE, ids.shape[1])
+                for i, area in enumerate(np.bincount(ids.ravel(), weights=part).tolist()):
+                    hectares[i] = hectares.get(i, 0.0) + area
+        known = class_names(dataset, path)
+        shape = (int(dataset.height), int(dataset.width))
+    pixels.pop(UNLABELLED, None)
+    if not pixels:
+        raise ConfigError(f"{what} {path} holds no class", got="0 or nodata everywhere")
+    order = sorted(pixels)
+    return ClassRaster(
+        path,
+        shape,
+        crs,
+        transform,
+        {i: known.get(i, f"class {i}") for i in order},
+        {i: pixels[i] for i in order},
+        {i: hectares[i] for i in order} if areas is not None else None,
+        how,
+        sha256_of(path),
+    )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    with open_raster(path, error=ConfigError) as dataset:
+        yield dataset
+
+
+def _step(width: int) -> int:
+    return max(1, _ROWS // width // 256) * 256
+
+
+def _rows(path: Path, dataset: Any, top: int) -> np.ndarray:
+    """Ids (h, W) int32 of a block of rows."""
+    from rasterio.windows import Window
+
+    rows = min(_step(dataset.width), dataset.height - top)
+    try:
+        ids = dataset.read(1, window=Window(0, top, dataset.width, rows)).astype(np.int64)
+    except Exception as problem:  # rasterio's errors of damaged files have no common root
+        raise ConfigError(f"{path} cannot be read ({type(problem).__name__})") from None
+    if dataset.nodata is not None and np.isfinite(dataset.nodata):
+        ids[ids == int(dataset.nodata)] = UNLABELLED
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high > _MAX_ID:
+        odd = low if low < 0 else high
+        raise ConfigError(f"{path}", expected=f"class ids from 1 to {_MAX_ID}", got=odd)
+    return np.asarray(ids, np.int32)

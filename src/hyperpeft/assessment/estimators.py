@@ -1,0 +1,204 @@
+"""Estimators of map accuracy and area for stratified random sampling.
+
+Stehman (2014), doi:10.1080/01431161.2014.930207, for strata of any kind; where the strata are the
+map classes they are those of Olofsson et al. (2014), doi:10.1016/j.rse.2014.02.015. With y_u and
+x_u indicators of pixel u, N_h pixels in stratum h of which n_h were checked, and N = sum_h N_h:
+
+    area, overall accuracy      Y = sum_h N_h mean_h(y) / N                              (his eq. 3)
+      variance                  sum_h N_h^2 (1 - n_h/N_h) s2_h(y) / n_h / N^2                 (25)
+    user's, producer's          R = Y / X                                                     (27)
+      variance                  sum_h N_h^2 (1 - n_h/N_h) s2_h(y - R x) / n_h / (X N)^2       (28)
+
+y is 1 where map and reference agree on a class; x is 1 where the map has it (user's accuracy) or
+the reference has it (producer's accuracy). Interval limits: `hyperpeft.assessment.intervals`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from hyperpeft.assessment.intervals import LEVEL, of_ratio, of_sum, quantile
+from hyperpeft.errors import ConfigError
+
+Rule = Literal["wilson", "normal"]
+RULES: tuple[Rule, ...] = ("wilson", "normal")
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Checked pixels.
+
+    Attributes
+    ----------
+    strata : ndarray of int, shape (n,)
+        Stratum of each, from 0.
+    mapped, reference : ndarray of int, shape (n,)
+        Class of each on the map, and on the ground.
+    sizes : ndarray of float, shape (H,)
+        Pixels of each stratum.
+    classes : ndarray of int, shape (H,), or None
+        The map class that each stratum is; None where the strata are others.
+    """
+
+    strata: np.ndarray
+    mapped: np.ndarray
+    reference: np.ndarray
+    sizes: np.ndarray
+    classes: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A proportion with its uncertainty; None for what the sample says nothing about.
+
+    Attributes
+    ----------
+    value, standard_error, low, high : float or None
+        From 0 to 1.
+    rule : str
+        How the interval was made: "wilson", "normal", "census" where all pixels were checked.
+    """
+
+    value: float | None
+    standard_error: float | None = None
+    low: float | None = None
+    high: float | None = None
+    rule: str = ""
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """All that a sample says of a map.
+
+    Attributes
+    ----------
+    classes : tuple of int
+    counts : ndarray of int, shape (K, K)
+        Checked pixels, map class by reference class.
+    proportions : ndarray of float, shape (K, K)
+        The same as shares of the area.
+    overall : Estimate
+    users, producers, areas : dict of int to Estimate
+        By class; areas as shares of the whole.
+    """
+
+    classes: tuple[int, ...]
+    counts: np.ndarray
+    proportions: np.ndarray
+    overall: Estimate
+    users: dict[int, Estimate]
+    producers: dict[int, Estimate]
+    areas: dict[int, Estimate]
+
+
+def estimate(
+    seen: Observations, classes: tuple[int, ...], *, rule: Rule = "wilson", level: float = LEVEL
+) -> Estimates:
+    """Accuracy and area of every class.
+
+    Parameters
+    ----------
+    seen : Observations
+        Every stratum needs a checked pixel.
+    classes : tuple of int
+        Of map and reference, in the order of the error matrix.
+    rule : {"wilson", "normal"}
+        See `hyperpeft.assessment.intervals`. A normal interval without width, of a sample in which
+        everything agrees, is replaced by Wilson's.
+    level : float
+        Of confidence.
+
+    Raises
+    ------
+    ConfigError
+        A stratum without a checked pixel, or a rule that does not exist.
+    """
+    if rule not in RULES:
+        raise ConfigError("interval", expected=f"one of {', '.join(RULES)}", got=rule)
+    strata = _Strata(seen, rule, level)
+    mapped, reference = seen.mapped, seen.reference
+    agree = mapped == reference
+    counts = np.array([[np.count_nonzero((mapped == i) & (reference == j)) for j in classes]
+                       for i in classes])  # fmt: skip
+    proportions = np.array([[strata.mean((mapped == i) & (reference == j)) for j in classes]
+                            for i in classes])  # fmt: skip
+    return Estimates(
+        classes,
+        counts,
+        proportions,
+        overall=strata.share(agree),
+        users={k: strata.users(agree & (mapped == k), mapped == k, k) for k in classes},
+        producers={k: strata.producers(agree & (reference == k), reference == k, k)
+                   for k in classes},
+        areas={k: strata.share(reference == k) for k in classes},
+    )  # fmt: skip
+
+
+class _Strata:
+    """Means over strata, their variances and intervals."""
+
+    def __init__(self, seen: Observations, rule: Rule, level: float) -> None:
+        self._index, self._rule, self._level = seen.strata, rule, level
+        self._classes = seen.classes
+        self.n = np.bincount(seen.strata, minlength=len(seen.sizes)).astype(float)
+        if (self.n == 0).any():
+            raise ConfigError("strata", expected="a checked pixel in each", got="none in some")
+        self.weights = seen.sizes / seen.sizes.sum()
+        self._rest = np.clip(1 - self.n / seen.sizes, 0, 1)  # finite population correction
+        with np.errstate(divide="ignore"):
+            self._size = np.where(self._rest > 0, self.n / self._rest, np.inf)
+
+    def _means(self, values: np.ndarray) -> np.ndarray:
+        return (
+            np.bincount(self._index, weights=values.astype(float), minlength=len(self.n)) / self.n
+        )
+
+    def mean(self, values: np.ndarray) -> float:
+        return float(self.weights @ self._means(values))
+
+    def _error(self, values: np.ndarray) -> float | None:
+        """Standard error of a mean; None where a stratum that is not a census has one pixel."""
+        if ((self.n < 2) & (self._rest > 0)).any():
+            return None
+        means, squares = self._means(values), self._means(values.astype(float) ** 2)
+        spread = np.maximum(squares - means**2, 0) * self.n / np.maximum(self.n - 1, 1)
+        return math.sqrt(float(self.weights**2 @ (self._rest * spread / self.n)))
+
+    def share(self, values: np.ndarray) -> Estimate:
+        value, error = self.mean(values), self._error(values)
+        limits = of_sum(self.weights, self._means(values), self._size, self._level)
+        return self._estimate(value, error, limits)
+
+    def users(self, right: np.ndarray, mapped: np.ndarray, k: int) -> Estimate:
+        here = True if self._classes is None else self._classes == k
+        return self._ratio(right, mapped, (self.weights * here, self.weights * here))
+
+    def producers(self, right: np.ndarray, reference: np.ndarray, k: int) -> Estimate:
+        if self._classes is None:
+            return self._ratio(right, reference, (self.weights, self.weights))
+        here = self._classes == k
+        return self._ratio(right, reference, (self.weights * here, self.weights * ~here))
+
+    def _ratio(
+        self, part: np.ndarray, whole: np.ndarray, weights: tuple[np.ndarray, np.ndarray]
+    ) -> Estimate:
+        total = self.mean(whole)
+        if total == 0:
+            return Estimate(None)
+        value = self.mean(part) / total
+        error = self._error(part - value * whole)
+        rest = whole & ~part
+        limits = of_ratio(weights, self._means(part), self._means(rest), self._size, self._level)
+        return self._estimate(value, None if error is None else error / total, limits)
+
+    def _estimate(self, value: float, error: float | None, limits: tuple[float, float]) -> Estimate:
+        if not self._rest.any():
+            return Estimate(value, 0.0, value, value, "census")
+        if self._rule == "normal" and error:
+            half = quantile(self._level) * error
+            return Estimate(value, error, max(value - half, 0.0), min(value + half, 1.0), "normal")
+        return Estimate(value, error, *limits, "wilson")

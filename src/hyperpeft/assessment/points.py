@@ -1,0 +1,210 @@
+"""A sample as a GeoPackage: points to be checked, and beside them the design that drew them.
+
+    points   id, reference (empty text), comment; with the map's class only where it is asked for
+    design   id, stratum, map_id, row, col: a table without geometry, which a GIS does not draw
+    strata   stratum, name, pixels, hectares, checked: one row a stratum
+    about    key, value: map, sha256 of the map, seed, rule of allocation
+
+The judge of a point should not know what the map says there (Olofsson et al. 2014, section 5.2.2).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hyperpeft.errors import ConfigError, LabelsError
+from hyperpeft.system.files import replacing
+
+POINTS, DESIGN, STRATA, ABOUT = "points", "design", "strata", "about"
+REFERENCE = "reference"
+
+
+@dataclass(frozen=True)
+class Design:
+    """How a sample was drawn.
+
+    Attributes
+    ----------
+    ids, strata, map_ids, rows, columns : ndarray of int, shape (n,)
+        Of each point; `strata` counts from 0.
+    names : tuple of str
+        Of the strata.
+    pixels : ndarray of int, shape (H,)
+        Pixels of each stratum.
+    about : mapping of str to str
+    """
+
+    ids: np.ndarray
+    strata: np.ndarray
+    map_ids: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+    names: tuple[str, ...]
+    pixels: np.ndarray
+    about: Mapping[str, str]
+
+
+def write_points(
+    path: Path,
+    design: Design,
+    xy: np.ndarray,
+    crs: str | None,
+    *,
+    hectares: np.ndarray | None = None,
+    map_names: Mapping[int, str] | None = None,
+) -> None:
+    """Write the sample, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in .gpkg.
+    design : Design
+    xy : ndarray of float, shape (n, 2)
+        Coordinates of the points.
+    crs : str or None
+    hectares : ndarray of float, shape (H,), optional
+        Of the strata.
+    map_names : mapping of int to str, optional
+        Class names: the map's class is then shown beside each point.
+    """
+    import shapely
+
+    n = len(design.ids)
+    blank = np.full(n, None, dtype=object)
+    shown = {} if map_names is None else {
+        "map_class": _texts(map_names[i] for i in design.map_ids.tolist())
+    }  # fmt: skip
+    checked = np.bincount(design.strata, minlength=len(design.pixels))
+    areas = np.full(len(design.pixels), np.nan) if hectares is None else hectares
+    with replacing(path) as temporary:
+        temporary.unlink()
+        _write(
+            temporary, POINTS, {"id": design.ids, REFERENCE: blank, "comment": blank, **shown},
+            shapely.to_wkb(shapely.points(xy)), crs,
+        )  # fmt: skip
+        _write(
+            temporary, DESIGN,
+            {"id": design.ids, "stratum": design.strata, "map_id": design.map_ids,
+             "row": design.rows, "col": design.columns},
+        )  # fmt: skip
+        _write(
+            temporary, STRATA,
+            {"stratum": np.arange(len(checked)), "name": _texts(design.names),
+             "pixels": design.pixels, "hectares": areas, "checked": checked},
+        )  # fmt: skip
+        _write(
+            temporary, ABOUT,
+            {"key": _texts(design.about), "value": _texts(design.about.values())},
+        )  # fmt: skip
+
+
+def read_points(
+    path: Path, field: str | None
+) -> tuple[dict[str, np.ndarray], np.ndarray, str | None, str]:
+    """The columns of the points, their coordinates (n, 2), their CRS, and the field to use.
+
+    Raises
+    ------
+    LabelsError
+        No vectors, no points, or no such field.
+    """
+    import shapely
+
+    layers = _layers(path)
+    spatial = [name for name, kind in layers.items() if kind is not None]
+    layer = POINTS if POINTS in spatial else spatial[0] if len(spatial) == 1 else None
+    if layer is None:
+        raise LabelsError(
+            f"reference {path}", expected="one layer of points", got=", ".join(spatial) or "none"
+        )
+    crs, wkb, columns = _read(path, layer)
+    shapes = shapely.from_wkb(wkb)
+    if len(shapes) == 0 or not (shapely.get_type_id(shapes) == 0).all():
+        raise LabelsError(f"reference {path}", expected="points", got="other geometries or none")
+    field = field or REFERENCE
+    if field not in columns:
+        raise LabelsError(
+            f"reference {path} has no field {field!r}", expected=f"one of {', '.join(columns)}",
+            do="name the field of the classes with --class-field",
+        )  # fmt: skip
+    return columns, shapely.get_coordinates(shapes), crs, field
+
+
+def read_design(path: Path) -> Design | None:
+    """The design that a sample was drawn by; None for points of another origin.
+
+    Raises
+    ------
+    LabelsError
+        Its tables do not fit together.
+    """
+    if not {DESIGN, STRATA} <= set(_layers(path)):
+        return None
+    _, _, points = _read(path, DESIGN)
+    _, _, strata = _read(path, STRATA)
+    about: dict[str, np.ndarray] = {"key": np.empty(0, object), "value": np.empty(0, object)}
+    if ABOUT in _layers(path):
+        _, _, about = _read(path, ABOUT)
+    try:
+        values = [
+            points[name].astype(np.int64) for name in ("id", "stratum", "map_id", "row", "col")
+        ]
+        pixels = strata["pixels"].astype(np.int64)[np.argsort(strata["stratum"])]
+        names = tuple(str(strata["name"][i]) for i in np.argsort(strata["stratum"]))
+    except (KeyError, TypeError, ValueError) as problem:
+        raise LabelsError(f"the design in {path} is damaged ({problem})") from None
+    ids, index = values[0], values[1]
+    if len(set(ids.tolist())) != len(ids) or (index < 0).any() or (index >= len(pixels)).any() or (
+        np.bincount(index, minlength=len(pixels)) > pixels
+    ).any():  # fmt: skip
+        raise LabelsError(
+            f"the design in {path} is damaged", expected="points that are each in one stratum"
+        )
+    said = dict(zip(map(str, about["key"]), map(str, about["value"]), strict=True))
+    a, b, c, d, e = values
+    return Design(a, b, c, d, e, names, pixels, said)
+
+
+def _texts(values: Any) -> np.ndarray:
+    return np.array([str(value) for value in values], dtype=object)
+
+
+def _write(
+    path: Path,
+    layer: str,
+    columns: Mapping[str, np.ndarray],
+    geometry: np.ndarray | None = None,
+    crs: str | None = None,
+) -> None:
+    from pyogrio.errors import DataLayerError, DataSourceError, FieldError, GeometryError
+    from pyogrio.raw import write
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a sample of a map without a CRS
+        try:
+            write(
+                path, geometry, list(columns.values()), list(columns), layer=layer,
+                driver="GPKG", geometry_type=None if geometry is None else "Point", crs=crs,
+            )  # fmt: skip
+        except (DataLayerError, DataSourceError, FieldError, GeometryError) as problem:
+            raise ConfigError(f"{path} cannot be written ({problem})") from None
+
+
+def _layers(path: Path) -> dict[str, str | None]:
+    from hyperpeft.scenes.labels.vectors import list_layers
+
+    return list_layers(path)
+
+
+def _read(path: Path, layer: str) -> tuple[str | None, np.ndarray, dict[str, np.ndarray]]:
+    from hyperpeft.scenes.labels.vectors import read_layer
+
+    meta, geometry, columns = read_layer(path, layer)
+    return meta["crs"], geometry, dict(zip(map(str, meta["fields"]), columns, strict=True))

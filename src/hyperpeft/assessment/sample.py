@@ -1,0 +1,210 @@
+"""A stratified random sample of a class map, to be checked by a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hyperpeft.assessment.allocation import allocate, sample_size
+from hyperpeft.assessment.class_raster import ClassRaster, read_class_raster
+from hyperpeft.assessment.points import Design, write_points
+from hyperpeft.errors import ConfigError
+from hyperpeft.records import UNLABELLED
+from hyperpeft.system.overwrite import refuse_inputs
+
+MINIMUM = 50  # checked pixels a class, the rule of thumb of Congalton (1991)
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What was drawn.
+
+    Attributes
+    ----------
+    path : Path
+    strata : dict of str to (int, int)
+        Pixels of each stratum, and how many of them are to be checked.
+    rule : str
+        Of allocation.
+    notes : tuple of str
+    """
+
+    path: Path
+    strata: dict[str, tuple[int, int]]
+    rule: str
+    notes: tuple[str, ...] = ()
+
+
+def sample_map(
+    path: str | Path,
+    out: str | Path,
+    *,
+    size: int | None = None,
+    standard_error: float | None = None,
+    minimum: int | None = None,
+    users: Mapping[str, float] | float | None = None,
+    strata: str | Path | None = None,
+    show_class: bool = False,
+    seed: int = 0,
+) -> Sampled:
+    """Draw pixels of a class map at random within strata, and write them as points.
+
+    Parameters
+    ----------
+    path : str or Path
+        The class map.
+    out : str or Path
+        GeoPackage to write.
+    size : int, optional
+        Pixels in all; or
+    standard_error : float, optional
+        of overall accuracy that is wanted, from which the size follows; it needs `users`.
+    minimum : int, optional
+        In each stratum; by default 50, or less where `size` leaves less for each.
+    users : float or mapping of str to float, optional
+        Expected user's accuracy of all strata, or of each by name: Neyman's allocation instead of
+        the proportional one.
+    strata : str or Path, optional
+        Another raster on the map's grid whose values are the strata, instead of the map's classes.
+    show_class : bool
+        Show the map's class beside each point; it biases whoever judges them.
+    seed : int
+
+    Raises
+    ------
+    ConfigError
+        A file that cannot be read or written, or a size that cannot be drawn.
+    """
+    out = Path(out)
+    if out.suffix.lower() != ".gpkg":
+        raise ConfigError(f"--out {out}", expected="a name that ends in .gpkg", got=out.suffix)
+    if (size is None) == (standard_error is None):
+        raise ConfigError("sample", expected="either --size or --standard-error")
+    inputs = [("the map", Path(path))] + ([("the strata", Path(strata))] if strata else [])
+    refuse_inputs([out], inputs)
+    mapped = read_class_raster(path)
+    layer = read_class_raster(strata, "strata") if strata else mapped
+    if layer.shape != mapped.shape or layer.transform != mapped.transform:
+        raise ConfigError(
+            f"strata {strata}", expected=f"the grid of the map, {mapped.shape} pixels",
+            got=f"{layer.shape} pixels" if layer.shape != mapped.shape else "another transform",
+        )  # fmt: skip
+    pixels, unused = _sizes(mapped, layer)
+    codes = list(pixels)
+    sizes = np.array(list(pixels.values()))
+    expected = _users(users, [layer.names[i] for i in codes])
+    total = size or _size_for(sizes, expected, standard_error)
+    least = min(MINIMUM, max(2, total // len(sizes))) if minimum is None else minimum
+    counts = allocate(sizes, total, minimum=least, users=expected)
+    places = _draw(mapped, layer, codes, sizes, counts, seed)
+    design, xy = _design(mapped, layer, codes, sizes, places, seed, "neyman" if expected is not None
+                         else "proportional")  # fmt: skip
+    hectares = None
+    if layer.hectares is not None and not unused:
+        hectares = np.array([layer.hectares[i] for i in codes])
+    names = mapped.names if show_class else None
+    write_points(out, design, xy, mapped.crs, hectares=hectares, map_names=names)
+    drawn = {layer.names[i]: (int(s), int(c))
+             for i, s, c in zip(codes, sizes, counts, strict=True)}  # fmt: skip
+    notes = [f"{unused:,} pixels with a class are in no stratum and are left out"] if unused else []
+    return Sampled(out, drawn, f"{design.about['allocation']}, at least {least} each", tuple(notes))
+
+
+def _sizes(mapped: ClassRaster, layer: ClassRaster) -> tuple[dict[int, int], int]:
+    """Pixels of each stratum that have a class, and of no stratum."""
+    if layer is mapped:
+        return mapped.pixels, 0
+    counts: dict[int, int] = {}
+    unused = 0
+    for (_, ids), (_, codes) in zip(mapped.blocks(), layer.blocks(), strict=True):
+        unused += int(np.count_nonzero((ids != UNLABELLED) & (codes == UNLABELLED)))
+        found, number = np.unique(codes[ids != UNLABELLED], return_counts=True)
+        for i, count in zip(found.tolist(), number.tolist(), strict=True):
+            counts[i] = counts.get(i, 0) + count
+    counts.pop(UNLABELLED, None)
+    if not counts:
+        raise ConfigError(f"strata {layer.path}", expected="strata where the map has classes")
+    return dict(sorted(counts.items())), unused
+
+
+def _users(users: Mapping[str, float] | float | None, names: list[str]) -> np.ndarray | None:
+    if users is None:
+        return None
+    given = dict.fromkeys(names, users) if isinstance(users, int | float) else dict(users)
+    missing, unknown = [n for n in names if n not in given], sorted(set(given) - set(names))
+    if missing or unknown:
+        raise ConfigError(
+            "expected user's accuracies", expected=f"one for each of {', '.join(names)}",
+            got=f"unknown {', '.join(unknown)}" if unknown else f"none for {', '.join(missing)}",
+        )  # fmt: skip
+    values = np.array([float(given[name]) for name in names])
+    if not ((values > 0) & (values <= 1)).all():
+        raise ConfigError("expected user's accuracies", expected="above 0 and at most 1",
+                          got=", ".join(f"{v:g}" for v in values))  # fmt: skip
+    return values
+
+
+def _size_for(sizes: np.ndarray, users: np.ndarray | None, wanted: float | None) -> int:
+    if users is None or wanted is None or not 0 < wanted < 0.5:
+        raise ConfigError(
+            "--standard-error", expected="between 0 and 0.5, with --users-accuracy",
+            got=f"{wanted}" if users is not None else "no --users-accuracy",
+        )  # fmt: skip
+    return min(sample_size(sizes / sizes.sum(), users, wanted), int(sizes.sum()))
+
+
+def _draw(
+    mapped: ClassRaster,
+    layer: ClassRaster,
+    codes: list[int],
+    sizes: np.ndarray,
+    counts: np.ndarray,
+    seed: int,
+) -> np.ndarray:
+    """Stratum, map id, row and column (n, 4) of pixels drawn without replacement."""
+    random = np.random.default_rng(seed)
+    ranks = [
+        np.sort(random.choice(s, c, replace=False)) for s, c in zip(sizes, counts, strict=True)
+    ]
+    seen = np.zeros(len(codes), np.int64)
+    places = []
+    for (top, ids), (_, strata) in zip(mapped.blocks(), layer.blocks(), strict=True):
+        for h, code in enumerate(codes):
+            here = np.flatnonzero((strata == code) & (ids != UNLABELLED))
+            wanted = ranks[h][(ranks[h] >= seen[h]) & (ranks[h] < seen[h] + len(here))] - seen[h]
+            seen[h] += len(here)
+            rows, columns = np.divmod(here[wanted], ids.shape[1])
+            places.append(
+                np.stack([np.full(len(rows), h), ids[rows, columns], rows + top, columns], axis=1)
+            )
+    found = np.concatenate(places)
+    return found[random.permutation(len(found))]  # the order must not tell the stratum
+
+
+def _design(
+    mapped: ClassRaster,
+    layer: ClassRaster,
+    codes: list[int],
+    sizes: np.ndarray,
+    places: np.ndarray,
+    seed: int,
+    rule: str,
+) -> tuple[Design, np.ndarray]:
+    about = {
+        "map": mapped.path.name,
+        "map_sha256": mapped.sha256,
+        "strata": "map classes" if layer is mapped else layer.path.name,
+        "allocation": rule,
+        "seed": str(seed),
+    }
+    names = tuple(layer.names[i] for i in codes)
+    ids = np.arange(1, len(places) + 1)
+    strata, map_ids, rows, columns = places.T
+    design = Design(ids, strata, map_ids, rows, columns, names, sizes, about)
+    # A GIS draws a raster without georeference with rows running to negative y.
+    a, b, c, d, e, f = mapped.transform or (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+    x, y = places[:, 3] + 0.5, places[:, 2] + 0.5
+    return design, np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)

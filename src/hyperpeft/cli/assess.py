@@ -1,0 +1,126 @@
+"""A sample to check, and what the checked sample says of a map."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hyperpeft.cli.common import AsJson, Quiet
+from hyperpeft.errors import ConfigError
+
+
+def sample(
+    map_: Annotated[Path, typer.Argument(metavar="MAP", help="Class map (GeoTIFF).")],
+    out: Annotated[Path, typer.Option(help="GeoPackage of points to write.")] = Path("points.gpkg"),
+    size: Annotated[int | None, typer.Option(min=1, help="Points in all.")] = None,
+    standard_error: Annotated[
+        float | None,
+        typer.Option(help="Wanted of overall accuracy (0.01), from which the size follows."),
+    ] = None,
+    minimum: Annotated[
+        int | None, typer.Option(min=1, help="Points in each stratum; 50 where the size allows.")
+    ] = None,
+    users_accuracy: Annotated[
+        list[str] | None,
+        typer.Option(help="Expected: one number, or CLASS=NUMBER for each. Neyman's allocation."),
+    ] = None,
+    strata: Annotated[
+        Path | None, typer.Option(help="Raster of other strata than the map's classes.")
+    ] = None,
+    show_class: Annotated[
+        bool, typer.Option("--show-class", help="Show the map's class; it biases who judges.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random draw.")] = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a stratified random sample of a map, to be checked by a person.
+
+    Example: `hyperpeft sample map.tif --size 300 --out points.gpkg`
+    """
+    from hyperpeft.assessment import sample_map
+
+    drawn = sample_map(
+        map_, out, size=size, standard_error=standard_error, minimum=minimum,
+        users=_users(users_accuracy), strata=strata, show_class=show_class, seed=seed,
+    )  # fmt: skip
+    if as_json:
+        strata_ = {name: {"pixels": n, "points": k} for name, (n, k) in drawn.strata.items()}
+        print(json.dumps({"file": str(drawn.path), "strata": strata_, "rule": drawn.rule,
+                          "notes": list(drawn.notes)}))  # fmt: skip
+    elif not quiet:
+        from hyperpeft.cli.console import print_table
+
+        print_table(
+            ["stratum", "pixels", "points"],
+            [[name, f"{n:,}", str(k)] for name, (n, k) in drawn.strata.items()],
+        )
+        total = sum(k for _, k in drawn.strata.values())
+        print(f"{total} points ({drawn.rule}): {drawn.path}")
+        for note in drawn.notes:
+            print(f"note: {note}")
+        print(f"fill in the field reference, then: hyperpeft assess {map_} --reference {out}")
+
+
+def _users(given: list[str] | None) -> float | dict[str, float] | None:
+    if not given:
+        return None
+    try:
+        if len(given) == 1 and "=" not in given[0]:
+            return float(given[0])
+        pairs = [text.rpartition("=") for text in given]
+        return {name: float(value) for name, _, value in pairs}
+    except ValueError:
+        raise ConfigError(
+            "--users-accuracy", expected="a number, or CLASS=NUMBER for each", got=" ".join(given)
+        ) from None
+
+
+def assess(
+    map_: Annotated[Path, typer.Argument(metavar="MAP", help="Class map (GeoTIFF).")],
+    reference: Annotated[Path, typer.Option(help="Points with their class on the ground.")],
+    class_field: Annotated[
+        str | None,
+        typer.Option(help="Field of the points that holds it.", show_default="reference"),
+    ] = None,
+    interval: Annotated[
+        str, typer.Option(help="wilson, or normal (p +- 1.96 SE, as in Olofsson et al. 2014).")
+    ] = "wilson",
+    html: Annotated[Path | None, typer.Option(help="Page to write.")] = None,
+    latex: Annotated[Path | None, typer.Option(help="Tables to write.")] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Accuracy and area of a map with 95 % intervals, from a checked sample.
+
+    Example: `hyperpeft assess map.tif --reference points.gpkg`
+    """
+    from hyperpeft.assessment import assess_map
+    from hyperpeft.assessment.tables import headline, tables, to_html, to_latex
+    from hyperpeft.system.files import replacing
+    from hyperpeft.system.overwrite import refuse_inputs
+
+    inputs = [("the map", map_), ("the reference", reference)]
+    for option, path in (("--html", html), ("--latex", latex)):
+        if path is not None:
+            refuse_inputs([path], inputs, option)
+    found = assess_map(map_, reference, class_field, rule=interval)  # type: ignore[arg-type]
+    for path, render in ((html, to_html), (latex, to_latex)):
+        if path is not None:
+            with replacing(path) as temporary:
+                temporary.write_text(render(found), encoding="utf-8")
+    if as_json:
+        print(json.dumps(found.to_dict()))
+    elif not quiet:
+        from hyperpeft.cli.console import print_table
+
+        for caption, heads, rows in tables(found):
+            print(caption)
+            print_table(heads, rows)
+            print()
+        print(headline(found))
+        for note in found.notes:
+            print(f"note: {note}")
