@@ -74,7 +74,7 @@ def allocate(
             f"the size of the sample: {len(sizes)} strata of at least {minimum} pixels need "
             f"{int(least.sum())}",
             got=total,
-            do="give a larger --size or a smaller --minimum",
+            hint="give a larger --size or a smaller --minimum",
         )
     wants = sizes.astype(float)
     if users is not None:

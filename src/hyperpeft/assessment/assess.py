@@ -158,7 +158,7 @@ def assess_map(
     if not use.any():
         raise LabelsError(
             f"reference {reference}", expected=f"classes in the field {field}", got="none to use",
-            do=f"fill in the field: a name or an id of {', '.join(mapped.names.values())}",
+            hint=f"fill in the field: a name or an id of {', '.join(mapped.names.values())}",
         )  # fmt: skip
     used = _Used(at[use], strata[use], found[use], sizes, strata_names, classes)
     left_out = len(found) - int(use.sum())
@@ -257,7 +257,7 @@ def _designed(
         raise LabelsError(
             f"reference {reference}: its points are not those of its design",
             expected="each id of the sample once",
-            do="keep the field id and the tables of the file that `hyperpeft sample` wrote",
+            hint="keep the field id and the tables of the file that `hyperpeft sample` wrote",
         )
     index = np.array([place[i] for i in ids])
     rows, across = design.rows[index], design.columns[index]
@@ -310,7 +310,7 @@ def _pixels_of(
     if mapped.transform is None:
         raise LabelsError(
             f"reference {reference} cannot be placed: {mapped.path} has no georeference",
-            do="use points that `hyperpeft sample` drew",
+            hint="use points that `hyperpeft sample` drew",
         )
     if crs is not None and mapped.crs is not None:
         from rasterio.crs import CRS

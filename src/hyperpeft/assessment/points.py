@@ -132,7 +132,7 @@ def read_points(
     if field not in columns:
         raise LabelsError(
             f"reference {path} has no field {field!r}", expected=f"one of {', '.join(columns)}",
-            do="name the field of the classes with --class-field",
+            hint="name the field of the classes with --class-field",
         )  # fmt: skip
     return columns, shapely.get_coordinates(shapes), crs, field
 
