@@ -79,7 +79,7 @@ def map_region(
 ) -> None:
     """One region in this process; prints the peak memory after every stage as JSON."""
     from hyperpeft import spectral
-    from hyperpeft.mapping import Mapper, Outputs, cell_of, map_to_files
+    from hyperpeft.mapping import EncoderPredictor, Mapper, Outputs, map_to_files
     from hyperpeft.models import load_backbone
     from hyperpeft.scenes import open_scene
     from hyperpeft.training.classifier import Classifier
@@ -99,7 +99,7 @@ def map_region(
     ids = np.arange(1, 9, dtype=np.int32)
     model = StandIn(8) if stand_in else Classifier(load_backbone("tiny", image_size), 8)
     model.requires_grad_(False).eval()
-    mapper = Mapper(model, reducer, ids, 9, "fp32", cell_of("cpu"))
+    mapper = Mapper(EncoderPredictor(model, reducer, ids, 9))
     colours = {int(i): (int(i) * 30, 90, 90) for i in ids}
 
     class Enough(Exception):

@@ -68,7 +68,9 @@ def test_every_valid_pixel_gets_a_class_of_the_model_whatever_the_tile(scene, pa
     assert np.isnan(chances[:, ~scene.valid]).all()
     np.testing.assert_allclose(chances[:, scene.valid].sum(0), 1, rtol=1e-5)
     np.testing.assert_array_equal(IDS[chances[:, scene.valid].argmax(0)], whole.ids[scene.valid])
-    for tile, result in tiles_here(mapper, scene, plan(scene.valid.shape, size, mapper.cell)):
+    for tile, result in tiles_here(
+        mapper, scene, plan(scene.valid.shape, size, mapper.predictor.cell)
+    ):
         np.testing.assert_array_equal(result.ids, whole.ids[tile.inside])
         np.testing.assert_array_equal(result.probabilities, chances[:, *tile.inside])
 

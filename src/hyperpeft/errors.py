@@ -80,6 +80,10 @@ class TrainingError(InputError):
     """Training cannot go on with this configuration and these data."""
 
 
+class NotFiniteError(TrainingError):
+    """A model whose outputs are not finite numbers."""
+
+
 class BundleError(InputError):
     """A run folder is incomplete or belongs to another base model."""
 

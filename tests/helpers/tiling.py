@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from hyperpeft import spectral
-from hyperpeft.mapping import Mapper, classify
-from hyperpeft.patches import Windows
+from hyperpeft.mapping import EncoderPredictor, Mapper, classify
 from hyperpeft.training.classifier import Classifier
 from tests.helpers.small import encoder, planted
 
@@ -30,9 +29,9 @@ def mapper_for(scene, patch_size: int = 5, **changes) -> Mapper:
     with torch.no_grad():
         model.head.weight.mul_(50)  # so that classes follow the pixels
     reducer = spectral.fit(scene)
-    return Mapper(model, reducer, IDS, patch_size, "fp32", 8, **changes)
+    predictor = EncoderPredictor(model, reducer, IDS, patch_size, "fp32", 8)
+    return Mapper(predictor, **changes)
 
 
 def in_memory(mapper: Mapper, scene):
-    windows = Windows(mapper.reducer.reduce(scene), mapper.patch_size)
-    return classify(mapper.model, windows, scene.valid, mapper.class_ids, probabilities=True)
+    return classify(mapper.predictor, scene, probabilities=True)

@@ -18,8 +18,9 @@ from hyperpeft import spectral
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping import Mapper, Outputs, map_to_files, plan, tiles_here
 from hyperpeft.mapping.mapper import Layers
+from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.mapping.tiled import identify
-from hyperpeft.mapping.tiles import Tile, by_cell, read
+from hyperpeft.mapping.tiles import Tile, by_cell
 from hyperpeft.mapping.work_folder import halved, opened
 from hyperpeft.patches import mirrored, resize
 from hyperpeft.runs.bundle import load_run
@@ -34,7 +35,7 @@ from tests.helpers.tiling import CLASSES, COLOURS, IDS, holed, in_memory, mapper
 def stitched(mapper: Mapper, scene, size: int):
     ids = np.zeros(scene.valid.shape, np.int32)
     chances = np.full((2, *ids.shape), np.nan, np.float32)
-    for tile, result in tiles_here(mapper, scene, plan(ids.shape, size, mapper.cell)):
+    for tile, result in tiles_here(mapper, scene, plan(ids.shape, size, mapper.predictor.cell)):
         ids[tile.inside], chances[:, *tile.inside] = result.ids, result.probabilities
     return ids, chances
 
@@ -77,7 +78,8 @@ class TestExactness:
         padded = np.pad(reducer.reduce(scene), ((0, 0), (half, half), (half, half)), mode="reflect")
         for tile in plan((30, 40), 16, 8):
             expected = padded[:, tile.top : tile.bottom + 8, tile.left : tile.right + 8]
-            np.testing.assert_array_equal(read(scene, reducer, tile, half), expected)
+            window = SceneWindow.read(scene, tile, half, scene.valid)
+            np.testing.assert_array_equal(window.reduced(reducer, half), expected)
 
     def test_a_pixel_is_reduced_the_same_in_every_block(self):
         scene = planted(height=50, width=70)
@@ -105,7 +107,7 @@ class TestExactness:
 
         spied = object.__new__(type(scene))
         spied.__dict__.update(vars(scene) | {"cube": Spy()})
-        read(spied, spectral.fit(scene), Tile(16, 32, 32, 48), 2)
+        SceneWindow.read(spied, Tile(16, 32, 32, 48), 2, scene.valid)
         assert asked == [(slice(14, 34), slice(30, 50))]
 
 
@@ -223,7 +225,8 @@ class TestFiles:
     def test_tiles_of_another_run_are_not_used(self, tmp_path):
         scene = holed(24, 24)
         mapper = mapper_for(scene, 3)
-        other = replace(mapper, model=Classifier(encoder(1, image_size=8), 2).eval())
+        model = Classifier(encoder(1, image_size=8), 2).eval()
+        other = replace(mapper, predictor=replace(mapper.predictor, model=model))
         changed = replace(scene, sha256="other")
         names = {
             identify(mapper, scene, 16), identify(other, scene, 16), identify(mapper, changed, 16),

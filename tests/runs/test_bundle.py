@@ -434,7 +434,7 @@ class TestFolders:
         with pytest.raises((Interrupted, KeyboardInterrupt)) as stopped:
             run(config(folder, out), progress=Impatient())
         assert stopped.type is Interrupted
-        assert stopped.match(r"the state is saved in .* with --resume continues")
+        assert stopped.match(r"the state is saved in .* with --resume resumes")
         again = Impatient()
         record = run(config(folder, out), resume=True, progress=again)
         assert again.steps == 0

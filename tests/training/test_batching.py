@@ -10,11 +10,11 @@ import torch
 
 from hyperpeft import spectral
 from hyperpeft.errors import TrainingError
-from hyperpeft.mapping import classify
 from hyperpeft.mapping.batches import logits_of
 from hyperpeft.patches import Windows
 from hyperpeft.runs.experiment import run
 from hyperpeft.training.batching import Batches, smaller, told_to
+from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.classifier import Classifier, predict
 from hyperpeft.training.loop import Pixels, Recipe, Trainer
 from tests.helpers.small import DIM, config, encoder, options, planted
@@ -77,7 +77,10 @@ def test_predictions_are_those_of_the_smaller_batch_from_the_start(world, small_
 def test_a_map_is_that_of_smaller_batches(world, small_gpu):
     where = np.ones((24, 24), bool)
     with told_to(lambda note: None):
-        halved = classify(model(), Windows(world[0], 5), where, np.array([1, 2]))
+        batches = list(logits_of(model(), Windows(world[0], 5), np.argwhere(where), 8, "fp32"))
+    halved = np.zeros((24, 24), int)
+    for at, found in batches:
+        halved[tuple(at.T)] = 1 + found.argmax(1).numpy()
     assert small_gpu[:6] == [64, 32, 16, 8, 4, 4]  # a cell of 8 x 8 pixels
     logits = {}
     whole = np.argwhere(where)
@@ -86,7 +89,7 @@ def test_a_map_is_that_of_smaller_batches(world, small_gpu):
         for at, found in logits_of(model(), Windows(world[0], 5), part, 2, "fp32", scattered=True):
             logits |= {tuple(p): row for p, row in zip(at.tolist(), found, strict=True)}
     by_hand = [1 + int(logits[tuple(p)].argmax()) for p in whole.tolist()]
-    assert halved.ids.ravel().tolist() == by_hand
+    assert halved.ravel().tolist() == by_hand
 
 
 def train(world, folder, **changes):
@@ -101,8 +104,7 @@ def train(world, folder, **changes):
         Pixels(positions(0), torch.empty(0, dtype=torch.int64)),
         Recipe(**{**vars(RECIPE), **changes}),
         seed=0,
-        folder=folder,
-        identity="x",
+        checkpoints=Checkpoints(folder, "x"),
         precision="fp32",
     )
     return trainer.run(), learner.state_dict()

@@ -15,7 +15,7 @@ import torch
 from hyperpeft import adapters, spectral
 from hyperpeft.errors import BundleError, InputError, Interrupted, TrainingError
 from hyperpeft.patches import Windows
-from hyperpeft.training.checkpoint import CHECKPOINT, restore_optimiser
+from hyperpeft.training.checkpoint import CHECKPOINT, Checkpoints, restore_optimiser, write_history
 from hyperpeft.training.classifier import Classifier, predict
 from hyperpeft.training.loop import Pixels, Recipe, Trainer
 from tests.helpers.small import encoder, planted
@@ -58,7 +58,7 @@ def world():
 
 
 def trainer(folder, world, method="krona+", *, validation=None, watch=None, seed=0, **changes):
-    how = {k: changes.pop(k) for k in ("precision", "identity") if k in changes}
+    identity, precision = changes.pop("identity", "one"), changes.pop("precision", "fp32")
     windows, train, _ = world
     model = Classifier(adapters.attach(encoder(), method, seed=seed), 2, seed)
     nothing = Pixels(train.positions[:0], train.targets[:0])
@@ -69,9 +69,9 @@ def trainer(folder, world, method="krona+", *, validation=None, watch=None, seed
         validation or nothing,
         Recipe(**{**RECIPE, **changes}),
         seed=seed,
-        folder=folder,
+        checkpoints=Checkpoints(folder, identity),
         watch=watch,
-        **{"identity": "one", "precision": "fp32", **how},
+        precision=precision,
     )
 
 
@@ -385,6 +385,7 @@ def test_the_callers_random_state_is_untouched_and_has_no_say(tmp_path, world):
 def test_history_has_a_row_per_epoch(tmp_path, world):
     validation = Pixels(world[2].positions[:10], world[2].targets[:10])
     outcome = trainer(tmp_path, world, validation=validation, epochs=4).run()
+    write_history(tmp_path / "history.csv", outcome.history)
     with (tmp_path / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4]
@@ -396,7 +397,7 @@ def test_history_has_a_row_per_epoch(tmp_path, world):
 
 
 def test_no_validation_is_an_empty_field(tmp_path, world):
-    trainer(tmp_path, world, epochs=1).run()
+    write_history(tmp_path / "history.csv", trainer(tmp_path, world, epochs=1).run().history)
     with (tmp_path / "history.csv").open() as file:
         assert next(csv.DictReader(file))["validation_oa"] == ""
 

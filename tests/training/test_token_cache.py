@@ -11,6 +11,7 @@ import torch
 import hyperpeft
 from hyperpeft.models.spectralgpt import SpectralGPT, initialise
 from hyperpeft.patches import SYMMETRIES, Windows, apply_symmetry
+from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.classifier import Classifier
 from hyperpeft.training.loop import Pixels, Recipe, Trainer
 from hyperpeft.training.token_cache import TokenCache, first_trained_block, is_worthwhile
@@ -79,8 +80,8 @@ def test_training_with_and_without_cache_agrees(windows, method, options, tmp_pa
         )
         model = classifier(method, **options)
         trainer = Trainer(
-            model, windows, train, none, RECIPE, seed=3, folder=tmp_path / str(cached),
-            identity="i", precision="fp32",
+            model, windows, train, none, RECIPE, seed=3, precision="fp32",
+            checkpoints=Checkpoints(tmp_path / str(cached), "i"),
         )  # fmt: skip
         trainer.run()
         assert (trainer.cache is not None) == cached

@@ -7,21 +7,25 @@ from typing import TYPE_CHECKING
 from hyperpeft.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from hyperpeft.mapping.batches import ClassMap, cell_of, classify
+    from hyperpeft.mapping.batches import ClassMap, cell_of
+    from hyperpeft.mapping.classification import classify
     from hyperpeft.mapping.mapper import Layers, Mapper, TileMap
+    from hyperpeft.mapping.predictor import EncoderPredictor, Predictor
     from hyperpeft.mapping.tiled import Mapped, Outputs, map_to_files, tiles_here
     from hyperpeft.mapping.tiles import SIZE, plan
 
 _MODULES = {
     "ClassMap": "batches",
+    "EncoderPredictor": "predictor",
     "Layers": "mapper",
     "Mapped": "tiled",
     "Mapper": "mapper",
     "Outputs": "tiled",
+    "Predictor": "predictor",
     "SIZE": "tiles",
     "TileMap": "mapper",
     "cell_of": "batches",
-    "classify": "batches",
+    "classify": "classification",
     "map_to_files": "tiled",
     "plan": "tiles",
     "tiles_here": "tiled",
@@ -30,10 +34,12 @@ _MODULES = {
 __all__ = [
     "SIZE",
     "ClassMap",
+    "EncoderPredictor",
     "Layers",
     "Mapped",
     "Mapper",
     "Outputs",
+    "Predictor",
     "TileMap",
     "cell_of",
     "classify",

@@ -7,7 +7,6 @@ after a restart and on another worker of the same kind.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -16,7 +15,6 @@ import torch
 
 from hyperpeft.mapping.tiles import by_cell
 from hyperpeft.patches import Windows
-from hyperpeft.records import UNLABELLED
 from hyperpeft.training.batching import Batches
 from hyperpeft.training.classifier import Classifier, check_finite
 from hyperpeft.training.precision import autocast, held_in
@@ -94,48 +92,3 @@ def logits_of(
                 yield batch, logits
     finally:
         model.train(was_training)
-
-
-def classify(
-    model: Classifier,
-    windows: Windows,
-    where: np.ndarray,
-    class_ids: np.ndarray,
-    *,
-    precision: str = "fp32",
-    probabilities: bool = False,
-    watch: Watch | None = None,
-) -> ClassMap:
-    """Classify the pixels of a scene whose reduced cube is in memory.
-
-    Parameters
-    ----------
-    model : Classifier
-        Best with its adapters merged.
-    windows : Windows
-        Over the scene's reduced cube.
-    where : ndarray of bool, shape (H, W)
-        The pixels to classify.
-    class_ids : ndarray of int, shape (K,)
-        The id of each of the model's outputs.
-    precision : "fp32" or "bf16"
-    probabilities : bool
-        Also keep the softmax of every class: K float32 numbers a pixel.
-    watch : callable, optional
-        Told (pixels done, pixels in all).
-    """
-    positions = np.argwhere(where)  # (n, 2)
-    total, done = len(positions), 0
-    ids = np.full(where.shape, UNLABELLED, np.int32)
-    chances = np.full((len(class_ids), *where.shape), np.nan, np.float32) if probabilities else None
-    cell = cell_of(next(model.parameters()).device)
-    start = time.monotonic()
-    for batch, logits in logits_of(model, windows, positions, cell, precision):
-        rows, columns = batch.T
-        ids[rows, columns] = class_ids[logits.argmax(1).numpy()]
-        if chances is not None:
-            chances[:, rows, columns] = logits.softmax(1).T.numpy()
-        done += len(logits)
-        if watch is not None:
-            watch(done, total)
-    return ClassMap(ids, chances, total, time.monotonic() - start)

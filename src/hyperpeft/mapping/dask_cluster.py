@@ -7,7 +7,6 @@ come back to this process, which writes the map. Tiles of a worker that is lost 
 
 from __future__ import annotations
 
-import copy
 import pickle
 import threading
 import uuid
@@ -41,10 +40,9 @@ class _State:
                 torch.set_num_threads(self._threads)
                 mapper, self._scene = pickle.loads(self._packed)
                 if torch.cuda.is_available():
-                    mapper = replace(mapper, model=mapper.model.to("cuda"))
+                    mapper = replace(mapper, predictor=mapper.predictor.to("cuda"))
                 self._mapper, self._packed = mapper, b""
-            padded = self._mapper.read(self._scene, tile)
-            return self._mapper.map(padded, self._scene.valid[tile.inside], tile)
+            return self._mapper.map(self._mapper.read(self._scene, tile))
 
 
 def _map_tile(name: str, tile: Tile) -> TileMap:
@@ -99,7 +97,7 @@ def tiles_on(
 
     name = f"hyperpeft-{uuid.uuid4().hex}"
     try:
-        packed = pickle.dumps((replace(mapper, model=copy.deepcopy(mapper.model).cpu()), scene))
+        packed = pickle.dumps((replace(mapper, predictor=mapper.predictor.to("cpu")), scene))
         client.register_plugin(Copy(packed), name=name)
         waiting = iter(tiles)
         running: dict[Any, Tile] = {}

@@ -1,22 +1,20 @@
-"""`Mapper`: a trained model with all it needs to map one tile of a scene, here or elsewhere."""
+"""`Mapper`: a predictor with all it needs to map one tile of a scene."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from hyperpeft.mapping.adaptive import Filled, fill
-from hyperpeft.mapping.batches import logits_of
-from hyperpeft.mapping.kriging import describe
-from hyperpeft.mapping.tiles import Tile, read
-from hyperpeft.patches import Windows
+from hyperpeft.mapping.predictor import Predictor
+from hyperpeft.mapping.scene_window import SceneWindow
+from hyperpeft.mapping.tiles import Tile
 from hyperpeft.records import UNLABELLED, Scene
-from hyperpeft.spectral import Reducer
-from hyperpeft.training.classifier import Classifier
 
 
 @dataclass(frozen=True)
@@ -61,66 +59,80 @@ class TileMap:
 
 
 @dataclass(frozen=True)
-class Mapper:
-    """A model, its reducer and its classes; all of it can be sent to another process.
+class TileData:
+    """What a tile is predicted from.
 
     Attributes
     ----------
-    model : Classifier
-        With its adapters merged.
-    reducer : Reducer
-    class_ids : ndarray of int32, shape (K,)
-    patch_size : int
-    precision : "fp32" or "bf16"
-    cell : int
-        Side of the square of pixels that make a batch.
-    layers : Layers
-    adaptive : bool
+    tile, region : Tile
+        The tile, and the part of the scene whose pixels are predicted for it.
+    valid : ndarray of bool
+        Of the region.
+    prepared : object
+        From `Predictor.prepare`.
     """
 
-    model: Classifier
-    reducer: Reducer
-    class_ids: np.ndarray
-    patch_size: int
-    precision: str
-    cell: int
+    tile: Tile
+    region: Tile
+    valid: np.ndarray
+    prepared: Any
+
+
+@dataclass(frozen=True)
+class Mapper:
+    """A predictor and what to keep of it; all of it can be sent to another process.
+
+    Attributes
+    ----------
+    predictor : Predictor
+    layers : Layers
+    adaptive : bool
+        Predict where the map is uncertain, fill elsewhere, and audit what was filled.
+    """
+
+    predictor: Predictor
     layers: Layers = Layers()
     adaptive: bool = False
 
-    def read(self, scene: Scene, tile: Tile) -> np.ndarray:
-        """The reduced tile with its halo."""
-        return read(scene, self.reducer, tile, self.patch_size // 2)
+    @property
+    def class_ids(self) -> np.ndarray:
+        """Ids (K,) of the predictor's classes."""
+        return self.predictor.class_ids
 
-    def map(
-        self,
-        padded: np.ndarray,
-        valid: np.ndarray,
-        tile: Tile,
-        told: Callable[[int], None] | None = None,
-    ) -> TileMap:
+    @property
+    def halo(self) -> int:
+        """Pixels around a tile that are read with it."""
+        return self.predictor.reach
+
+    def read(self, scene: Scene, tile: Tile, where: np.ndarray | None = None) -> TileData:
+        """Read a tile and prepare it; `where` (H, W) restricts the pixels, and is valid ones."""
+        window = SceneWindow.read(scene, tile, self.predictor.reach, scene.valid)
+        valid = (scene.valid if where is None else where)[tile.inside]
+        return TileData(tile, tile, valid, self.predictor.prepare(window))
+
+    def map(self, data: TileData, told: Callable[[int], None] | None = None) -> TileMap:
         """Classify a tile.
 
         Parameters
         ----------
-        padded : ndarray
-            From `read`.
-        valid : ndarray of bool, shape (h, w)
-        tile : Tile
+        data : TileData
         told : callable, optional
             Told how many pixels more are done.
         """
         start = time.monotonic()
-        work = _Work(self, padded, valid, tile, told)
-        if self.adaptive and valid.any():
-            half = self.patch_size // 2
-            described = describe(padded, half)[valid]
-            filled = fill(described, work.places, work.encode, seed=(tile.top, tile.left))
+        work = _Work(self.predictor, data, told)
+        described = None
+        if self.adaptive and data.valid.any():
+            described = self.predictor.described(data.prepared, data.valid)
+        if described is not None:
+            seed = (data.tile.top, data.tile.left)
+            filled = fill(described, work.places, work.predict, seed=seed)
         else:
             n = len(work.places)
-            filled = Filled(work.encode(np.arange(n)), np.ones(n, bool), None)
+            filled = Filled(work.predict(np.arange(n)), np.ones(n, bool), None)
         if told is not None:
             told(int((~filled.encoded).sum()))
-        ids, probabilities, confidence = self._layers(filled, valid)
+        ids, probabilities, confidence = self._layers(filled, data.valid)
         audit = filled.audit
         return TileMap(
             ids,
@@ -156,41 +168,27 @@ class Mapper:
 
 
 class _Work:
-    """The encoder's side of one tile: pixels by their index, and the seconds they took."""
+    """The predictor's side of one tile: pixels by their index, and the seconds they took."""
 
     def __init__(
-        self,
-        mapper: Mapper,
-        padded: np.ndarray,
-        valid: np.ndarray,
-        tile: Tile,
-        told: Callable[[int], None] | None,
+        self, predictor: Predictor, data: TileData, told: Callable[[int], None] | None
     ) -> None:
-        self._mapper, self._tile, self._told = mapper, tile, told
-        device = next(mapper.model.parameters()).device
-        self._windows = Windows.over_halo(padded, mapper.patch_size, device)
-        self.places = np.argwhere(valid) + np.array([tile.top, tile.left])  # (n, 2) in the scene
-        self._index = np.full(valid.shape, -1)
-        self._index[valid] = np.arange(len(self.places))
+        self._predictor, self._prepared, self._told = predictor, data.prepared, told
+        self.places = np.argwhere(data.valid) + np.array([data.region.top, data.region.left])
         self.busy = 0.0
 
-    def encode(self, which: np.ndarray) -> np.ndarray:
+    def predict(self, which: np.ndarray) -> np.ndarray:
         """Logits (n, K) of pixels by their index among the valid ones."""
-        mapper, origin = self._mapper, (self._tile.top, self._tile.left)
-        out = np.empty((len(self.places), len(mapper.class_ids)), np.float32)
-        batches = logits_of(
-            mapper.model,
-            self._windows,
-            self.places[which],
-            mapper.cell,
-            mapper.precision,
-            origin,
-            scattered=len(which) < len(self.places),
-        )
         start = time.monotonic()
-        for batch, logits in batches:
-            out[self._index[tuple((batch - origin).T)]] = logits.numpy()
-            if self._told is not None:
-                self._told(len(batch))
+        logits = self._predictor.logits(
+            self._prepared,
+            self.places[which],
+            scattered=len(which) < len(self.places),
+            told=self._done,
+        )
         self.busy += time.monotonic() - start
-        return out[which]
+        return logits
+
+    def _done(self, batch: np.ndarray) -> None:
+        if self._told is not None:
+            self._told(len(batch))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from hyperpeft._version import __version__
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping import work_folder
 from hyperpeft.mapping.batches import Watch
+from hyperpeft.mapping.fingerprint import Fingerprint
 from hyperpeft.mapping.geotiff import bands_writer, class_map_writer
 from hyperpeft.mapping.mapper import Mapper, TileMap
 from hyperpeft.mapping.tiles import SIZE, Tile, plan
@@ -84,18 +83,25 @@ class Mapped:
 
 
 def tiles_here(
-    mapper: Mapper, scene: Scene, tiles: list[Tile], told: Callable[[int], None] | None = None
+    mapper: Mapper,
+    scene: Scene,
+    tiles: list[Tile],
+    told: Callable[[int], None] | None = None,
+    where: np.ndarray | None = None,
 ) -> Iterator[tuple[Tile, TileMap]]:
-    """Map tiles in this process; the next one is read while the encoder works."""
+    """Map tiles in this process; the next one is read while the predictor works.
+
+    `where` (H, W) restricts the map to some of the valid pixels.
+    """
     if not tiles:
         return
     with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(mapper.read, scene, tiles[0])
+        coming = reader.submit(mapper.read, scene, tiles[0], where)
         for tile, after in zip(tiles, [*tiles[1:], None], strict=True):
-            padded = coming.result()
+            data = coming.result()
             if after is not None:
-                coming = reader.submit(mapper.read, scene, after)
-            yield tile, mapper.map(padded, scene.valid[tile.inside], tile, told)
+                coming = reader.submit(mapper.read, scene, after, where)
+            yield tile, mapper.map(data, told)
 
 
 def map_to_files(
@@ -139,7 +145,7 @@ def map_to_files(
     for path in outputs.files:
         if path.is_dir():
             raise ConfigError(f"{path} is a folder", hint="choose another name for the map")
-    tiles = plan(scene.valid.shape, size, mapper.cell)
+    tiles = plan(scene.valid.shape, size, mapper.predictor.cell)
     _check_memory(mapper, scene, tiles[0])
     counter = _Counter(int(scene.valid.sum()), watch)
     identity = identify(mapper, scene, size)
@@ -176,7 +182,7 @@ def map_to_files(
 
 def _check_memory(mapper: Mapper, scene: Scene, tile: Tile) -> None:
     """Refuse tiles that do not fit: one is classified while the next one is read."""
-    half = mapper.patch_size // 2
+    half = mapper.halo
     pixels = (tile.bottom - tile.top + 2 * half) * (tile.right - tile.left + 2 * half)
     read = 2 * scene.shape[2] * scene.cube.dtype.itemsize
     reduced = 3 * N_BANDS * 4
@@ -199,29 +205,13 @@ def limit_cache() -> None:
 
 def identify(mapper: Mapper, scene: Scene, size: int) -> str:
     """Hash of all that decides a tile's values."""
-    model = mapper.model
-    device = next(model.parameters()).device.type
-    words = (
-        __version__, torch.__version__, device, mapper.precision, mapper.cell,
-        mapper.patch_size, mapper.layers, mapper.adaptive, size, scene.sha256, scene.part,
-        scene.shape,
-        *(_numbers(module) for module in model.modules()),
-    )  # fmt: skip
-    digest = hashlib.sha256(repr(words).encode())
-    digest.update(np.packbits(scene.valid).tobytes())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    reducer = mapper.reducer
-    for array in (reducer.mean, reducer.components, reducer.scale, reducer.shift, mapper.class_ids):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def _numbers(module: torch.nn.Module) -> tuple[object, ...]:
-    """A layer's kind and its plain options, such as the number of heads."""
-    plain = {k: v for k, v in vars(module).items() if isinstance(v, int | float | str)}
-    return type(module).__name__, *sorted((k, v) for k, v in plain.items() if k != "training")
+    fingerprint = Fingerprint(
+        __version__, mapper.layers, mapper.adaptive, size, scene.sha256, scene.part, scene.shape
+    )
+    fingerprint.array(np.packbits(scene.valid))
+    fingerprint.array(mapper.class_ids)
+    mapper.predictor.fingerprint(fingerprint)
+    return fingerprint.hexdigest()
 
 
 class _Counter:

@@ -12,9 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from hyperpeft.errors import ConfigError
-from hyperpeft.patches import mirrored
-from hyperpeft.records import Scene
-from hyperpeft.spectral import N_BANDS, Reducer
 
 SIZE = 512  # pixels
 LARGEST = 16384
@@ -75,20 +72,3 @@ def by_cell(positions: np.ndarray, cell: int) -> list[np.ndarray]:
     order = np.argsort(keys, kind="stable")
     borders = np.flatnonzero(np.diff(keys[order])) + 1
     return np.split(positions[order], borders)
-
-
-def read(scene: Scene, reducer: Reducer, tile: Tile, half: int) -> np.ndarray:
-    """The reduced tile with its halo: float32 (12, h + 2 half, w + 2 half), 0 where not valid."""
-    height, width, _ = scene.shape
-    rows = mirrored(tile.top - half, tile.bottom + half, height)
-    columns = mirrored(tile.left - half, tile.right + half, width)
-    inside = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
-    values, valid = scene.window(*inside), scene.valid[inside]
-    out = np.zeros((N_BANDS, *valid.shape), np.float32)
-    step = max(1, STRIP // (len(values) * valid.shape[1]))
-    for start in range(0, len(valid), step):
-        strip = slice(start, start + step)
-        where = valid[strip]
-        chosen = values[:, strip][:, where].astype(np.float32, copy=False)  # as `Scene.rows`
-        out[:, strip][:, where] = reducer.transform(chosen)
-    return out[:, rows - inside[0].start][:, :, columns - inside[1].start]

@@ -23,9 +23,8 @@ from hyperpeft.pretraining.batches import Step, Steps
 from hyperpeft.pretraining.episodes import EpisodeHead
 from hyperpeft.system.signals import interruptible
 from hyperpeft.training.checkpoint import (
-    restore_checkpoint,
+    Checkpoints,
     restore_optimiser,
-    save_checkpoint,
     write_history,
 )
 from hyperpeft.training.optim import cosine
@@ -160,7 +159,8 @@ class Pretrainer:
         self.model: nn.Module
         self.model, self.optimizer = self.accelerator.prepare(objectives, optimizer)
         self.schedule = cosine(self.optimizer.optimizer, steps=plan.steps, warmup=plan.warmup)
-        self.steps, self.plan, self.folder, self.identity = steps, plan, folder, identity
+        self.steps, self.plan, self.folder = steps, plan, folder
+        self.checkpoints = Checkpoints(folder, identity)
         self.workers, self.every, self.watch = workers, every, watch
         self.state = Progress()
 
@@ -174,8 +174,8 @@ class Pretrainer:
         Interrupted
             After SIGINT or SIGTERM, once the state has been saved.
         """
-        restore_checkpoint(
-            self.folder, self.identity, self._go_on_from,
+        self.checkpoints.restore(
+            self._resume,
             other="another configuration or other sources",
             hint="give the same configuration as before, or another --out",
         )  # fmt: skip
@@ -247,10 +247,10 @@ class Pretrainer:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
         }
-        save_checkpoint(self.folder, self.identity, content)
+        self.checkpoints.save(content)
         write_history(self.folder / "history.csv", self.state.history)
 
-    def _go_on_from(self, content: dict[str, Any]) -> None:
+    def _resume(self, content: dict[str, Any]) -> None:
         self.state = Progress(**content["state"])
         self.plain.load_state_dict(content["weights"])
         restore_optimiser(self.optimizer, content["optimizer"])

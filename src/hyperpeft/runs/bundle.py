@@ -10,7 +10,6 @@ split.npz             training, validation and test pixels
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -28,21 +27,21 @@ from hyperpeft.errors import BundleError
 from hyperpeft.mapping import (
     SIZE,
     ClassMap,
+    EncoderPredictor,
     Layers,
     Mapped,
     Mapper,
     Outputs,
-    cell_of,
+    Predictor,
+    classify,
     map_to_files,
-    plan,
-    tiles_here,
 )
 from hyperpeft.models import load_backbone, weights_sha256
 from hyperpeft.models.spectralgpt import PATCH, SpectralGPT
-from hyperpeft.records import UNLABELLED, Scene
+from hyperpeft.records import Scene
 from hyperpeft.runs.inputs import inputs_of
 from hyperpeft.runs.record import RunRecord
-from hyperpeft.spectral import Reducer, check_bands
+from hyperpeft.spectral import Reducer
 from hyperpeft.system.files import replacing, within
 from hyperpeft.system.overwrite import Inputs, refuse_inputs
 from hyperpeft.training.classifier import Classifier
@@ -59,17 +58,32 @@ class Bundle:
     Attributes
     ----------
     record : RunRecord
-    model : Classifier
-        With the adapters merged.
-    reducer : Reducer
-    class_ids : ndarray of int32, shape (K,)
-        The id of each of the model's outputs.
+    predictor : Predictor
     """
 
     record: RunRecord
-    model: Classifier
-    reducer: Reducer
-    class_ids: np.ndarray
+    predictor: Predictor
+
+    @property
+    def class_ids(self) -> np.ndarray:
+        """Ids (K,) int32 of the predictor's classes, ascending."""
+        return self.predictor.class_ids
+
+    @property
+    def model(self) -> Classifier:
+        """The classifier, with its adapters merged; BundleError where a run has none."""
+        return self._encoder().model
+
+    @property
+    def reducer(self) -> Reducer:
+        """The reducer to 12 bands; BundleError where a run has none."""
+        return self._encoder().reducer
+
+    def _encoder(self) -> EncoderPredictor:
+        if not isinstance(self.predictor, EncoderPredictor):
+            method = self.record.adapter["method"]
+            raise BundleError(f"a run of {method} has no adapted backbone", hint="use `predictor`")
+        return self.predictor
 
     @property
     def classes(self) -> dict[int, str]:
@@ -113,39 +127,7 @@ class Bundle:
         SceneError
             When the scene has other bands.
         """
-        mapper = self._mapper(scene, Layers(probabilities=probabilities))
-        start, shape, total = time.monotonic(), scene.valid.shape, int(scene.valid.sum())
-        ids = np.full(shape, UNLABELLED, np.int32)
-        chances = None
-        if probabilities:
-            chances = np.full((len(self.class_ids), *shape), np.nan, np.float32)
-        done = 0
-
-        def told(pixels: int) -> None:
-            nonlocal done
-            done += pixels
-            if watch is not None:
-                watch(done, total)
-
-        for tile, result in tiles_here(mapper, scene, plan(shape, SIZE, mapper.cell), told):
-            ids[tile.inside] = result.ids
-            if chances is not None:
-                chances[:, *tile.inside] = result.probabilities
-        return ClassMap(ids, chances, total, time.monotonic() - start)
-
-    def _mapper(self, scene: Scene, layers: Layers, *, adaptive: bool = False) -> Mapper:
-        check_bands(self.reducer, scene)
-        device = next(self.model.parameters()).device
-        return Mapper(
-            self.model,
-            self.reducer,
-            self.class_ids,
-            self.record.config["patch_size"],
-            choose_precision(self.record.config["precision"], device),
-            cell_of(device),
-            layers,
-            adaptive,
-        )
+        return classify(self.predictor, scene, probabilities=probabilities, watch=watch)
 
     def predict(self, scene: Scene) -> np.ndarray:
         """Class ids (H, W) int32 of a scene, 0 where it is not valid.
@@ -209,6 +191,7 @@ class Bundle:
             When another process maps to the same file, or a file to write is an input, or cannot be
             written.
         """
+        self.predictor.check(scene)
         outputs = Outputs(
             Path(path),
             Path(probabilities) if probabilities is not None else None,
@@ -217,7 +200,7 @@ class Bundle:
         refuse_inputs(outputs.replaced, chain(inputs, inputs_of(self.record.config)))
         layers = Layers(probabilities is not None, confidence is not None)
         return map_to_files(
-            self._mapper(scene, layers, adaptive=adaptive),
+            Mapper(self.predictor, layers, adaptive),
             scene,
             outputs,
             self.classes,
@@ -340,7 +323,14 @@ def with_head(folder: Path, record: RunRecord, model: Classifier) -> Bundle:
     model.requires_grad_(False)
     _load_tensors(model, folder / HEAD, expected=set(model.head_state()))
     reducer = Reducer.from_file(folder / REDUCER)
-    return Bundle(record, model.eval(), reducer, np.array(record.adapter["class_ids"], np.int32))
+    predictor = EncoderPredictor(
+        model.eval(),
+        reducer,
+        np.array(record.adapter["class_ids"], np.int32),
+        record.config["patch_size"],
+        choose_precision(record.config["precision"], next(model.parameters()).device),
+    )
+    return Bundle(record, predictor)
 
 
 def _load_tensors(module: nn.Module, path: Path, expected: set[str] | None = None) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
-import numpy as np
 import torch
 from accelerate import PartialState
 
 from hyperpeft import splits
 from hyperpeft._version import __version__
-from hyperpeft.baselines import BASELINES
-from hyperpeft.errors import Interrupted, SplitError
+from hyperpeft.errors import Interrupted, NotFiniteError
 from hyperpeft.patches import check_patch_size
 from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
@@ -19,12 +18,13 @@ from hyperpeft.runs import folder as run_folder
 from hyperpeft.runs import methods, sections
 from hyperpeft.runs.config import RunConfig, resolve_defaults
 from hyperpeft.runs.config_files import read_config
+from hyperpeft.runs.contract import Trained
 from hyperpeft.runs.evaluate import Evaluation, evaluate
 from hyperpeft.runs.labelled_scene import labelled_scene
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.runs.scoring import mask_of, score_map
 from hyperpeft.training import batching
-from hyperpeft.training.checkpoint import CHECKPOINT
+from hyperpeft.training.checkpoint import CHECKPOINT, Checkpoints
 
 __all__ = ["Evaluation", "Progress", "RunConfig", "evaluate", "read_config", "run"]
 
@@ -83,43 +83,62 @@ def _compose(config: RunConfig, overwrite: bool, progress: Progress) -> RunRecor
     progress.stage("Reading the scene")
     scene = labelled_scene(config)
     split = select_split(config, scene)
-    ids = np.unique(split.train_ids)
-    if len(ids) < 2:
-        raise SplitError("classes to tell apart", expected="at least 2", got=len(ids))
-    where = scene.valid if config.map else mask_of(split.test, scene.valid.shape)
-    notes = [*scene.notes, *split.notes]
-    for note in notes:
-        progress.note(note)
+    notes: list[str] = []
 
-    def told(note: str) -> None:
-        notes.append(note)
-        progress.note(note)
+    def note(text: str) -> None:
+        notes.append(text)
+        progress.note(text)
 
-    learn = methods.fit if config.method in BASELINES else methods.adapt
-    with batching.told_to(told):
-        learned = learn(config, scene, split, ids, where, overwrite=overwrite, progress=progress)
+    for text in (*scene.notes, *split.notes):
+        note(text)
+    with batching.told_to(note):
+        trained = _train(config, scene, split, overwrite, progress)
+        progress.stage("Mapping" if config.map else "Testing")
+        where = scene.valid if config.map else mask_of(split.test, scene.valid.shape)
+        mapped = trained.predict(scene, where, watch=progress.mapped)
     assert scene.labels is not None
     record = RunRecord(
         hyperpeft=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        config={**config.model_dump(mode="json"), **learned.settled},
+        config={**config.model_dump(mode="json"), **trained.resolved},
         scene=sections.scene_section(scene, scene.labels),
-        reducer=learned.reducer,
-        split=sections.split_section(split, scene, learned.window),
-        backbone=learned.backbone,
-        adapter=learned.adapter,
-        metrics=score_map(learned.mapped.ids, split.test, split.test_ids, ids),
-        timing=sections.timing_section(learned.outcome, learned.mapped),
-        environment=sections.environment_section(learned.outcome, config.seed),
-        notes=[*notes, *learned.notes],
-        baseline=learned.baseline,
+        reducer=trained.reducer,
+        split=sections.split_section(split, scene, trained.window),
+        backbone=trained.backbone,
+        adapter=trained.adapter,
+        metrics=score_map(mapped.ids, split.test, split.test_ids, trained.class_ids),
+        timing=sections.timing_section(trained.outcome, mapped),
+        environment=sections.environment_section(trained.outcome, config.seed),
+        notes=[*notes, *trained.notes],
+        baseline=trained.baseline,
     )
     if not PartialState().is_main_process:
         return record
-    written = run_folder.write(config, record, learned.fitted_reducer, split, scene, learned.mapped)
-    for note in written.notes[len(record.notes) :]:
-        progress.note(note)
+    written = run_folder.write(config, record, trained, split, scene, mapped)
+    for text in written.notes[len(record.notes) :]:
+        progress.note(text)
     return written
+
+
+def _train(
+    config: RunConfig, scene: Scene, split: Split, overwrite: bool, progress: Progress
+) -> Trained:
+    """Train in the run folder: checkpoints go there, and an earlier run is cleared."""
+    prepared = methods.prepare(config, scene, split, progress)
+    if not prepared.resumable:
+        trained = prepared.fit(progress)
+        if overwrite:  # only now: a mistake in the options must not cost the earlier run
+            run_folder.clear(config.out)
+        return trained
+    if overwrite:
+        run_folder.clear(config.out)
+    try:
+        return prepared.fit(progress, Checkpoints(config.out, prepared.identity))
+    except NotFiniteError:
+        run_folder.clear(config.out)  # of no use to resume from
+        with suppress(OSError):
+            config.out.rmdir()
+        raise
 
 
 def check_options(config: RunConfig) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from accelerate import PartialState
 
-from hyperpeft import spectral, splits
+from hyperpeft import splits
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping import ClassMap
 from hyperpeft.mapping.geotiff import write_class_map
@@ -20,12 +20,13 @@ from hyperpeft.records import Scene, Split
 from hyperpeft.runs import figures
 from hyperpeft.runs.bundle import ADAPTER, BACKBONE, HEAD, REDUCER, RUN, SPLIT
 from hyperpeft.runs.config import RunConfig
+from hyperpeft.runs.contract import Trained
 from hyperpeft.runs.inputs import inputs_of, located
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.system.files import replacing, sweep
 from hyperpeft.system.locks import LOCK, locked
 from hyperpeft.system.overwrite import refuse_inputs
-from hyperpeft.training.checkpoint import CHECKPOINT
+from hyperpeft.training.checkpoint import CHECKPOINT, write_history
 
 # Options that a run may choose itself; its record holds what it chose.
 OPEN = ("patch_size", "image_size", "lr")
@@ -129,20 +130,20 @@ def clear(out: Path) -> None:
 def write(
     config: RunConfig,
     record: RunRecord,
-    reducer: spectral.Reducer | None,
+    trained: Trained,
     split: Split,
     scene: Scene,
     mapped: ClassMap,
 ) -> RunRecord:
-    """Write all of the run folder but the weights; run.json last, because it says "finished".
+    """Write the run folder; run.json last, because it says "finished".
 
     Gives the record as it was written: with a note on each picture that could not be drawn.
     """
     out, labels = config.out, scene.labels
     assert labels is not None
     notes = list(record.notes)
-    if reducer is not None:
-        reducer.to_file(out / REDUCER)
+    adapter = {**record.adapter, "bytes": trained.save(out)}
+    write_history(out / "history.csv", trained.outcome.history)
     splits.save(split, out / SPLIT)
     if config.map:
         write_class_map(
@@ -167,7 +168,7 @@ def write(
     confusion = np.array(record.metrics["confusion"])
     with _drawn(out / "confusion.png", notes):
         figures.save_confusion(out / "confusion.png", confusion, names)
-    record = replace(record, notes=notes)
+    record = replace(record, adapter=adapter, notes=notes)
     with replacing(out / RUN) as temporary:
         temporary.write_text(record.to_json(), encoding="utf-8")
     shutil.rmtree(out / CHECKPOINT.parent, ignore_errors=True)

@@ -70,10 +70,8 @@ def count(parameters: Iterable[Tensor]) -> int:
     return sum(parameter.numel() for parameter in parameters)
 
 
-def adapter_section(
-    model: Classifier, method: str, class_ids: np.ndarray, size: int
-) -> dict[str, Any]:
-    """What was trained; before merging. `size`: bytes of adapter and head on disk."""
+def adapter_section(model: Classifier, method: str, class_ids: np.ndarray) -> dict[str, Any]:
+    """What was trained; `bytes` of adapter and head are known once they are written."""
     trainable = count(p for p in model.parameters() if p.requires_grad)
     attached = adapters_of(model.encoder).values()
     return {
@@ -81,7 +79,7 @@ def adapter_section(
         "adapter_parameters": sum(count(p for _, p in a.own_parameters()) for a in attached),
         "trainable_parameters": trainable,
         "trainable_percent": 100 * trainable / count(model.parameters()),
-        "bytes": size,
+        "bytes": None,
         "class_ids": class_ids.tolist(),
     }
 

@@ -1,9 +1,10 @@
-"""What a loop of training or pretraining keeps: a checkpoint to go on from, and its history."""
+"""What a loop of training or pretraining keeps: a checkpoint to resume from, and its history."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,55 +16,56 @@ from hyperpeft.system.files import replacing
 CHECKPOINT = Path("checkpoint") / "state.pt"  # in the folder of the run
 
 
-def save_checkpoint(folder: Path, identity: str, content: dict[str, Any]) -> None:
-    """Write the checkpoint: tensors and plain values only, so that it loads safely.
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where a loop keeps its state, and what the state belongs to.
 
-    Parameters
+    Attributes
     ----------
     folder : Path
         Of the run.
     identity : str
-        A hash of everything that decides the result: who goes on must have the same.
-    content : dict
+        Hash of everything that decides the result: only the same work resumes from it.
     """
-    with replacing(folder / CHECKPOINT) as temporary:
-        torch.save({"identity": identity, **content}, temporary)
 
+    folder: Path
+    identity: str
 
-def restore_checkpoint(
-    folder: Path, identity: str, go_on: Callable[[dict[str, Any]], None], *, other: str, hint: str
-) -> None:
-    """Let `go_on` take its state from the checkpoint of a folder, where there is one.
+    def save(self, content: dict[str, Any]) -> None:
+        """Write the state: tensors and plain values only, so that it loads safely."""
+        with replacing(self.folder / CHECKPOINT) as temporary:
+            torch.save({"identity": self.identity, **content}, temporary)
 
-    Parameters
-    ----------
-    folder : Path
-    identity : str
-    go_on : callable
-        Called with what was saved.
-    other, hint : str
-        What a checkpoint of another identity belongs to, and what to do about it.
+    def restore(self, resume: Callable[[dict[str, Any]], None], *, other: str, hint: str) -> None:
+        """Let `resume` take its state from the checkpoint, where there is one.
 
-    Raises
-    ------
-    BundleError
-        It cannot be read, does not fit what goes on from it, or has another identity.
-    """
-    path = folder / CHECKPOINT
-    if not path.is_file():
-        return
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        same = content["identity"] == identity
-        if same:
-            go_on(content)
-    except Exception as error:  # whatever torch's unpickler stumbles over
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise BundleError(
-            f"{path} is not a checkpoint ({why[:120]})", hint="remove it to start again"
-        ) from None
-    if not same:
-        raise BundleError(f"{path} belongs to {other}", hint=hint)
+        Parameters
+        ----------
+        resume : callable
+            Called with what was saved.
+        other, hint : str
+            What a checkpoint of another identity belongs to, and what to do about it.
+
+        Raises
+        ------
+        BundleError
+            It cannot be read, does not fit what resumes from it, or has another identity.
+        """
+        path = self.folder / CHECKPOINT
+        if not path.is_file():
+            return
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            same = content["identity"] == self.identity
+            if same:
+                resume(content)
+        except Exception as error:  # whatever torch's unpickler stumbles over
+            why = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise BundleError(
+                f"{path} is not a checkpoint ({why[:120]})", hint="remove it to start again"
+            ) from None
+        if not same:
+            raise BundleError(f"{path} belongs to {other}", hint=hint)
 
 
 def restore_optimiser(optimiser: Any, state: dict[str, Any]) -> None:

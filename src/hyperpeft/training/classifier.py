@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyperpeft.errors import TrainingError
+from hyperpeft.errors import NotFiniteError
 from hyperpeft.models.spectralgpt import BANDS, SpectralGPT
 from hyperpeft.patches import Windows, centres_of, resize
 from hyperpeft.training.batching import Batches
@@ -134,9 +134,9 @@ def head_features(tokens: Tensor, centres: Tensor, norm: nn.LayerNorm | None = N
 
 
 def check_finite(logits: Tensor) -> None:
-    """Refuse logits that are no numbers: their largest would be a class all the same."""
+    """Refuse logits that are not finite: their largest would be a class all the same."""
     if not bool(logits.isfinite().all()):
-        raise TrainingError(
+        raise NotFiniteError(
             "the model gives values that are not finite",
             hint="lower the learning rate (lr, lam) and train again, or look for extreme values in "
             "the scene",
@@ -172,7 +172,7 @@ def check_outputs(model: Classifier, windows: Windows, positions: Tensor, precis
 
     Raises
     ------
-    TrainingError
+    NotFiniteError
     """
     size = max(len(positions), 1)
     for logits in predict(model, windows, positions, precision=precision, batch_size=size):

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,10 +24,8 @@ from hyperpeft.patches import Windows, apply_symmetry, draw_symmetries
 from hyperpeft.system.signals import Event, interruptible
 from hyperpeft.training.batching import smaller
 from hyperpeft.training.checkpoint import (
-    restore_checkpoint,
+    Checkpoints,
     restore_optimiser,
-    save_checkpoint,
-    write_history,
 )
 from hyperpeft.training.classifier import Classifier, predict
 from hyperpeft.training.optim import cosine, optimiser, parameter_groups
@@ -127,11 +124,8 @@ class Trainer:
         Without validation pixels the last weights are kept, otherwise those of the best epoch.
     recipe : Recipe
     seed : int
-    folder : Path
-        Where `history.csv` and `checkpoint/` are written.
-    identity : str
-        What a checkpoint must belong to in order to be continued: a hash of everything that
-        decides the result.
+    checkpoints : Checkpoints, optional
+        Where the state is kept while training; without them nothing is written.
     precision : "auto", "fp32" or "bf16"
     watch : callable, optional
     """
@@ -145,8 +139,7 @@ class Trainer:
         recipe: Recipe,
         *,
         seed: int,
-        folder: Path,
-        identity: str,
+        checkpoints: Checkpoints | None = None,
         precision: str = "auto",
         watch: Watch | None = None,
     ) -> None:
@@ -171,12 +164,12 @@ class Trainer:
         self.windows, self.train, self.validation = windows, train, validation
         self.recipe, self.seed, self.watch = recipe, seed, watch
         self.parts = recipe.accumulate  # that a batch is computed in; more where memory is short
-        self.folder, self.identity = folder, identity
+        self.checkpoints = checkpoints
         self.state = State()
         self.cache: TokenCache | None = None
 
     def run(self) -> Outcome:
-        """Train to the end, from the folder's checkpoint where there is one.
+        """Train to the end, from the checkpoint where there is one.
 
         Raises
         ------
@@ -185,11 +178,12 @@ class Trainer:
         TrainingError
             When the loss is not finite.
         """
-        restore_checkpoint(
-            self.folder, self.identity, self._go_on_from,
-            other="another configuration, scene or backbone",
-            hint="give the same options as before, or --overwrite to start again",
-        )  # fmt: skip
+        if self.checkpoints is not None:
+            self.checkpoints.restore(
+                self._resume,
+                other="another configuration, scene or backbone",
+                hint="give the same options as before, or --overwrite to start again",
+            )
         saved = time.monotonic()
         frozen = held_in(self.plain, self.precision)
         with torch.random.fork_rng(), frozen, interruptible() as interrupted:
@@ -205,8 +199,6 @@ class Trainer:
             self._heed(interrupted)
         if self.state.best:
             self._load_trainable(self.state.best)
-        if self.accelerator.is_main_process:
-            write_history(self.folder / "history.csv", self.state.history)
         seen = len(self.train) * len(self.state.history)
         rate = seen / self.state.seconds if self.state.seconds > 0 else None
         device = str(self.accelerator.device)
@@ -231,11 +223,11 @@ class Trainer:
     def _heed(self, interrupted: Event) -> None:
         """Stop where the user has asked for it; the checkpoint has been written."""
         if interrupted.is_set():
-            epoch = min(self.state.epoch + 1, self.recipe.epochs)
-            raise Interrupted(
-                f"interrupted in epoch {epoch} of {self.recipe.epochs}",
-                hint=f"the state is saved in {self.folder}; the same command with --resume resumes",
-            )
+            epoch, hint = min(self.state.epoch + 1, self.recipe.epochs), ""
+            if self.checkpoints is not None:
+                place = self.checkpoints.folder
+                hint = f"the state is saved in {place}; the same command with --resume resumes"
+            raise Interrupted(f"interrupted in epoch {epoch} of {self.recipe.epochs}", hint=hint)
 
     def _tell(self, loss: float) -> None:
         if self.watch is not None:
@@ -302,12 +294,14 @@ class Trainer:
     def _fill_cache(self) -> None:
         """Compute the tokens below the first block that learns, where that pays."""
         recipe, precision = self.recipe, self.precision
+        folder = None if self.checkpoints is None else self.checkpoints.folder
         if is_worthwhile(
             self.plain.encoder,
             len(self.train),
             augment=recipe.augment,
             epochs=recipe.epochs,
             precision=precision,
+            on_disk=folder is not None,
         ):
             start = time.monotonic()
             self.cache = TokenCache(
@@ -316,7 +310,7 @@ class Trainer:
                 self.train.positions,
                 augment=recipe.augment,
                 precision=precision,
-                folder=self.folder,
+                folder=folder,
             )
             self.state.seconds += time.monotonic() - start
 
@@ -365,7 +359,7 @@ class Trainer:
                 parameter.copy_(values[name])
 
     def _save(self) -> None:
-        if not self.accelerator.is_main_process:
+        if self.checkpoints is None or not self.accelerator.is_main_process:
             return
         content = {
             "state": asdict(self.state),
@@ -374,9 +368,9 @@ class Trainer:
             "optimizer": None if self._finished() else self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
         }
-        save_checkpoint(self.folder, self.identity, content)
+        self.checkpoints.save(content)
 
-    def _go_on_from(self, content: dict[str, Any]) -> None:
+    def _resume(self, content: dict[str, Any]) -> None:
         self.state = State(**content["state"])
         self._load_trainable(content["weights"])
         if content["optimizer"] is not None:

@@ -40,12 +40,22 @@ def first_trained_block(encoder: SpectralGPT) -> int:
 
 
 def is_worthwhile(
-    encoder: SpectralGPT, pixels: int, *, augment: bool, epochs: int, precision: str
+    encoder: SpectralGPT,
+    pixels: int,
+    *,
+    augment: bool,
+    epochs: int,
+    precision: str,
+    on_disk: bool = True,
 ) -> bool:
-    """Whether a cache saves work and is within bounds."""
+    """Whether a cache saves work and fits into memory, or onto the disk where that may be used."""
     variants = SYMMETRIES if augment else 1
     size = pixels * variants * _bytes_of_one(encoder, precision)
-    return first_trained_block(encoder) > 0 and epochs > variants and size <= ON_DISK
+    return (
+        first_trained_block(encoder) > 0
+        and epochs > variants
+        and size <= (ON_DISK if on_disk else IN_MEMORY)
+    )
 
 
 class TokenCache:
@@ -61,7 +71,7 @@ class TokenCache:
         Keep all eight symmetries of each window.
     precision : "fp32" or "bf16"
         Of the frozen blocks and of what is kept.
-    folder : Path
+    folder : Path, optional
         Where a file is put when memory is not to hold it; it goes away with the process.
     """
 
@@ -73,7 +83,7 @@ class TokenCache:
         *,
         augment: bool,
         precision: str,
-        folder: Path,
+        folder: Path | None = None,
     ) -> None:
         self.block = first_trained_block(model.encoder)
         self._variants = SYMMETRIES if augment else 1
@@ -111,10 +121,10 @@ def _bytes_of_one(encoder: SpectralGPT, precision: str) -> int:
     return tokens * encoder.dim * (2 if precision == "bf16" else 4)
 
 
-def _room(shape: tuple[int, ...], dtype: torch.dtype, folder: Path) -> Tensor:
+def _room(shape: tuple[int, ...], dtype: torch.dtype, folder: Path | None) -> Tensor:
     """An uninitialised tensor in memory, or in an unnamed file where it is large."""
     values = torch.Size(shape).numel()
-    if values * dtype.itemsize <= IN_MEMORY:
+    if folder is None or values * dtype.itemsize <= IN_MEMORY:
         return torch.empty(shape, dtype=dtype)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=f".tokens.{PART}") as file:

@@ -1,0 +1,94 @@
+"""A part of a scene with the pixels around it, read once for all that predicts from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hyperpeft.mapping.tiles import Tile
+from hyperpeft.patches import mirrored
+from hyperpeft.records import Scene
+from hyperpeft.spectral import N_BANDS, Reducer
+
+STRIP = 2**22  # values converted to float at a time
+
+
+@dataclass(frozen=True)
+class SceneWindow:
+    """Values of a region and of the halo around it.
+
+    Attributes
+    ----------
+    values : ndarray, shape (B, h', w')
+        As the scene stores them: the region and as much of its halo as lies in the scene.
+    valid : ndarray of bool, shape (h', w')
+    rows, columns : ndarray of int, shapes (h + 2 halo,), (w + 2 halo,)
+        Where each row and column of region and halo is in `values`; mirrored at the scene's edge.
+    halo : int
+    tile : Tile
+        The region in the scene.
+    """
+
+    values: np.ndarray
+    valid: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+    halo: int
+    tile: Tile
+
+    @classmethod
+    def read(cls, scene: Scene, tile: Tile, halo: int, where: np.ndarray) -> SceneWindow:
+        """Read a region from where the scene lies.
+
+        Parameters
+        ----------
+        scene : Scene
+        tile : Tile
+            The region.
+        halo : int
+            Pixels around it.
+        where : ndarray of bool, shape (H, W)
+            Valid pixels of the scene.
+        """
+        height, width, _ = scene.shape
+        rows = mirrored(tile.top - halo, tile.bottom + halo, height)
+        columns = mirrored(tile.left - halo, tile.right + halo, width)
+        inside = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
+        return cls(
+            scene.window(*inside),
+            where[inside],
+            rows - inside[0].start,
+            columns - inside[1].start,
+            halo,
+            tile,
+        )
+
+    def _cut(self, halo: int) -> tuple[np.ndarray, np.ndarray]:
+        cut = self.halo - halo
+        assert cut >= 0
+        ends = (cut, -cut or None)
+        return self.rows[slice(*ends)], self.columns[slice(*ends)]
+
+    def reduced(self, reducer: Reducer, halo: int) -> np.ndarray:
+        """Reduced region with a halo: float32 (12, h + 2 halo, w + 2 halo), 0 where not valid."""
+        out = np.zeros((N_BANDS, *self.valid.shape), np.float32)
+        step = max(1, STRIP // (len(self.values) * self.valid.shape[1]))
+        for start in range(0, len(self.valid), step):
+            strip = slice(start, start + step)
+            where = self.valid[strip]
+            chosen = self.values[:, strip][:, where].astype(np.float32, copy=False)
+            out[:, strip][:, where] = reducer.transform(chosen)
+        rows, columns = self._cut(halo)
+        return out[:, rows][:, :, columns]
+
+    def valid_with(self, halo: int) -> np.ndarray:
+        """Valid pixels of the region with a halo: bool (h + 2 halo, w + 2 halo)."""
+        rows, columns = self._cut(halo)
+        return self.valid[rows][:, columns]
+
+    def spectra(self, positions: np.ndarray) -> np.ndarray:
+        """Spectra (n, B) float32 of pixels (n, 2), as row and column in the scene."""
+        rows = self.rows[positions[:, 0] - self.tile.top + self.halo]
+        columns = self.columns[positions[:, 1] - self.tile.left + self.halo]
+        return self.values[:, rows, columns].T.astype(np.float32)
