@@ -9,60 +9,26 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 import hyperpeft
+from tools.draw_layers import (
+    PAGE,
+    all_imports,
+    imports_of,
+    layer_of,
+    modules,
+    page_with_figure,
+)
 
-ROOT = Path(hyperpeft.__file__).parent
-PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
 LAYERS = re.findall(r"^\| `(\w+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
 DATA, MODEL = {"scenes", "splits", "spectral", "spatial"}, {"models", "adapters"}
 GROUND = {"errors", "_version", "progress", "metrics", "records", "system", "patches"}
 MAY_PRINT = {"cli"}
 
 
-def module_name(path: Path, root: Path = ROOT) -> str:
-    parts = ["hyperpeft", *path.relative_to(root).with_suffix("").parts]
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
-
-
-def layer_of(module: str) -> str:
-    """hyperpeft.scenes.catalog.cards -> scenes; "" for the package itself."""
-    return module.split(".")[1] if "." in module else ""
-
-
-def imports_of(source: str, module: str, known: set[str], is_package: bool) -> set[str]:
-    """Modules of hyperpeft imported anywhere in a file, those for type checkers included."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parts = module.split(".")
-                parts = parts[: len(parts) - node.level + is_package]
-                base = ".".join([*parts, base] if base else parts)
-            for alias in node.names:
-                inner = f"{base}.{alias.name}"
-                found.add(inner if inner in known else base)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            first = node.args[0]
-            if isinstance(first, ast.Constant):
-                found.add(str(first.value))
-    return {name for name in found if name == "hyperpeft" or name.startswith("hyperpeft.")}
-
-
-def all_imports() -> dict[str, set[str]]:
-    return {
-        name: imports_of(path.read_text(), name, set(MODULES), path.name == "__init__.py")
-        for name, path in MODULES.items()
-    }
+MODULES = modules()
 
 
 def violations(imports: dict[str, set[str]]) -> list[str]:
@@ -114,6 +80,10 @@ def test_every_module_is_in_the_table():
 
 def test_imports_point_upward():
     assert violations(all_imports()) == []
+
+
+def test_the_figure_is_that_of_the_imports():
+    assert page_with_figure() == PAGE.read_text(encoding="utf-8"), "run python -m tools.draw_layers"
 
 
 def test_no_circle():

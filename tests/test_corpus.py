@@ -38,7 +38,7 @@ def test_is_refused(case, home, tmp_path, documented):
     missing = [words for words in case.says if words not in message]
     assert not missing, message
     assert played.changed == []
-    # `python -m corpus` in tests/ writes the table anew.
+    # `python -m tests.corpus` writes the table again.
     assert ours(documented.get(case.title, "")) == ours(row(plain(message, home, tmp_path / "c")))
 
 

@@ -117,7 +117,7 @@ def vrt(path: Path, source: str) -> Path:
 
 
 def describe_services(folder: Path, url: str) -> dict[str, Path]:
-    """Files of a stranger that name a server: scenes, and labels of the good scene."""
+    """Untrusted files that name a server: scenes, and labels of the good scene."""
     wms = folder / "wms.tif"
     wms.write_text(
         f'<GDAL_WMS><Service name="TMS"><ServerUrl>{url}/${{z}}/${{x}}/${{y}}.png</ServerUrl>'

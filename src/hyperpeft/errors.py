@@ -77,7 +77,7 @@ class AdapterError(InputError):
 
 
 class TrainingError(InputError):
-    """Training cannot go on with this configuration and these data."""
+    """Training cannot continue with this configuration and these data."""
 
 
 class NotFiniteError(TrainingError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Progress:
-    """What a run tells whoever watches it; this one keeps silent."""
+    """Progress callbacks of a run; these do nothing."""
 
     def stage(self, text: str) -> None:
         """A new stage begins."""

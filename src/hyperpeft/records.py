@@ -1,4 +1,4 @@
-"""Frozen records that travel between the rooms: Scene, Labels, Split, RunRecord."""
+"""Frozen records that travel between the packages: Scene, Labels, Split, RunRecord."""
 
 from __future__ import annotations
 

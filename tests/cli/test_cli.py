@@ -1,4 +1,4 @@
-"""The command line: help, JSON, messages and exit statuses; runs that are cut and go on."""
+"""The command line: help, JSON, messages and exit statuses; runs that are cut off and resume."""
 
 from __future__ import annotations
 

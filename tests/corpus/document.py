@@ -9,9 +9,9 @@ from pathlib import Path
 DOCUMENT = Path(__file__).parents[2] / "docs" / "bad-input.md"
 HEAD = """# Bad input, and what hyperpeft says
 
-{count} cases, written by `python -m corpus` in `tests/`; the tests play each of them through the
+{count} cases, written by `python -m tests.corpus`; the tests play each of them through the
 command line. Every one ends with exit status 2 and the one message shown, on stderr, without a
-traceback, and leaves no file behind but, on a full disk, whole ones that the same command goes on
+traceback, and leaves no file behind but, on a full disk, whole ones that the same command resumes
 from. `.` is the folder of the case, `HOME` that of good files.
 """
 

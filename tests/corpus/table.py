@@ -27,7 +27,7 @@ class Case:
     make : callable
         Writes what is wrong into the world's folder and gives the arguments of the command.
     leaves : tuple of str
-        Patterns of whole files that the same command goes on from, where there are any.
+        Patterns of whole files that the same command resumes from, where there are any.
     """
 
     room: str

@@ -1,6 +1,6 @@
 """The five public scenes of the paper as files in their published layouts, with invented pixels.
 
-    python tests/make_public.py FOLDER          full size, about 600 MB in memory, 20 MB on disk
+    python -m tests.helpers.public_checkpoints FOLDER     # full size: 600 MB in memory, 20 on disk
     HYPERPEFT_DATA=FOLDER hyperpeft bench paper ...
 
 Names, variables, types, shapes and counts are those of the cards; spectra are smooth curves, one a

@@ -84,7 +84,7 @@ def test_a_run_writes_weights_that_load_and_says_how_they_came(tmp_path):
 
 
 def test_killed_and_continued_equals_never_killed(tmp_path):
-    """SIGKILL in the middle; the same command goes on to the same losses and weights."""
+    """SIGKILL in the middle; the same command resumes to the same losses and weights."""
     stages = [{"steps": 12, "image_size": 16}, {"steps": 10, "image_size": 32}]
     values = options(tmp_path, stages=stages)
     file = tmp_path / "run.yaml"

@@ -1,4 +1,4 @@
-"""A study in one file: the same report as from its folder, and nothing that a stranger can hide."""
+"""A study in one file: the same report as from its folder, and untrusted files are checked."""
 
 from __future__ import annotations
 

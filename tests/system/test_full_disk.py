@@ -1,6 +1,7 @@
 """A disk that is full, as far as a process can tell: no file may grow beyond a limit.
 
-The system's own refusal, in every library that writes; the same command goes on once there is room.
+The system's own refusal, in every library that writes; the same command resumes once there is
+space.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def files(folder):
 
 
 def goes_on(monkeypatch, *words: object) -> None:
-    """The same command where there is room, in this process."""
+    """The same command where there is space, in this process."""
     monkeypatch.setattr(sys, "argv", ["hyperpeft", *map(str, words)])
     cli.main()
 

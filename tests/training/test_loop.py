@@ -233,7 +233,7 @@ def test_interrupted_twice(tmp_path, world):
 
 
 def test_a_checkpoint_is_written_now_and_then(tmp_path, world, monkeypatch):
-    """A run that is killed outright goes on from the last one."""
+    """A run that is killed outright resumes from the last one."""
     monkeypatch.setattr("hyperpeft.training.loop.CHECKPOINT_SECONDS", 0.0)
 
     def die(done, *_):
@@ -424,9 +424,9 @@ def test_augmentation_and_smoothing_have_their_effect(tmp_path, world):
     [
         (lambda s: s["param_groups"][0].pop("eps"), "other options"),
         (lambda s: s["param_groups"][0].update(betas=(2.0, 0.9)), "other options"),
-        (lambda s: s["state"][0].update(step=torch.tensor(-3.0)), "a step that cannot be"),
+        (lambda s: s["state"][0].update(step=torch.tensor(-3.0)), "an invalid step"),
         (lambda s: s["param_groups"][0].update(lr=0.1j), "other options"),
-        (lambda s: s["state"][0].update(exp_avg_sq=torch.ones(2)), "exp_avg_sq that cannot be"),
+        (lambda s: s["state"][0].update(exp_avg_sq=torch.ones(2)), "invalid exp_avg_sq"),
         (lambda s: s["state"][0].update(exp_avg=torch.full((3,), torch.nan)), "exp_avg that"),
     ],
 )

@@ -300,7 +300,7 @@ def refuse_settings(config: Mapping[str, Any], read: Collection[str]) -> None:
     if on:
         found = ", ".join(f"{key} = {str(config[key])[:60]}" for key in sorted(on))
         raise AdapterError(
-            f"this {config.get('peft_type')} adapter of PEFT uses what hyperpeft does not have",
+            f"this {config.get('peft_type')} adapter of PEFT uses unsupported settings",
             expected="the plain method",
             got=found,
         )

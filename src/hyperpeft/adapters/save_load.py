@@ -4,7 +4,7 @@ Keys are PEFT's, "base_model.model." + layer + parameter. What PEFT has no field
 the method, its options) travels in the metadata of the safetensors file, which PEFT ignores; a
 folder without it was saved by PEFT, and is read from its configuration (see `foreign.py`).
 
-A folder may come from a stranger. It is data: no pickle is opened, no path in it is followed,
+A folder may be untrusted. It is data: no pickle is opened, no path in it is followed,
 every key and shape is accounted for before the model is touched.
 """
 

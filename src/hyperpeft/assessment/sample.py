@@ -70,7 +70,7 @@ def sample_map(
     strata : str or Path, optional
         Another raster on the map's grid whose values are the strata, instead of the map's classes.
     show_class : bool
-        Show the map's class beside each point; it biases whoever judges them.
+        Show the map's class beside each point; it biases the person who judges them.
     seed : int
 
     Raises

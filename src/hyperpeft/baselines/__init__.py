@@ -1,6 +1,6 @@
 """Other classifiers in the same harness: the same splits, the same record, honest comparisons.
 
-A baseline is a row of the table below and a function `fit(task) -> Fitted`. This room loads
+A baseline is a row of the table below and a function `fit(task) -> Fitted`. This module loads
 neither scikit-learn nor torch until a baseline is fitted.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hyperpeft.baselines.base import Baseline, Fitted, Task
 
-__all__ = ["BASELINES", "Baseline", "Fitted", "Task"]
+__all__ = ["BASELINES", "Baseline", "Fitted", "Task", "register_baseline"]
 
 _CLASSICAL = "hyperpeft.baselines.classical"
 _SVM = "Melgani and Bruzzone 2004, IEEE TGRS 42(8), doi 10.1109/TGRS.2004.831865"
@@ -60,3 +60,8 @@ _TABLE = (
 )
 
 BASELINES = {baseline.name: baseline for baseline in _TABLE}
+
+
+def register_baseline(baseline: Baseline) -> None:
+    """Add a baseline; one of the same name is replaced."""
+    BASELINES[baseline.name] = baseline

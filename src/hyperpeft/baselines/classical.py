@@ -21,7 +21,7 @@ C = [2.0**power for power in range(-2, 13, 2)]
 GAMMA = [2.0**power for power in range(-6, 5, 2)]  # over the number of features
 LEAF = [1, 2, 4]  # fewest pixels of a leaf
 SHARE = ["sqrt", 1 / 3]  # of the features, tried at each branching of a tree
-SVM_REPEATS = 3  # of the cross-validation; one way of dealing 120 pixels into folds is a lottery
+SVM_REPEATS = 3  # of the cross-validation; one partition of 120 pixels into folds is noisy
 TUNED_TREES = 100  # enough to rank the grid
 CHUNK = 8192  # pixels predicted at a time
 

@@ -1,6 +1,6 @@
 """Networks as baselines: their inputs, and the one small loop that trains them.
 
-The loop is plain: Adam, cross-entropy, batches drawn anew in every epoch. Every random choice is
+The loop is plain: Adam, cross-entropy, batches drawn again in every epoch. Every random choice is
 seeded. Where there are validation pixels the weights of the best epoch are kept, otherwise the
 last. Nothing is written until the end, so an interrupted fit begins again.
 """
@@ -57,7 +57,7 @@ def spectralformer(task: Task) -> Fitted:
 
 
 def _components(task: Task) -> tuple[np.ndarray, dict[str, Any]]:
-    """Whitened components (C, H, W), repeated in turn where the scene has fewer than asked for."""
+    """Whitened components (C, H, W), repeated in turn where the scene has fewer than requested."""
     wanted = task.options["components"]
     reduced, found = features.reduce(task.scene, wanted, fit_on=task.fit_on, train=task.split.train)
     section = features.reducer_section(found, task.fit_on)

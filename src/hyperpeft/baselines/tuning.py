@@ -50,7 +50,7 @@ def deal(ids: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
     ([2, 1, 1], -1)
     """
     fold = np.full(len(ids), -1)
-    start = 0  # the next class goes on where the last one stopped: folds of equal sizes
+    start = 0  # the next class continues where the last one stopped: folds of equal sizes
     for i in np.unique(ids):
         members = rng.permutation(np.flatnonzero(ids == i))
         if len(members) > 1:

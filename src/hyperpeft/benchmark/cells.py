@@ -1,6 +1,6 @@
 """One cell of a benchmark: computed in a folder of its own, then given its name at once.
 
-    DIR/bench.json                                     the configuration, and what was asked for
+    DIR/bench.json                                     the configuration, and all cells planned
     DIR/cells/SCENE/SPLIT/BUDGET/METHOD/seed-N/        a finished cell: run.json, or failed.json
     DIR/work/...                                       cells that are being computed
 
@@ -80,7 +80,7 @@ def compute(job: Job, progress: Progress | None = None) -> Outcome:
     Raises
     ------
     Interrupted, KeyboardInterrupt
-        After Ctrl-C; what was computed so far is kept where the method can go on from it.
+        After Ctrl-C; what was computed so far is kept where the method can resume from it.
     """
     folder = Path(job.folder)
     work = folder / WORK / job.path

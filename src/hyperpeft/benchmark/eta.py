@@ -28,7 +28,7 @@ def estimate(cells: Sequence[Cell], folder: Path) -> float | None:
             timing = read_json(path)["timing"]
             seconds = sum(timing.get(name) or 0.0 for name in ("train_seconds", "predict_seconds"))
         except (BundleError, OSError, KeyError, TypeError, AttributeError):
-            continue  # whoever reads the record will say what is wrong
+            continue  # the report says what is wrong
         for key in ((cell.scene, cell.method), ("", cell.method), ("", "")):
             took.setdefault(key, []).append(seconds)
     if not took:

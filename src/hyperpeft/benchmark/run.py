@@ -39,7 +39,7 @@ __all__ = ["Watch", "check_records", "check_scenes", "run_bench"]
 
 
 class Watch(Progress):
-    """What a benchmark tells whoever watches it; this one keeps silent."""
+    """Progress callbacks of a benchmark; these do nothing."""
 
     def planned(self, cells: Sequence[Cell], finished: Sequence[Outcome], workers: int) -> None:
         """The grid, and what of it was finished before."""
@@ -69,7 +69,7 @@ def run_bench(
     cells : sequence of Cell
         From `expand`.
     folder : Path
-        Of the benchmark. One that was begun with the same options goes on.
+        Of the benchmark. One that was begun with the same options is resumed.
     workers : int
         Local processes; with 0 the cells are computed one after the other in this one.
     scheduler : str, optional
@@ -146,7 +146,7 @@ def _run(
         except (Interrupted, KeyboardInterrupt):
             raise Interrupted(
                 f"interrupted; {len(outcomes)} of {len(cells)} cells are finished",
-                hint="the same command goes on",
+                hint="the same command resumes",
             ) from None
         for leftover in folder.joinpath(WORK).iterdir():
             if leftover.is_dir():

@@ -244,7 +244,7 @@ def print_table(heads: list[str], rows: list[list[str]]) -> None:
         numeric = all(row[column].replace(",", "").replace(".", "").isdigit() for row in rows)
         table.add_column(head, justify="right" if numeric else "left")
     for row in rows:
-        # A name in a file of a stranger may hold what moves the cursor or the title.
+        # A name in an untrusted file may hold control characters that move the cursor.
         table.add_row(*("".join(c if c.isprintable() else "?" for c in cell) for cell in row))
     # Names are data, not markup; a pipe is no screen whose edge could cut them.
     console = RichConsole(highlight=False, markup=False, emoji=False)

@@ -186,6 +186,12 @@ def merge(run: Path, out: Path, *, backbone: str | Path | None = None) -> dict[s
     }
 
 
+def export_merged(run: Path, to: Path) -> list[Path]:
+    """As `merge`, with the list of files that an exporter returns."""
+    merge(run, to)
+    return [to]
+
+
 def _describe_head(width: int, *, centre: bool) -> str:
     """What goes into the head's linear layer."""
     if not centre:

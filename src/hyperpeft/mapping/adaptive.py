@@ -6,7 +6,7 @@
    smallest margin are encoded: those are the borders, the mixed pixels, and the spectra that the
    grid does not explain. This is repeated until the guesses so checked were nearly all right.
 4. The audit counts how many of its pixels the guesses got wrong. That share has an upper bound
-   (Clopper and Pearson 1934); where it is above the tolerance, step 3 goes on, and where a scene
+   (Clopper and Pearson 1934); where it is above the tolerance, step 3 continues, and where a scene
    does not allow filling at all, every pixel is encoded.
 
 The audit is looked at more than once, so that the k-th look spends 2^-k of the 5 % that the bound

@@ -85,7 +85,7 @@ def logits_of(
     try:
         with held_in(model, precision):
             for batch in batches:
-                # Entered anew for each batch: a generator must not leave its caller in this mode.
+                # Entered again for each batch: a generator must not leave its caller in this mode.
                 with torch.inference_mode(), autocast(device, precision):
                     logits = parts(predicted, torch.from_numpy(batch - origin))
                 check_finite(logits)

@@ -117,7 +117,7 @@ def map_to_files(
 ) -> Mapped:
     """Map a scene to Cloud-Optimized GeoTIFFs.
 
-    Finished tiles wait in a work folder beside the map, from which the same call goes on after it
+    Finished tiles wait in a work folder beside the map, from which the same call resumes after it
     was cut off, whatever cut it off. The files take their names when all tiles are there.
 
     Parameters
@@ -215,7 +215,7 @@ def identify(mapper: Mapper, scene: Scene, size: int) -> str:
 
 
 class _Counter:
-    """Pixels done, told to whoever watches."""
+    """Pixels done, for the progress callback."""
 
     def __init__(self, total: int, watch: Watch | None) -> None:
         self._done, self._total, self._watch = 0, total, watch

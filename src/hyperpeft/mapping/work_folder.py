@@ -1,8 +1,8 @@
 """The folder beside a map in which its finished tiles wait until all are there.
 
 `map.tif.work/` holds `lock`, `identity` and one file per finished tile. A process that is killed
-leaves it behind, and the same command goes on from it; another command on the same output finds
-another identity and begins anew. When the map has its name the folder is removed.
+leaves it behind, and the same command resumes from it; another command on the same output finds
+another identity and starts again. When the map has its name the folder is removed.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def opened(out: Path, identity: str) -> Iterator[WorkFolder]:
             try:
                 yield WorkFolder(folder)
             except BaseException:
-                if not any(folder.glob("tile-*.npz")):  # nothing to go on from
+                if not any(folder.glob("tile-*.npz")):  # nothing to resume from
                     _clear(folder)
                     shutil.rmtree(folder, ignore_errors=True)
                 raise

@@ -142,7 +142,7 @@ def image_size_of(source: str | Path, *, pretrained: bool = True) -> int:
         with safe_open(path, framework="pt") as file:
             said = whole_number((file.metadata() or {}).get("image_size", ""))
     except SafetensorError:
-        return IMAGE_SIZE  # whoever reads the tensors will say what is wrong
+        return IMAGE_SIZE  # reading the tensors reports what is wrong
     return IMAGE_SIZE if said is None else said
 
 

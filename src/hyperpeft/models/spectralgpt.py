@@ -128,7 +128,7 @@ class SpectralGPT(nn.Module):
     Attributes
     ----------
     pretrained : bool
-        Whether the weights were trained before; set by whoever fills them.
+        Whether the weights were trained before; set by the code that loads them.
     gradient_checkpointing : bool
         In training, keep only what enters each block and compute the rest again for the
         gradients: a third more work for a fraction of the memory.

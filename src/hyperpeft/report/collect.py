@@ -101,7 +101,7 @@ class Entry:
 
 
 class Failure(NamedTuple):
-    """A cell that failed, or was asked for and is not there (reason "")."""
+    """A cell that failed, or was planned and is not there (reason "")."""
 
     path: str
     reason: str

@@ -54,7 +54,7 @@ class Plot:
     log : bool
         A logarithmic x axis.
     left, right, bottom : float
-        Room beside and below the axes, in pixels.
+        Space beside and below the axes, in pixels.
     flip : bool
         y grows downwards.
     """

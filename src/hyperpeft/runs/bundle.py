@@ -155,7 +155,7 @@ class Bundle:
         """Write the class map of a scene of any size as Cloud-Optimized GeoTIFF.
 
         The scene is read and classified tile by tile. Cut off, whatever the reason, the same call
-        goes on from the finished tiles in the folder `path` + ".work".
+        resumes from the finished tiles in the folder `path` + ".work".
 
         Parameters
         ----------

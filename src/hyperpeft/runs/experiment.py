@@ -1,4 +1,4 @@
-"""One run, from configuration to record: the sole composer of all other rooms."""
+"""One run, from configuration to record: the composition of all other packages."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def _panels(shape: tuple[int, ...], count: int) -> tuple[Figure, list[Axes]]:
     high = float(np.clip(3.8 * np.sqrt(tall), 1.0, 8.0))
     wide = float(np.clip(high / tall, 1.0, 9.0))
     high = min(high, max(wide * tall, 0.5))
-    # Between panels there is a gap, or room for a title where they are stacked.
+    # Between panels there is a gap, or space for a title where they are stacked.
     right, down = (0.0, high + 0.35) if _wide(shape) else (wide + 0.15, 0.0)
     full = np.array([wide + (count - 1) * right, high + (count - 1) * down])
     figure = Figure(figsize=(full[0], full[1]))

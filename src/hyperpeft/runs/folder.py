@@ -95,7 +95,7 @@ def _same_run(config: RunConfig, found: dict[str, Any]) -> bool:
 
 
 def files_of_run(folder: Path) -> Iterator[tuple[str, Path]]:
-    """What a run folder needs in order to be used again, as inputs; its map is made anew by it."""
+    """What a run folder needs in order to be used again, as inputs; its map is made again."""
     yield from (("the run's", folder / name) for name in OUTPUTS if not name.startswith("map.tif"))
 
 
@@ -179,7 +179,7 @@ def write(
 def _drawn(path: Path, notes: list[str]) -> Iterator[None]:
     """What was learned must not be lost with a picture: why it failed becomes a note.
 
-    A disk that refuses the file is no such reason: it has no room for the record either.
+    A disk that refuses the file is no such reason: it has no space for the record either.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The types of values from files of others, so that whoever uses one need not doubt them.
+"""The types of values in records from elsewhere, checked once where a record is read.
 
 A run record may come from elsewhere, be written by another version or be damaged: what is absent or
 null is missing, what is there must be what `docs/run-folder.md` says.
@@ -34,7 +34,7 @@ _text, _dict = _is(str), _is(dict)
 
 
 def _number(value: Any) -> bool:
-    """A number with which one can reckon: JSON knows larger ones."""
+    """A finite number: JSON allows larger ones."""
     return _is(int, float)(value) and -1e300 < value < 1e300
 
 

@@ -31,7 +31,7 @@ def files_of(spec: str | Path) -> list[Path]:
     if card is not None and not Path(text).is_file():
         return [path for path in map(find, card.files) if path is not None]
     found: list[Path] = []
-    with suppress(InputError, OSError):  # whoever opens the scene says what is wrong
+    with suppress(InputError, OSError):  # opening the scene reports what is wrong
         for path in tile_paths(text) or [split_spec(text)[0]]:
             if path.exists():
                 found += _family(path)

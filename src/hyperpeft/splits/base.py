@@ -51,7 +51,7 @@ def name_of(classes: Mapping[int, str], c: int) -> str:
 def fewer(
     classes: Mapping[int, str], c: int, got: int, asked: int, why: str = "", *, half_of: int = 0
 ) -> str:
-    """The note on a class that trains on fewer pixels than asked for; `half_of`: its cap."""
+    """The note on a class that trains on fewer pixels than requested; `half_of`: its cap."""
     pixels = "training pixel" if got == 1 else "training pixels"
     half = f" (at most half of its {half_of})" if half_of else ""
     return f"{name_of(classes, c)}: {got} {pixels} instead of {asked}{half}{why}"

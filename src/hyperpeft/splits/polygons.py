@@ -78,7 +78,7 @@ def polygons(
     Returns
     -------
     Split
-        Its notes name the classes that gave fewer pixels than asked for, or none.
+        Its notes name the classes that gave fewer pixels than requested, or none.
 
     Raises
     ------

@@ -109,7 +109,7 @@ def check_archive(path: Path, error: type[HyperpeftError]) -> None:
 
 
 def within(folder: Path, name: str) -> Path:
-    """A file of a folder that may come from a stranger: one that is a link out of it is refused.
+    """A file of an untrusted folder: one that is a link out of it is refused.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def printable(name: str) -> str:
 def sweep(folder: Path, *, below: bool = True) -> None:
     """Remove what killed processes have left half-written in a folder, and below it.
 
-    For whoever holds the folder's lock.
+    The caller holds the folder's lock.
     """
     pattern = f".*.{PART}*"
     for path in list(folder.rglob(pattern) if below else folder.glob(pattern)):

@@ -1,7 +1,7 @@
 """GDAL without the internet: a file must not send its reader to a server.
 
 GDAL opens descriptions of data that lie elsewhere. Those of map services and of files on servers
-would let a file from a stranger call home.
+would let an untrusted file contact a server.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ def locked(path: Path, what: str = "", *, wait: bool = False) -> Iterator[None]:
     """Hold an exclusive lock on a file, which is made for it and removed behind it.
 
     Folders that had to be made for it are removed with it where nothing else has come into them.
-    A process that is killed leaves the file, but not the lock: whoever finds the one without the
-    other knows that work was cut off here.
+    A process that is killed leaves the file, but not the lock: a process that finds the one
+    without the other knows that work was cut off here.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def _make_folder(folder: Path) -> list[Path]:
 
 
 def _take(path: Path, what: str, wait: bool) -> IO[str] | None:
-    """The locked file; None where whoever held it before has removed it in the meantime."""
+    """The locked file; None where the process that held it has removed it in the meantime."""
     try:
         file = path.open("a+", encoding="utf-8")
     except FileNotFoundError:

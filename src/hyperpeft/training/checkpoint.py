@@ -92,7 +92,7 @@ def restore_optimiser(optimiser: Any, state: dict[str, Any]) -> None:
             counts = name == "step"
             fits = held.ndim == 0 and 0 <= held < 2**31 if counts else held.shape == parameter.shape
             if not held.is_floating_point() or not fits or not held.isfinite().all():
-                raise ValueError(f"its optimiser holds a {name} that cannot be")
+                raise ValueError(f"its optimiser holds an invalid {name}")
 
 
 def write_history(path: Path, history: list[dict[str, Any]]) -> None:

@@ -157,7 +157,7 @@ def predict(
     model.eval()
     try:
         for batch in positions.split(batch_size):
-            # Entered anew for each batch: a generator must not leave its caller in inference mode.
+            # Entered again for each batch: a generator must not leave its caller in inference mode.
             with torch.inference_mode(), autocast(device, precision):
                 logits = batches(
                     lambda part: model(windows.at(part).to(device)).float().cpu(), batch

@@ -1,4 +1,4 @@
-"""What suits a scene, asked of its training pixels before anything is trained.
+"""Window size selected by cross-validation on the training pixels, before anything is trained.
 
 Pixels of 30 m and pixels of 3 m need different windows, some scenes are told apart by the pixel's
 own spectrum and others by its neighbourhood, and a user cannot know which. For each candidate the

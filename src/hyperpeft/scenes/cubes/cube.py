@@ -129,7 +129,7 @@ def from_array(
 def to_nm(values: np.ndarray, units: str | None) -> np.ndarray | None:
     """Band centres or widths in nm; without a unit, numbers below 100 are taken as micrometres.
 
-    None if the values are no wavelengths (not finite, not positive, or in another unit).
+    None if the values are not wavelengths (not finite, not positive, or in another unit).
     """
     values = np.asarray(values, dtype=np.float64).ravel()
     if values.size == 0 or not np.isfinite(values).all() or (values <= 0).any():

@@ -35,7 +35,7 @@ def load_scan(path: Path, question: dict[str, Any]) -> dict[str, np.ndarray] | N
 
 
 def save_scan(path: Path, question: dict[str, Any], answer: dict[str, np.ndarray]) -> None:
-    """Keep arrays for a file and a question; a cache that cannot be written is no error."""
+    """Keep arrays for a file and a question; a cache that cannot be written is not an error."""
     place = _entry(path, question)
     if place is None:
         return

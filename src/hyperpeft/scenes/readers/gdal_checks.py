@@ -89,4 +89,4 @@ def _heads(path: Path) -> Iterator[bytes]:
                 with archive.open(member) as part:
                     yield part.read(HEAD)
     except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error, NotImplementedError):
-        return  # damaged or encrypted: whoever reads it will say so
+        return  # damaged or encrypted: the reader reports it

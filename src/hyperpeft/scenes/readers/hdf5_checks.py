@@ -10,7 +10,7 @@ walks on the spot for ever where one says nothing (seen with HDF5 2.0):
 
     collection: "GCOL", version 1, 3 zeros, its size, then objects to its end
     object: number (2 bytes), references (2), 4 zeros, size, then the data up to a multiple of 8;
-            number 0 is the room that is left, and its size counts its own head
+            number 0 is the free space, and its size counts its own head
 
 Nothing but the attributes says where heaps are, so they are looked for in all that is no array.
 

@@ -71,7 +71,7 @@ def arrays(path: Path) -> list[Array] | None:
     Raises
     ------
     ValueError, zlib.error
-        A tag that cannot be.
+        An invalid tag.
     """
     with path.open("rb") as file:
         head = file.read(_HEADER)
@@ -85,14 +85,14 @@ def arrays(path: Path) -> list[Array] | None:
 
 
 def check(path: Path, names: list[str]) -> None:
-    """Make sure that variables are arrays of real numbers of which each has its room in the file.
+    """Make sure that variables are arrays of real numbers of which each fits into the file.
 
     Raises
     ------
     NotNumbers
         A structure, text, a sparse matrix, complex numbers.
     ValueError, zlib.error
-        A tag that cannot be.
+        An invalid tag.
     """
     for array in arrays(path) or ():
         if array.name not in names:

@@ -60,7 +60,7 @@ def tile_paths(text: str) -> list[Path] | None:
     paths = [Path(part.strip()) for part in text.split(",") if part.strip()]
     missing = [str(p) for p in paths if not p.exists()]
     if len(missing) == len(paths):
-        return None  # not a list of files: said by whoever asked
+        return None  # not a list of files: the caller reports it
     if missing:
         raise SceneError(f"there is no tile {', '.join(missing)}", hint="correct the list of tiles")
     return paths
