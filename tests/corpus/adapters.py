@@ -11,10 +11,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tests.corpus.table import room
+from tests.corpus.table import heading
 from tests.corpus.world import World
 
-case = room("adapter folders")
+case = heading("adapter folders")
 
 
 def adapter(w: World):

@@ -10,12 +10,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from tests.corpus.table import room
+from tests.corpus.table import heading
 from tests.corpus.world import World, cube
 from tests.helpers.scene_files import mat5, mat73
 
-case = room("MATLAB")
-numpy_case = room("NumPy")
+case = heading("MATLAB")
+numpy_case = heading("NumPy")
 
 
 @case("there is no such file", "there is no scene", "cube.mat", "give a path, or one of")

@@ -7,10 +7,10 @@ import pyogrio.raw
 import shapely
 
 from tests.assessment.maps import CRS, TRANSFORM, truth_and_map, write_map
-from tests.corpus.table import room
+from tests.corpus.table import heading
 from tests.corpus.world import World
 
-case = room("samples and assessments")
+case = heading("samples and assessments")
 
 
 def class_map(w: World):

@@ -6,12 +6,12 @@ import json
 
 import numpy as np
 
-from tests.corpus.table import room
+from tests.corpus.table import heading
 from tests.corpus.world import World
 from tests.helpers.small import HEADS
 
-bench_case, report_case = room("bench"), room("report")
-case = room("pretrain")
+bench_case, report_case = heading("bench"), heading("report")
+case = heading("pretrain")
 
 
 def grid(w: World, **changes):
@@ -116,6 +116,23 @@ def _(w: World):
     path = w.copy("run") / "run.json"
     path.write_text('{"a":' * 100_000)
     return ["report", path.parent]
+
+
+@report_case("a file that is no study", "is not a study file", "--pack")
+def _(w: World):
+    return ["report", w.file("points.geojson", '{"type": "FeatureCollection"}')]
+
+
+@report_case("a study with a path out of it", "line 2: path", "below the study")
+def _(w: World):
+    lines = ['{"hyperpeft_study": 1}', '{"path": "../run", "run.json": {}}']
+    return ["report", w.file("study.jsonl", "\n".join(lines))]
+
+
+@report_case("a study over one of its records", "--pack", "would replace the record")
+def _(w: World):
+    run = w.copy("run")
+    return ["report", run, "--out", w / "report", "--pack", run / "run.json"]
 
 
 @report_case("an unknown reference", "--reference svm", "expected one of krona+")

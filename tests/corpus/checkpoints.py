@@ -17,10 +17,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.corpus.arrays import bomb
-from tests.corpus.table import room
+from tests.corpus.table import heading
 from tests.corpus.world import World
 
-case = room("checkpoints")
+case = heading("checkpoints")
 
 
 def changed(w: World, change: Callable[[dict[str, Tensor]], Any], name: str = "w.safetensors"):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tests.corpus.table import room
+from tests.corpus.table import heading
 from tests.corpus.world import World
 from tests.helpers.scene_files import cube, geotiff
 
-case, scenes, empty = room("map"), room("scenes"), room("empty arguments")
+case, scenes, empty = heading("map"), heading("scenes"), heading("empty arguments")
 
 
 def mapping(name: str, *says: str, words: tuple[object, ...] = (), out: str = "map.tif"):

@@ -30,21 +30,21 @@ def text(messages: Mapping[str, str]) -> str:
     """The document, from a message for each title."""
     lines, before = [HEAD.format(count=len(messages))], ""
     for title, message in messages.items():
-        room, _, name = title.partition(": ")
-        if room != before:
-            lines.append(f"\n## {room}\n\n| case | message | status |\n|---|---|---|\n")
-            before = room
+        heading, _, name = title.partition(": ")
+        if heading != before:
+            lines.append(f"\n## {heading}\n\n| case | message | status |\n|---|---|---|\n")
+            before = heading
         lines.append(f"| {name} | `{row(message)}` | 2 |\n")
     return "".join(lines)
 
 
 def read(path: Path) -> dict[str, str]:
     """The message of each title."""
-    found, room = {}, ""
+    found, heading = {}, ""
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         if line.startswith("## "):
-            room = line.removeprefix("## ")
+            heading = line.removeprefix("## ")
         elif line.endswith(" | 2 |"):
             name, _, message = line.removeprefix("| ").removesuffix(" | 2 |").partition(" | ")
-            found[f"{room}: {name}"] = message.strip("`")
+            found[f"{heading}: {name}"] = message.strip("`")
     return found

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from rasterio.transform import from_origin
 
-from tests.corpus.table import room
+from tests.corpus.table import heading
 from tests.corpus.world import World
 from tests.helpers.scene_files import geotiff, mat5
 
-case = room("label rasters")
+case = heading("label rasters")
 PLACE = from_origin(364_000, 5_810_000, 30, 30)  # of `small.write_scene`
 
 

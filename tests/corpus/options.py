@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.corpus.table import room
+from tests.corpus.table import heading
 from tests.corpus.world import World, cube
 from tests.helpers.scene_files import geotiff
 
-case = room("options")
+case = heading("options")
 
 
 def options(name: str, *says: str, **given):

@@ -6,10 +6,10 @@ import errno
 import json
 
 from tests.corpus.benches import grid
-from tests.corpus.table import room
+from tests.corpus.table import heading
 from tests.corpus.world import World
 
-case = room("outputs")
+case = heading("outputs")
 
 
 @case("a run below a file", "cannot be written", "choose a folder you can write to")

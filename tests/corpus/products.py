@@ -5,12 +5,12 @@ from __future__ import annotations
 import h5py
 import numpy as np
 
-from tests.corpus.table import room
+from tests.corpus.table import heading
 from tests.corpus.world import World
 from tests.helpers.scene_files import cube, emit, enmap, envi, prisma
 
-enmap_case, prisma_case = room("EnMAP"), room("PRISMA")
-emit_case, aviris_case = room("EMIT"), room("AVIRIS")
+enmap_case, prisma_case = heading("EnMAP"), heading("PRISMA")
+emit_case, aviris_case = heading("EMIT"), heading("AVIRIS")
 NM = np.array([450.0, 550.0, 650.0, 940.0, 1380.0, 2200.0])
 
 

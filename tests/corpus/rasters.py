@@ -6,13 +6,13 @@ import numpy as np
 import rasterio
 from rasterio.transform import from_origin
 
-from tests.corpus.table import room
+from tests.corpus.table import heading
 from tests.corpus.world import World, cube
 from tests.helpers.scene_files import ORIGIN, envi, geotiff
 
-case = room("ENVI")
-tiff_case = room("GeoTIFF")
-mosaic_case = room("mosaics")
+case = heading("ENVI")
+tiff_case = heading("GeoTIFF")
+mosaic_case = heading("mosaics")
 
 
 def pair(w: World, change: dict[str, str | None] | None = None, **how):

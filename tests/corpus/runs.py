@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.corpus.table import room
+from tests.corpus.table import heading
 from tests.corpus.world import World
 from tests.helpers.scene_files import cube, geotiff
 from tests.helpers.small import checkpoint, planted, write_scene
 
-case = room("run folders")
+case = heading("run folders")
 
 
 def record(w: World, *words: object, **sections: Any):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.corpus.table import room
+from tests.corpus.table import heading
 from tests.corpus.world import World
 
-case = room("memory")
+case = heading("memory")
 
 
 def free(w: World, size: int) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from tests.corpus.arrays import bomb
-from tests.corpus.table import room
+from tests.corpus.table import heading
 from tests.corpus.world import World
 from tests.helpers.scene_files import geotiff
 
-case = room("splits")
+case = heading("splits")
 
 
 def given(w: World, **parts: Any):
@@ -157,7 +157,7 @@ def _(w: World):
     return w.train(validation=1)
 
 
-@case("a window that leaves no room between parts", "disjoint")
+@case("a window that leaves no space between parts", "disjoint")
 def _(w: World):
     return w.train(split="disjoint", patch_size=63)
 

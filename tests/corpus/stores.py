@@ -9,11 +9,11 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from tests.corpus.table import room
+from tests.corpus.table import heading
 from tests.corpus.world import World
 from tests.helpers.scene_files import cube, labelled_dataset
 
-case, netcdf_case = room("Zarr"), room("NetCDF")
+case, netcdf_case = heading("Zarr"), heading("NetCDF")
 NM = np.array([450.0, 550.0, 650.0, 940.0, 1380.0, 2200.0])
 
 

@@ -18,7 +18,7 @@ class Case:
 
     Attributes
     ----------
-    room : str
+    heading : str
         The heading it stands under in docs/bad-input.md.
     name : str
         What is wrong.
@@ -30,7 +30,7 @@ class Case:
         Patterns of whole files that the same command resumes from, where there are any.
     """
 
-    room: str
+    heading: str
     name: str
     says: tuple[str, ...]
     make: Make
@@ -38,15 +38,15 @@ class Case:
 
     @property
     def title(self) -> str:
-        """Room and name: unique."""
-        return f"{self.room}: {self.name}"
+        """Heading and name: unique."""
+        return f"{self.heading}: {self.name}"
 
 
 CASES: list[Case] = []
 
 
-def room(title: str) -> Callable[..., Callable[[Make], Make]]:
-    """What registers the cases of one room: `case("name", "words", "of the message")`."""
+def heading(title: str) -> Callable[..., Callable[[Make], Make]]:
+    """What registers the cases of one heading: `case("name", "words", "of the message")`."""
 
     def case(name: str, *says: str, leaves: tuple[str, ...] = ()) -> Callable[[Make], Make]:
         def register(make: Make) -> Make:

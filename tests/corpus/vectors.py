@@ -8,10 +8,10 @@ import numpy as np
 import shapely
 from pyogrio.raw import write as write_vectors
 
-from tests.corpus.table import room
+from tests.corpus.table import heading
 from tests.corpus.world import World
 
-case, table_case = room("vectors"), room("tables of points")
+case, table_case = heading("vectors"), heading("tables of points")
 X, Y = 364_000, 5_810_000
 
 

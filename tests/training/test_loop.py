@@ -427,7 +427,7 @@ def test_augmentation_and_smoothing_have_their_effect(tmp_path, world):
         (lambda s: s["state"][0].update(step=torch.tensor(-3.0)), "an invalid step"),
         (lambda s: s["param_groups"][0].update(lr=0.1j), "other options"),
         (lambda s: s["state"][0].update(exp_avg_sq=torch.ones(2)), "invalid exp_avg_sq"),
-        (lambda s: s["state"][0].update(exp_avg=torch.full((3,), torch.nan)), "exp_avg that"),
+        (lambda s: s["state"][0].update(exp_avg=torch.full((3,), torch.nan)), "an invalid exp_avg"),
     ],
 )
 def test_an_optimiser_that_cannot_be_is_refused(spoil, message):
