@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PLAIN = {  # metaphors and phrases that readers of the field do not expect, and what to write
-    r"\bhouse\b|(?<!make )\brooms?\b|\bfloors?\b": "package, module, layer",
+    r"\bhouse\b|(?<!make )\brooms?\b|\bfloors\b": "package, module, layer",
     r"\bgo(es)? on\b": "resumes, continues",
     r"\banew\b": "again",
     r"\basked of (its|the) training pixels\b": "selected by cross-validation",
