@@ -13,6 +13,7 @@ import sys
 import pytest
 
 import hyperpeft
+from hyperpeft.runs import file_names
 from tools.draw_layers import (
     PAGE,
     all_imports,
@@ -226,6 +227,44 @@ def test_the_help_of_a_command_loads_no_torch(command):
 def test_a_report_is_made_without_what_computes():
     modules, _ = loaded_after("import hyperpeft.report")
     assert not modules & {"torch", "xarray", "rasterio", "sklearn", "distributed", "matplotlib"}
+
+
+def calls_of(function: str) -> set[str]:
+    """Modules in which a function is called by this name."""
+    return {
+        name
+        for name, path in MODULES.items()
+        if any(
+            isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == function
+            for node in ast.walk(ast.parse(path.read_text()))
+        )
+    }
+
+
+def test_one_guard_serves_every_output_folder():
+    """A cell of a benchmark waits for the process that computes it, which is no output's lock."""
+    guard = "hyperpeft.system.output_folder"
+    assert calls_of("locked") == {guard, "hyperpeft.benchmark.cells"}
+    assert calls_of("sweep") == {guard}
+    assert calls_of("output_folder") == {
+        "hyperpeft.runs.folder", "hyperpeft.pretraining.run", "hyperpeft.benchmark.run",
+        "hyperpeft.report.write", "hyperpeft.mapping.work_folder",
+    }  # fmt: skip
+
+
+def test_the_names_of_run_files_are_spelled_once():
+    names = {v for v in vars(file_names).values() if isinstance(v, str) and "." in v}
+    names = {name for name in names if name.count("\n") == 0 and "hyperpeft" not in name}
+    assert {"run.json", "split.npz", "map.tif", "bench.json"} <= names
+    for module, path in MODULES.items():
+        if module == "hyperpeft.runs.file_names":
+            continue
+        spelled = {
+            node.value
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+        assert not spelled & names, module
 
 
 def test_public_names():

@@ -18,11 +18,12 @@ import pytest
 from PIL import Image
 
 from hyperpeft import cli
-from hyperpeft.benchmark.cells import FAILED, resolved
+from hyperpeft.benchmark.cells import resolved
 from hyperpeft.benchmark.grid import expand, make_bench
 from hyperpeft.benchmark.run import Watch, run_bench
 from hyperpeft.errors import ConfigError, Interrupted
-from hyperpeft.system.locks import Taken, locked
+from hyperpeft.runs.file_names import FAILED
+from hyperpeft.system.locks import InUse, locked
 from tests.helpers.small import HEADS, options, planted, write_scene
 
 PROGRAM = [sys.executable, "-c", "from hyperpeft.cli import main; main()"]
@@ -211,7 +212,7 @@ def test_everything_wrong_is_said_before_any_work(tmp_path):
 def test_two_benchmarks_on_one_folder_refuse_each_other(tmp_path):
     with (
         locked(tmp_path / "out" / "work" / "lock"),
-        pytest.raises(Taken, match=rf"is in use by process {os.getpid()} on "),
+        pytest.raises(InUse, match=rf"is in use by process {os.getpid()} on "),
     ):
         start(plan(), tmp_path / "out")
 

@@ -140,7 +140,7 @@ def _(w: World):
     return ["report", w.home / "run", "--reference", "svm", "--out", w / "report"]
 
 
-@report_case("the output is a file", "report", "cannot be written")
+@report_case("the output is a file", "report", "is a file", "choose a folder")
 def _(w: World):
     return ["report", w.home / "run", "--out", w.file("report", "mine")]
 

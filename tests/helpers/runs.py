@@ -8,7 +8,7 @@ from hyperpeft import adapters, spectral
 from hyperpeft.models import load_backbone, weights_sha256
 from hyperpeft.records import Scene
 from hyperpeft.runs import bundle
-from hyperpeft.runs.bundle import REDUCER, RUN
+from hyperpeft.runs.file_names import REDUCER, RUN
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.training.classifier import Classifier
 

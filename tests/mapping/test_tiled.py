@@ -26,7 +26,7 @@ from hyperpeft.patches import mirrored, resize
 from hyperpeft.runs.bundle import load_run
 from hyperpeft.runs.experiment import run
 from hyperpeft.scenes import open_scene
-from hyperpeft.system.locks import Taken
+from hyperpeft.system.locks import InUse
 from hyperpeft.training.classifier import Classifier
 from tests.helpers.small import CRS, TRANSFORM, config, encoder, planted, write_scene
 from tests.helpers.tiling import CLASSES, COLOURS, IDS, holed, in_memory, mapper_for
@@ -248,7 +248,7 @@ class TestFiles:
         mapper = mapper_for(scene, 3)
         with (
             opened(tmp_path / "m.tif", "x"),
-            pytest.raises(Taken, match=r"map .*m\.tif is in use by process \d+ on "),
+            pytest.raises(InUse, match=r"map .*m\.tif is in use by process \d+ on "),
         ):
             map_to_files(mapper, scene, Outputs(tmp_path / "m.tif"), CLASSES, COLOURS)
         map_to_files(mapper, scene, Outputs(tmp_path / "m.tif"), CLASSES, COLOURS)

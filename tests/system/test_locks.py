@@ -13,7 +13,7 @@ import yaml
 
 from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.runs.experiment import run
-from hyperpeft.system.locks import LOCK, Taken, locked
+from hyperpeft.system.locks import LOCK, InUse, locked
 from tests.helpers.small import HEADS, PROGRAM, config, options, yaml_file
 
 HOLD = (
@@ -40,7 +40,7 @@ def test_a_lock_ends_with_its_process(tmp_path):
     with start(HOLD, path) as process:
         assert process.stdout.readline() == "held\n"
         expected = f"^it is in use by process {process.pid} on .*; wait"
-        with pytest.raises(Taken, match=expected), locked(path, "it"):
+        with pytest.raises(InUse, match=expected), locked(path, "it"):
             pass
         process.kill()
     assert path.exists()
@@ -54,7 +54,7 @@ def test_a_forked_child_does_not_hold_what_its_parent_held(tmp_path):
     path = tmp_path / "lock"
     with start(HOLD_AND_FORK, path) as process:
         child = int(process.stdout.readline())
-        with pytest.raises(Taken), locked(path):
+        with pytest.raises(InUse), locked(path):
             pass
         process.kill()
         process.wait()

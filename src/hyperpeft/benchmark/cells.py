@@ -23,15 +23,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from hyperpeft.benchmark.grid import Cell, complete
 from hyperpeft.errors import BundleError, ConfigError, HyperpeftError, Interrupted
 from hyperpeft.runs.config import make_config
+from hyperpeft.runs.file_names import CLASSES, FAILED, MAP, PICTURE, RUN
 from hyperpeft.system.files import data_folders, replacing
 from hyperpeft.system.locks import locked
 
 if TYPE_CHECKING:
     from hyperpeft.runs.experiment import Progress
 
-BENCH, RUN, FAILED, CLASSES, PICTURE = (
-    "bench.json", "run.json", "failed.json", "classes.png", "map.png",
-)  # fmt: skip
 WORK = "work"
 PATHS = ("scene", "labels", "backbone", "split")  # options that may name a file
 State = Literal["open", "done", "failed"]
@@ -157,8 +155,8 @@ def publish(job: Job, work: Path) -> None:
         ready = work.with_name(f"{work.name}.ready")
         shutil.rmtree(ready, ignore_errors=True)
         ready.mkdir()
-        if (work / "map.tif").is_file():
-            write_classes(work / "map.tif", ready / CLASSES, record["scene"])
+        if (work / MAP).is_file():
+            write_classes(work / MAP, ready / CLASSES, record["scene"])
         if job.keep == "picture" and (work / PICTURE).is_file():
             shutil.copyfile(work / PICTURE, ready / PICTURE)
     with replacing(ready / RUN) as temporary:

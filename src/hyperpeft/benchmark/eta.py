@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hyperpeft.benchmark.cells import RUN
 from hyperpeft.benchmark.grid import Cell
 from hyperpeft.errors import BundleError
+from hyperpeft.runs.file_names import RUN
 from hyperpeft.system.files import read_json
 
 

@@ -11,10 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperpeft.benchmark.cells import (
-    BENCH,
-    FAILED,
     PATHS,
-    RUN,
     WORK,
     Job,
     Outcome,
@@ -29,11 +26,13 @@ from hyperpeft.benchmark.grid import Cell, complete
 from hyperpeft.errors import BundleError, ConfigError, InputError, Interrupted
 from hyperpeft.records import Scene
 from hyperpeft.runs.experiment import Progress
+from hyperpeft.runs.file_names import BENCH, FAILED, RUN
 from hyperpeft.runs.inputs import inputs_of
 from hyperpeft.runs.labelled_scene import labelled_scene
-from hyperpeft.system.files import read_json, replacing, sweep
-from hyperpeft.system.locks import Taken, locked
-from hyperpeft.system.overwrite import refuse_inputs
+from hyperpeft.system.files import read_json, replacing
+from hyperpeft.system.locks import InUse
+from hyperpeft.system.output_folder import output_folder
+from hyperpeft.system.overwrite import Inputs
 
 __all__ = ["Watch", "check_records", "check_scenes", "run_bench"]
 
@@ -60,6 +59,7 @@ def run_bench(
     scheduler: str | None = None,
     retry_failed: bool = False,
     watch: Watch | None = None,
+    inputs: Inputs = (),
 ) -> list[Outcome]:
     """Compute the cells that are not finished.
 
@@ -78,6 +78,8 @@ def run_bench(
     retry_failed : bool
         Compute cells that failed before once more.
     watch : Watch, optional
+    inputs : iterable of (str, Path)
+        Files that must not be written over, besides those that the cells read.
 
     Returns
     -------
@@ -89,18 +91,16 @@ def run_bench(
     InputError
         A scene does not open, a method or its options are unknown, or the folder holds other
         results; nothing has been computed then.
-    Taken
+    InUse
         Another benchmark is at work on this folder.
     Interrupted
         After Ctrl-C.
     """
     watch = watch or Watch()
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--out {folder} is a file", hint="choose a folder")
     begun = folder.exists()
     try:
-        return _run(bench, cells, folder, workers, scheduler, retry_failed, watch)
-    except Taken:
+        return _run(bench, cells, folder, workers, scheduler, retry_failed, watch, inputs)
+    except InUse:
         raise
     except InputError:  # before the first cell: nothing is left behind
         if not begun:
@@ -119,23 +119,24 @@ def _run(
     scheduler: str | None,
     retry_failed: bool,
     watch: Watch,
+    inputs: Inputs,
 ) -> list[Outcome]:
-    with locked(folder / WORK / "lock", f"benchmark folder {folder}"):
-        check_records(folder, cells)
-        sweep(folder, below=False)
-        sweep(folder / "cells")  # not where a worker that is still alive may be writing
-        states = {cell.path: state_of(folder, cell.path) for cell in cells}
-        wanted = {"open", "failed"} if retry_failed else {"open"}
-        todo = [cell for cell in cells if states[cell.path] in wanted]
-        refuse_inputs([folder / BENCH, folder / WORK, *(folder / cell.path for cell in todo)],
-                      _inputs(todo))  # fmt: skip
+    left = _unfinished(folder, cells, retry_failed)
+    guard = output_folder(
+        folder,
+        f"benchmark folder {folder}",
+        outputs=[folder / BENCH, folder / WORK, *(folder / cell.path for cell in left)],
+        inputs=[*inputs, *_inputs(left)],
+        check=lambda _: check_records(folder, cells),
+        lock=f"{WORK}/lock",
+        leftovers=(".", "cells"),  # not where a worker that is still alive may be writing
+    )
+    with guard:
+        todo = _unfinished(folder, cells, retry_failed)
         check_hashes(folder, cells, check_scenes(todo))
         _write_bench(bench, cells, folder)
-        outcomes = {
-            cell.path: outcome_of(folder, cell.path)
-            for cell in cells
-            if states[cell.path] not in wanted
-        }
+        finished = {cell.path for cell in cells} - {cell.path for cell in todo}
+        outcomes = {path: outcome_of(folder, path) for path in finished}
         threads = bench.threads or max((os.cpu_count() or 1) // max(workers, 1), 1)
         jobs = [job_of(cell, folder, bench.keep, threads) for cell in todo]
         watch.planned(cells, list(outcomes.values()), max(workers, 1))
@@ -154,6 +155,12 @@ def _run(
     with suppress(OSError):  # it has gone with the lock, or another benchmark has begun
         (folder / WORK).rmdir()
     return [outcomes[cell.path] for cell in cells]
+
+
+def _unfinished(folder: Path, cells: Sequence[Cell], retry_failed: bool) -> list[Cell]:
+    """The cells that are to be computed."""
+    states = ("open", "failed") if retry_failed else ("open",)
+    return [cell for cell in cells if state_of(folder, cell.path) in states]
 
 
 def _outcomes(

@@ -16,6 +16,7 @@ from hyperpeft.cli.common import AsJson, Backbone, OtherScene, Quiet, Run
 from hyperpeft.cli.console import Console, print_mapped, print_scores
 from hyperpeft.cli.run_options import option
 from hyperpeft.errors import ConfigError, Interrupted
+from hyperpeft.runs.file_names import MAP
 
 
 def evaluate(
@@ -54,7 +55,7 @@ def evaluate(
 def map_(
     run: Run,
     scene: OtherScene = None,
-    out: Annotated[Path, typer.Option(help="GeoTIFF to write.")] = Path("map.tif"),
+    out: Annotated[Path, typer.Option(help="GeoTIFF to write.")] = Path(MAP),
     probabilities: Annotated[
         bool,
         typer.Option("--probabilities", help="Also write OUT_probabilities.tif, one band a class."),

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hyperpeft.benchmark.cells import BENCH, state_of
+from hyperpeft.benchmark.cells import state_of
 from hyperpeft.benchmark.config import BenchConfig
 from hyperpeft.benchmark.eta import estimate
 from hyperpeft.benchmark.grid import Cell, expand, read_bench
@@ -19,7 +19,6 @@ from hyperpeft.cli.common import AsJson, Quiet
 from hyperpeft.cli.console import BenchConsole, print_table
 from hyperpeft.errors import ConfigError, HyperpeftError
 from hyperpeft.runs.config_files import field_names, read_options
-from hyperpeft.system.overwrite import refuse_inputs
 
 
 def bench(
@@ -82,10 +81,9 @@ def bench(
 
     watch: Any
     with BenchConsole(quiet=quiet or as_json) as watch:
-        refuse_inputs([folder / BENCH], [("the configuration", Path(config))])
         outcomes = run_bench(
             plan, cells, folder, workers=workers, scheduler=scheduler,
-            retry_failed=retry_failed, watch=watch,
+            retry_failed=retry_failed, watch=watch, inputs=[("the configuration", Path(config))],
         )  # fmt: skip
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if as_json:

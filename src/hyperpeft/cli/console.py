@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hyperpeft.progress import Progress
+from hyperpeft.runs.file_names import MAP, PICTURE
 
 if TYPE_CHECKING:  # xarray takes seconds to load
     from hyperpeft.benchmark.cells import Outcome
@@ -286,7 +287,7 @@ def print_record(record: RunRecord, out: Path) -> None:
         print(f"{100 * touched:.0f} % of the {size} x {size} test windows hold a training pixel")
     print(f"training {timing['train_seconds']:.1f} s; everything is in {out}")
     if record.config["map"]:
-        files = (out / name for name in ("map.png", "map.tif"))
+        files = (out / name for name in (PICTURE, MAP))
         print(f"map: {' and '.join(str(path) for path in files if path.is_file())}")
 
 

@@ -13,7 +13,7 @@ import typer
 
 from hyperpeft.cli.common import AsJson, Quiet
 from hyperpeft.cli.console import Console
-from hyperpeft.system.overwrite import refuse_inputs
+from hyperpeft.runs.file_names import BACKBONE
 
 
 def pretrain(
@@ -27,16 +27,18 @@ def pretrain(
 
     Example: `hyperpeft pretrain configs/pretrain-tiny.yaml --out runs/pretrain-tiny`
     """
-    from hyperpeft.pretraining import run
     from hyperpeft.pretraining.config import read_pretrain_config
+    from hyperpeft.pretraining.run import pretrain as pretrain_backbone
 
     with Console(quiet=quiet or as_json) as progress:
         options = read_pretrain_config(config)
-        refuse_inputs([out / n for n in run.OUTPUTS], [("the configuration", config)])
         progress.stage("Pretraining")
-        record = run.pretrain(options, out, workers=workers, watch=progress.pretrained)
+        record = pretrain_backbone(
+            options, out, workers=workers, watch=progress.pretrained,
+            inputs=[("the configuration", config)],
+        )  # fmt: skip
     if as_json:
         print(json.dumps(record))
     elif not quiet:
         rate = record["timing"]["windows_per_second"] or 0
-        print(f"{record['windows']:,} windows, {rate:.0f} a second: {out / 'backbone.safetensors'}")
+        print(f"{record['windows']:,} windows, {rate:.0f} a second: {out / BACKBONE}")

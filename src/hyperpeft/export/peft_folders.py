@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hyperpeft.errors import AdapterError, BundleError, ConfigError
+from hyperpeft.runs.file_names import ADAPTER, HEAD, RUN
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.system.files import replacing
 from hyperpeft.system.overwrite import refuse_inputs
 
 HEAD_TENSORS = ["head.bias", "head.weight", "norm.bias", "norm.weight"]
-RUN, CARD = "run.json", "README.md"  # the first as in `bundle`, which would load torch
+CARD = "README.md"
 
 
 class Row(NamedTuple):
@@ -87,7 +88,7 @@ def export(run: Path, to: Path) -> list[Path]:
         When `to` holds something already.
     """
     from hyperpeft.adapters import get_method, save_load
-    from hyperpeft.runs.bundle import ADAPTER, HEAD, check_usable, sees_centre
+    from hyperpeft.runs.bundle import check_usable, sees_centre
 
     record = RunRecord.from_file(run / RUN)
     check_usable(run, record)
@@ -229,7 +230,7 @@ def _card(record: RunRecord, head: str) -> str:
         "- Outputs of the head, in their order, as id and name of the class: "
         + ", ".join(f"{i} {names.get(i, 'unnamed')}" for i in adapter["class_ids"]),
         f"- Base weights: sha256 `{record.backbone['weights_sha256']}`",
-        f"- `head.safetensors`: {head}",
+        f"- `{HEAD}`: {head}",
         "- Not in this folder: the reduction to 12 bands (`reducer.safetensors` of the run "
         "folder).",
         "",

@@ -19,11 +19,12 @@ import numpy as np
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping.mapper import TileMap
 from hyperpeft.mapping.tiles import Tile
-from hyperpeft.system.files import replacing, sweep
-from hyperpeft.system.locks import locked
+from hyperpeft.system.files import replacing
+from hyperpeft.system.output_folder import output_folder
 
 ARRAYS = ("ids", "probabilities", "confidence")
 FINISHED = "finished"  # folder of the assembled files
+_LOCK = "lock"
 
 
 class WorkFolder:
@@ -99,15 +100,17 @@ def opened(out: Path, identity: str) -> Iterator[WorkFolder]:
         When the folder cannot be written, is not a work folder, or another process maps there.
     """
     folder = out.with_name(f"{out.name}.work")
-    known, lock = folder / "identity", folder / "lock"
-    ours = known.is_file() or lock.is_file()
-    if folder.is_dir() and not ours and any(folder.iterdir()):
-        raise ConfigError(
-            f"{folder} exists and is not a work folder of hyperpeft", hint="choose another --out"
-        )
+    known = folder / "identity"
+
+    def check(cut_off: bool) -> None:
+        if folder.is_dir() and not (known.is_file() or cut_off) and set(_names(folder)) - {_LOCK}:
+            raise ConfigError(
+                f"{folder} exists and is not a work folder of hyperpeft",
+                hint="choose another --out",
+            )
+
     try:
-        with locked(lock, f"map {out}"):
-            sweep(folder)
+        with output_folder(folder, f"map {out}", check=check, lock=_LOCK):
             if not known.is_file() or known.read_text(encoding="utf-8") != identity:
                 _clear(folder)
                 with replacing(known) as temporary:
@@ -125,9 +128,13 @@ def opened(out: Path, identity: str) -> Iterator[WorkFolder]:
         ) from None
 
 
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
 def _clear(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name != "lock":
+        elif path.name != _LOCK:
             path.unlink()

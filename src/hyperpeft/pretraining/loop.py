@@ -21,6 +21,7 @@ from hyperpeft.models.spectralgpt import SpectralGPT
 from hyperpeft.patches import resize
 from hyperpeft.pretraining.batches import Step, Steps
 from hyperpeft.pretraining.episodes import EpisodeHead
+from hyperpeft.runs.file_names import HISTORY
 from hyperpeft.system.signals import interruptible
 from hyperpeft.training.checkpoint import (
     Checkpoints,
@@ -248,7 +249,7 @@ class Pretrainer:
             "schedule": self.schedule.state_dict(),
         }
         self.checkpoints.save(content)
-        write_history(self.folder / "history.csv", self.state.history)
+        write_history(self.folder / HISTORY, self.state.history)
 
     def _resume(self, content: dict[str, Any]) -> None:
         self.state = Progress(**content["state"])

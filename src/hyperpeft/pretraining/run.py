@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,16 +25,17 @@ from hyperpeft.pretraining.figures import save_losses, save_reconstructions
 from hyperpeft.pretraining.loop import Objectives, Plan, Pretrainer, Progress, Watch
 from hyperpeft.pretraining.sources import Source, find_sources, source_paths
 from hyperpeft.runs import sections
+from hyperpeft.runs.file_names import BACKBONE, HISTORY
 from hyperpeft.runs.inputs import inputs_of
 from hyperpeft.scenes import files_of
-from hyperpeft.system.files import read_json, replacing, sha256_of, sweep
-from hyperpeft.system.locks import LOCK, locked
-from hyperpeft.system.overwrite import refuse_inputs
+from hyperpeft.system.files import read_json, replacing, sha256_of
+from hyperpeft.system.output_folder import output_folder
+from hyperpeft.system.overwrite import Inputs
 from hyperpeft.training.checkpoint import CHECKPOINT
 
-RECORD, WEIGHTS, FULL = "pretrain.json", "backbone.safetensors", "autoencoder.safetensors"
+RECORD, WEIGHTS, FULL = "pretrain.json", BACKBONE, "autoencoder.safetensors"
 LOSSES, RECONSTRUCTIONS = "losses.png", "reconstructions.png"
-OUTPUTS = (RECORD, WEIGHTS, FULL, LOSSES, RECONSTRUCTIONS, "history.csv", "checkpoint")
+OUTPUTS = (RECORD, WEIGHTS, FULL, LOSSES, RECONSTRUCTIONS, HISTORY, CHECKPOINT.parts[0])
 
 
 def pretrain(
@@ -45,6 +45,7 @@ def pretrain(
     workers: int = 0,
     every: float = 60.0,
     watch: Watch | None = None,
+    inputs: Inputs = (),
 ) -> dict[str, Any]:
     """Pretrain an encoder; continue where `out` holds the checkpoint of the very same run.
 
@@ -60,6 +61,8 @@ def pretrain(
         Seconds between two checkpoints.
     watch : callable, optional
         Told (steps done, steps in all, figures of the step).
+    inputs : iterable of (str, Path)
+        Files that must not be written over, besides the sources.
 
     Returns
     -------
@@ -70,16 +73,19 @@ def pretrain(
     ------
     InputError
         Whatever is wrong with the configuration or its sources.
-    Taken
+    InUse
         Another process is pretraining in `out`.
     Interrupted
         After Ctrl-C, once the state has been saved.
     """
-    # The first of the processes that train together holds the folder for all.
-    first = PartialState().is_main_process
-    with locked(out / LOCK, f"pretraining folder {out}") if first else nullcontext():
-        if first:
-            sweep(out)
+    guard = output_folder(
+        out,
+        f"pretraining folder {out}",
+        outputs=[out / name for name in OUTPUTS],
+        inputs=[*inputs, *_inputs(config)],
+        first=PartialState().is_main_process,
+    )
+    with guard:
         return _pretrain(config, out, workers, every, watch)
 
 
@@ -93,7 +99,6 @@ def _pretrain(
                 shutil.rmtree(out / CHECKPOINT.parent, ignore_errors=True)
             return record
         raise ConfigError(f"{out} holds another pretraining run", hint="choose another --out")
-    refuse_inputs([out / name for name in OUTPUTS], _inputs(config))
     code = sections.source_state()  # now: the tree may change while this runs
     sources = {name: find_sources(name, config.normalise[0]) for name in _sources_of(config)}
     size = max(stage.image_size for stage in config.stages)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hyperpeft.errors import BundleError, ConfigError
-from hyperpeft.report.study import RUN, Cell, Picture, Study
+from hyperpeft.report.study import Cell, Picture, Study
 from hyperpeft.runs import record_types
+from hyperpeft.runs.file_names import RUN
 from hyperpeft.splits import budget_label, split_kind
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from hyperpeft.report.collect import Entry, Results, Setting
-from hyperpeft.report.study import WHOLE_PICTURE
 from hyperpeft.report.tables import class_names
+from hyperpeft.runs.file_names import PICTURE
 
 
 class Map(NamedTuple):
@@ -41,7 +41,7 @@ def maps(results: Results, scene: str, setting: Setting) -> list[Map]:
     for entry in mapped:
         if entry.seed != seed or entry.picture is None:
             continue
-        whole = entry.picture.name == WHOLE_PICTURE
+        whole = entry.picture.name == PICTURE
         score = entry.metric("oa")
         words = f"Class map of {scene} by {entry.method}, {setting.words}, seed {seed}"
         words += f", OA {score:.1f} %" if score is not None else ""

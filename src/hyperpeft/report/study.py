@@ -19,11 +19,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from hyperpeft.errors import BundleError, ConfigError
+from hyperpeft.runs.file_names import BENCH, CLASSES, FAILED, PICTURE, RUN
 from hyperpeft.system.files import LARGEST_TEXT, read_json, replacing
 
-BENCH, RUN, FAILED = "bench.json", "run.json", "failed.json"
-WHOLE_PICTURE, CLASS_MAP = "map.png", "classes.png"
-PICTURES = (WHOLE_PICTURE, CLASS_MAP)  # the first that a folder has is shown
+PICTURES = (PICTURE, CLASSES)  # the first that a folder has is shown
 SUFFIX = ".jsonl"
 FORMAT_KEY, FORMAT = "hyperpeft_study", 1
 

@@ -10,8 +10,8 @@ from hyperpeft.report.collect import collect
 from hyperpeft.report.page import render
 from hyperpeft.report.study import read_study, write_study
 from hyperpeft.report.tables import all_tables
-from hyperpeft.system.files import replacing, sweep
-from hyperpeft.system.locks import LOCK, locked
+from hyperpeft.system.files import replacing
+from hyperpeft.system.output_folder import output_folder
 from hyperpeft.system.overwrite import refuse_inputs
 
 PAGE = "index.html"
@@ -46,7 +46,7 @@ def write_report(
     ------
     ConfigError, BundleError
         There is nothing to report on, or a record is damaged.
-    Taken
+    InUse
         Another process is writing to `out`.
     """
     study = read_study(source)
@@ -62,10 +62,8 @@ def write_report(
         for chart in group:
             files[out / "figures" / f"{chart.name}.svg"] = chart.in_file
     inputs = [("the record", path) for path in {cell.file for cell in study.cells}]
-    refuse_inputs(files, inputs)
     refuse_inputs([pack] if pack else [], inputs, "--pack")
-    with locked(out / LOCK, f"report folder {out}"):
-        sweep(out)
+    with output_folder(out, f"report folder {out}", outputs=files, inputs=inputs):
         for path, text in files.items():
             with replacing(path) as temporary:
                 temporary.write_text(text, encoding="utf-8", newline="\n")

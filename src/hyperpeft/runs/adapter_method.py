@@ -21,6 +21,7 @@ from hyperpeft.records import Scene, Split
 from hyperpeft.runs import bundle, sections
 from hyperpeft.runs.config import WINDOWS, RunConfig
 from hyperpeft.runs.contract import Prepared, Trained, identity_of
+from hyperpeft.runs.file_names import REDUCER
 from hyperpeft.runs.memory_check import check_memory
 from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.classifier import Classifier, check_outputs
@@ -56,7 +57,7 @@ class TrainedAdapter(Trained):
 
     def save(self, folder: Path) -> int:
         size = bundle.save_weights(folder, self.predictor.model, self.method, self.base)
-        self.predictor.reducer.to_file(folder / bundle.REDUCER)
+        self.predictor.reducer.to_file(folder / REDUCER)
         return size
 
 

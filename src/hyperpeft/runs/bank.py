@@ -35,8 +35,6 @@ from hyperpeft.models import SIZES, weights_sha256
 from hyperpeft.models.spectralgpt import SpectralGPT
 from hyperpeft.patches import centres_of, resize
 from hyperpeft.runs.bundle import (
-    ADAPTER,
-    RUN,
     Bundle,
     check_base,
     check_usable,
@@ -44,6 +42,7 @@ from hyperpeft.runs.bundle import (
     sees_centre,
     with_head,
 )
+from hyperpeft.runs.file_names import ADAPTER, RUN
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.training.classifier import Classifier
 

@@ -39,6 +39,7 @@ from hyperpeft.mapping import (
 from hyperpeft.models import load_backbone, weights_sha256
 from hyperpeft.models.spectralgpt import PATCH, SpectralGPT
 from hyperpeft.records import Scene
+from hyperpeft.runs.file_names import ADAPTER, BACKBONE, HEAD, REDUCER, RUN, SPLIT
 from hyperpeft.runs.inputs import inputs_of
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.spectral import Reducer
@@ -46,9 +47,6 @@ from hyperpeft.system.files import replacing, within
 from hyperpeft.system.overwrite import Inputs, refuse_inputs
 from hyperpeft.training.classifier import Classifier
 from hyperpeft.training.precision import choose_precision
-
-RUN, HEAD, REDUCER, SPLIT = "run.json", "head.safetensors", "reducer.safetensors", "split.npz"
-ADAPTER, BACKBONE = "adapter", "backbone.safetensors"
 
 
 @dataclass(frozen=True)

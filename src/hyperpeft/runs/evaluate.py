@@ -12,7 +12,7 @@ from hyperpeft.errors import BundleError, LabelsError
 from hyperpeft.progress import Progress
 from hyperpeft.records import UNLABELLED, Scene
 from hyperpeft.runs import bundle
-from hyperpeft.runs.bundle import SPLIT
+from hyperpeft.runs.file_names import SPLIT
 from hyperpeft.runs.inputs import located
 from hyperpeft.runs.labelled_scene import open_configured
 from hyperpeft.runs.record import RunRecord

@@ -75,7 +75,7 @@ def run(
 def _run(config: RunConfig, resume: bool, overwrite: bool, progress: Progress) -> RunRecord:
     config = resolve_defaults(config)
     check_options(config)
-    with run_folder.held(config, resume, overwrite):
+    with run_folder.run_folder(config, resume, overwrite):
         return _compose(config, overwrite, progress)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,25 @@ from hyperpeft.mapping import ClassMap
 from hyperpeft.mapping.geotiff import write_class_map
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs import figures
-from hyperpeft.runs.bundle import ADAPTER, BACKBONE, HEAD, REDUCER, RUN, SPLIT
 from hyperpeft.runs.config import RunConfig
 from hyperpeft.runs.contract import Trained
+from hyperpeft.runs.file_names import (
+    ADAPTER,
+    BACKBONE,
+    CONFUSION,
+    HEAD,
+    HISTORY,
+    MAP,
+    PICTURE,
+    REDUCER,
+    RUN,
+    SPLIT,
+)
 from hyperpeft.runs.inputs import inputs_of, located
 from hyperpeft.runs.record import RunRecord
-from hyperpeft.system.files import replacing, sweep
-from hyperpeft.system.locks import LOCK, locked
-from hyperpeft.system.overwrite import refuse_inputs
+from hyperpeft.system.files import replacing
+from hyperpeft.system.locks import LOCK
+from hyperpeft.system.output_folder import output_folder
 from hyperpeft.training.checkpoint import CHECKPOINT, write_history
 
 # Options that a run may choose itself; its record holds what it chose.
@@ -33,32 +44,30 @@ OPEN = ("patch_size", "image_size", "lr")
 
 # What a run writes: the only names that --overwrite removes.
 OUTPUTS = (
-    RUN, HEAD, REDUCER, SPLIT, BACKBONE, ADAPTER, "history.csv", "map.tif", "map.tif.aux.xml",
-    "map.png", "confusion.png", "checkpoint",
+    RUN, HEAD, REDUCER, SPLIT, BACKBONE, ADAPTER, HISTORY, MAP, f"{MAP}.aux.xml", PICTURE,
+    CONFUSION, CHECKPOINT.parts[0],
 )  # fmt: skip
 
 
-@contextmanager
-def held(config: RunConfig, resume: bool, overwrite: bool) -> Iterator[None]:
-    """The run folder, checked, and held against other processes.
+def run_folder(config: RunConfig, resume: bool, overwrite: bool) -> AbstractContextManager[None]:
+    """The run folder, checked, and locked against other processes.
 
     Raises
     ------
     ConfigError
         It holds something else.
-    Taken
+    InUse
         Another process is at work in it.
     """
     out = config.out
-    cut_off = (out / LOCK).is_file()
-    _check(config, resume, overwrite, cut_off)  # nothing is put into a folder of someone else's
-    if not PartialState().is_main_process:
-        yield  # the first of the processes that train together holds it for all
-        return
-    with locked(out / LOCK, f"run folder {out}"):
-        _check(config, resume, overwrite, cut_off)  # another process may have ended since
-        sweep(out)
-        yield
+    return output_folder(
+        out,
+        f"run folder {out}",
+        outputs=[out / name for name in OUTPUTS],
+        inputs=inputs_of(config.model_dump()),
+        check=lambda cut_off: _check(config, resume, overwrite, cut_off),
+        first=PartialState().is_main_process,
+    )
 
 
 def _check(config: RunConfig, resume: bool, overwrite: bool, cut_off: bool) -> None:
@@ -68,7 +77,6 @@ def _check(config: RunConfig, resume: bool, overwrite: bool, cut_off: bool) -> N
         raise ConfigError("--resume and --overwrite exclude each other", hint="give one")
     if resume and not checkpoint:
         raise ConfigError(f"--resume: {out} holds no checkpoint", hint="run without --resume")
-    refuse_inputs([out / name for name in OUTPUTS], inputs_of(config.model_dump()))
     if (out / RUN).is_file():
         if not overwrite and not _same_run(config, RunRecord.from_file(out / RUN).config):
             raise ConfigError(
@@ -95,8 +103,8 @@ def _same_run(config: RunConfig, found: dict[str, Any]) -> bool:
 
 
 def files_of_run(folder: Path) -> Iterator[tuple[str, Path]]:
-    """What a run folder needs in order to be used again, as inputs; its map is made again."""
-    yield from (("the run's", folder / name) for name in OUTPUTS if not name.startswith("map.tif"))
+    """What a run folder needs in order to be used again, as inputs; its map is made from it."""
+    yield from (("the run's", folder / name) for name in OUTPUTS if not name.startswith(MAP))
 
 
 def inputs_of_run(
@@ -143,20 +151,20 @@ def write(
     assert labels is not None
     notes = list(record.notes)
     adapter = {**record.adapter, "bytes": trained.save(out)}
-    write_history(out / "history.csv", trained.outcome.history)
+    write_history(out / HISTORY, trained.outcome.history)
     splits.save(split, out / SPLIT)
     if config.map:
         write_class_map(
-            out / "map.tif",
+            out / MAP,
             mapped.ids,
             labels.classes,
             labels.colours,
             crs=scene.crs,
             transform=scene.transform,
         )
-        with _drawn(out / "map.png", notes):
+        with _drawn(out / PICTURE, notes):
             figures.save_map(
-                out / "map.png",
+                out / PICTURE,
                 mapped.ids,
                 labels.classes,
                 labels.colours,
@@ -166,8 +174,8 @@ def write(
             )
     names = [labels.classes.get(i, str(i)) for i in record.metrics["class_ids"]]
     confusion = np.array(record.metrics["confusion"])
-    with _drawn(out / "confusion.png", notes):
-        figures.save_confusion(out / "confusion.png", confusion, names)
+    with _drawn(out / CONFUSION, notes):
+        figures.save_confusion(out / CONFUSION, confusion, names)
     record = replace(record, adapter=adapter, notes=notes)
     with replacing(out / RUN) as temporary:
         temporary.write_text(record.to_json(), encoding="utf-8")

@@ -17,7 +17,7 @@ LOCK = ".hyperpeft.lock"  # in a folder that holds other things as well
 _held: set[IO[str]] = set()
 
 
-class Taken(ConfigError):
+class InUse(ConfigError):
     """Another process holds the lock; the message says which."""
 
 
@@ -39,7 +39,7 @@ def locked(path: Path, what: str = "", *, wait: bool = False) -> Iterator[None]:
 
     Raises
     ------
-    Taken
+    InUse
         Another process holds it, and `wait` is false.
     ConfigError
         The file cannot be written, or its file system has no locks.
@@ -88,7 +88,7 @@ def _take(path: Path, what: str, wait: bool) -> IO[str] | None:
     try:
         if not _lock(file, wait):
             file.seek(0)
-            raise Taken(
+            raise InUse(
                 f"{what} is in use by {file.read().strip() or 'another process'}",
                 hint="wait until it has ended, or choose another --out",
             )
