@@ -276,3 +276,12 @@ def test_single_runs_are_grouped_by_their_split_and_its_size(tmp_path):
     entries = collect(read_study(tmp_path)).entries
     found = {entry.path: (entry.split, entry.budget) for entry in entries}
     assert [found[path] for path in sorted(found)] == list(cases.values())
+
+
+@pytest.mark.parametrize(("name", "value"), [("split", 3), ("split", ["a"]), ("per_class", "many")])
+def test_options_of_other_types_are_refused(tmp_path, name, value):
+    record = make_record()
+    record["config"][name] = value
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(BundleError, match=rf"config\.{name}: expected"):
+        write_report(tmp_path, tmp_path / "out")

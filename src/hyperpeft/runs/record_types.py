@@ -67,8 +67,8 @@ TYPES: dict[str, tuple[Test, str]] = {
         (_list(_id), "a list of class ids"),
     ),
     **dict.fromkeys(
-        ("scene.name", "scene.sha256", "split.kind", "split.sha256", "backbone.name",
-         "backbone.weights_sha256", "adapter.method"),
+        ("config.split", "scene.name", "scene.sha256", "split.kind", "split.sha256",
+         "backbone.name", "backbone.weights_sha256", "adapter.method"),
         (_text, "text"),
     ),
     **dict.fromkeys(("scene.classes", "notes"), (_list(_text), "a list of texts")),
@@ -94,6 +94,7 @@ TYPES: dict[str, tuple[Test, str]] = {
     "split.train": (_whole, "a whole number"),
     "environment.seed": (_whole, "a whole number"),
     "config.seed": (_whole, "a whole number"),
+    "config.per_class": (_whole, "a whole number"),
 }  # fmt: skip
 _OF_CLASSES = {"metrics.confusion": "metrics.class_ids", "scene.classes": "scene.class_ids",
                "scene.colours": "scene.class_ids"}  # fmt: skip
