@@ -37,7 +37,7 @@ QUICK = {  # sizes at which a test takes a second, and still learns
     },
 }  # fmt: skip
 FILES = {
-    "run.json", "split.npz", "map.tif", "map.tif.aux.xml", "map.png", "confusion.png",
+    "run.json", "split.npz", "map.tif", "map.tif.aux.xml", "map.qml", "map.png", "confusion.png",
 }  # fmt: skip
 INVALID = np.zeros((24, 24), bool)
 INVALID[3:6, 10:15] = True

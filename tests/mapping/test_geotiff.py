@@ -66,7 +66,7 @@ def test_class_map_reads_back(tmp_path):
         assert tags["SCENE"] == "potsdam"
     expected = ["no data", CLASSES[1], CLASSES[2], "", "", "", "", CLASSES[7]]
     assert category_names(path) == expected
-    assert names_in(tmp_path) == ["map.tif", "map.tif.aux.xml"]
+    assert names_in(tmp_path) == ["map.qml", "map.tif", "map.tif.aux.xml"]
 
 
 def test_overviews_hold_ids_of_the_map_only(tmp_path):
@@ -200,4 +200,4 @@ def test_failed_copy_leaves_the_old_map(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="disk full"):
         write_class_map(path, random_ids(seed=1), CLASSES, COLOURS)
     assert path.read_bytes() == before
-    assert names_in(tmp_path) == ["map.tif", "map.tif.aux.xml"]
+    assert names_in(tmp_path) == ["map.qml", "map.tif", "map.tif.aux.xml"]

@@ -193,7 +193,7 @@ class TestFiles:
         assert told[-1] == (result.pixels, result.pixels)
         assert result.pixels == result.encoded == scene.valid.sum()
         assert {p.name for p in tmp_path.iterdir()} == {
-            "m.tif", "m.tif.aux.xml", "m_p.tif", "m_c.tif",
+            "m.tif", "m.tif.aux.xml", "m.qml", "m_p.tif", "m_c.tif", "m_c.qml",
         }  # fmt: skip
 
     def test_a_cut_off_map_goes_on(self, tmp_path):

@@ -32,9 +32,9 @@ from tests.helpers.small import (
 
 FILES = {
     "run.json", "adapter", "head.safetensors", "reducer.safetensors", "split.npz", "history.csv",
-    "map.tif", "map.tif.aux.xml", "map.png", "confusion.png",  # GDAL keeps class names in .aux.xml
+    "map.tif", "map.tif.aux.xml", "map.qml", "map.png", "confusion.png",
 }  # fmt: skip
-MAP = {"map.tif", "map.tif.aux.xml", "map.png"}
+MAP = {"map.tif", "map.tif.aux.xml", "map.qml", "map.png"}
 CONTRACT = {
     "hyperpeft": str,
     "created": str,

@@ -17,6 +17,7 @@ from hyperpeft.cli.console import Console, print_mapped, print_scores
 from hyperpeft.cli.run_options import option
 from hyperpeft.errors import ConfigError, Interrupted
 from hyperpeft.runs.file_names import MAP
+from hyperpeft.system.overwrite import refuse_inputs
 
 
 def evaluate(
@@ -64,6 +65,13 @@ def map_(
         bool,
         typer.Option("--confidence", help="Also write OUT_confidence.tif: margin and entropy."),
     ] = False,
+    polygons: Annotated[
+        Path | None, typer.Option(help="Also write the classes as polygons: a GeoPackage.")
+    ] = None,
+    smallest: Annotated[
+        int,
+        typer.Option("--smallest-polygon", min=1, help="Pixels; smaller patches are merged."),
+    ] = 4,
     adaptive: Annotated[
         bool,
         typer.Option("--adaptive", help="Encode where the map is uncertain, fill, and audit."),
@@ -87,10 +95,15 @@ def map_(
     """
     if out.suffix.lower() not in (".tif", ".tiff"):
         raise ConfigError(f"--out {out}", expected="a name that ends in .tif", got=out.suffix)
+    if polygons is not None and polygons.suffix.lower() != ".gpkg":
+        raise ConfigError(
+            f"--polygons {polygons}", expected="a name that ends in .gpkg", got=polygons.suffix
+        )
     beside = {
         name: out.with_name(f"{out.stem}_{name}.tif") if written else None
         for name, written in (("probabilities", probabilities), ("confidence", confidence))
     }
+    from hyperpeft.mapping.polygons import write_polygons
     from hyperpeft.runs.evaluate import reopen
     from hyperpeft.runs.folder import inputs_of_run
     from hyperpeft.training.batching import told_to
@@ -98,6 +111,8 @@ def map_(
     with Console(quiet=quiet or as_json) as progress:
         loaded = hyperpeft.load_run(run, backbone=backbone)
         inputs = inputs_of_run(run, loaded.record.config, scene=scene, backbone=backbone)
+        if polygons is not None:
+            refuse_inputs([polygons], inputs, "--polygons")
         progress.stage("Reading the scene")
         target = hyperpeft.open_scene(scene, layout=layout) if scene else reopen(loaded.record, run)
         progress.stage("Mapping")
@@ -111,6 +126,10 @@ def map_(
             raise Interrupted(
                 "interrupted", hint=f"the same command resumes from the tiles in {out}.work"
             ) from None
+        if polygons is not None:
+            progress.stage("Polygons")
+            write_polygons(out, polygons, loaded.classes, loaded.colours, smallest=smallest)
+            result.files.append(polygons)
     if as_json:
         print(json.dumps({**vars(result), "files": [str(path) for path in result.files]}))
     elif not quiet:

@@ -285,6 +285,8 @@ def print_record(record: RunRecord, out: Path) -> None:
     if touched is not None:
         size = leak["patch_size"]
         print(f"{100 * touched:.0f} % of the {size} x {size} test windows hold a training pixel")
+    if record.map is not None:
+        print_areas(record.map)
     print(f"training {timing['train_seconds']:.1f} s; everything is in {out}")
     if record.config["map"]:
         files = (out / name for name in (PICTURE, MAP))
@@ -301,8 +303,20 @@ def _baseline_line(adapter: dict[str, Any], baseline: dict[str, Any]) -> str:
     return f"{adapter['method']}: {', '.join(said)}"
 
 
+def print_areas(areas: dict[str, Any]) -> None:
+    """Pixels and hectares of the classes of a map."""
+    classes = areas["classes"].values()
+    known = all(c["hectares"] is not None for c in classes)
+    rows = [[c["name"], f"{c['pixels']:,}"] for c in classes]
+    if known:
+        rows = [[*row, f"{c['hectares']:,.2f}"] for row, c in zip(rows, classes, strict=True)]
+    print_table(["class", "pixels", *(["hectares"] if known else [])], rows)
+    print(f"areas {areas['areas_are']}" if known else areas["areas_are"])
+
+
 def print_mapped(result: Mapped, *, adaptive: bool) -> None:
     """What was mapped, and what the audit of an adaptive map says."""
+    print_areas(result.areas)
     files = " and ".join(map(str, result.files))
     print(f"{result.pixels} pixels classified: {files}")
     if result.encoded < result.pixels:

@@ -2,7 +2,8 @@
 
 A class map carries its colour table and, twice, its class names: as tags CLASS_<id> inside the
 TIFF, and as GDAL category names, which QGIS and gdalinfo show. TIFF has no place for the latter,
-so they are in the sidecar `<name>.aux.xml` that GDAL reads along with the file.
+so they are in the sidecar `<name>.aux.xml` that GDAL reads along with the file. QGIS draws the map
+by the style `<stem>.qml`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from hyperpeft.errors import ConfigError
+from hyperpeft.mapping.qgis_style import class_style, style_path
 from hyperpeft.records import UNLABELLED
 from hyperpeft.system.files import replacing
 
@@ -39,7 +41,7 @@ def write_class_map(
     Parameters
     ----------
     path : Path
-        Ends in .tif; `path` + ".aux.xml" is written beside it.
+        Ends in .tif; what `sidecars` names is written beside it.
     ids : ndarray of int, shape (H, W)
         Class ids, 0 where there is none.
     classes : mapping of int to str
@@ -105,7 +107,9 @@ def class_map_writer(
     tags = {f"CLASS_{i}": name for i, name in sorted(classes.items())} | dict(extra_tags or {})
     size = (1, *shape)
     # The inner file takes its name first: no sidecar is left where the map could not be written.
-    with replacing(path.with_name(f"{path.name}.aux.xml")) as sidecar, _written(path) as temporary:
+    aux, qml = sidecars(path)
+    present: set[int] = set()
+    with replacing(qml) as style, replacing(aux) as sidecar, _written(path) as temporary:
         stage = _stage(temporary) if staged else None
         with _pieces(size, dtype, UNLABELLED, crs, transform, tags, stage) as source:
             if dtype == "uint8":
@@ -114,6 +118,7 @@ def class_map_writer(
 
             def write(ids: np.ndarray, top: int, left: int) -> None:
                 _check_ids(ids, classes, colours)
+                present.update(np.unique(ids).tolist())
                 source.write(ids[None].astype(dtype), window=_window(ids.shape, top, left))
 
             yield write
@@ -121,6 +126,12 @@ def class_map_writer(
         # GDAL may have its own sidecar beside the temporary file; ours replaces it.
         temporary.with_name(f"{temporary.name}.aux.xml").unlink(missing_ok=True)
         sidecar.write_text(_category_names(classes, largest), encoding="utf-8")
+        style.write_text(class_style(present, classes, colours), encoding="utf-8")
+
+
+def sidecars(path: Path) -> tuple[Path, Path]:
+    """The files of a raster beside it: GDAL's metadata, and the style for QGIS."""
+    return path.with_name(f"{path.name}.aux.xml"), style_path(path)
 
 
 @contextmanager
@@ -135,6 +146,7 @@ def bands_writer(
     half: bool = False,
     extra_tags: Mapping[str, str] | None = None,
     staged: bool = False,
+    style: str | None = None,
 ) -> Iterator[Callable[[np.ndarray, int, int], None]]:
     """Write named float bands, such as class probabilities, piece by piece.
 
@@ -153,6 +165,8 @@ def bands_writer(
         Store 16 bits a value (about 3 digits, read back as float32) instead of 32.
     staged : bool
         As for `class_map_writer`.
+    style : str, optional
+        For QGIS, written beside the file.
 
     Raises
     ------
@@ -176,6 +190,9 @@ def bands_writer(
 
             yield write
             _copy_cog(source, temporary, PREDICTOR="YES", OVERVIEW_RESAMPLING="AVERAGE", **options)
+        if style is not None:
+            with replacing(style_path(Path(path))) as qml:
+                qml.write_text(style, encoding="utf-8")
 
 
 @contextmanager

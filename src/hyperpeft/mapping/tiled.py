@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +16,11 @@ from hyperpeft._version import __version__
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping import work_folder
 from hyperpeft.mapping.batches import Watch
+from hyperpeft.mapping.class_areas import ClassAreas
 from hyperpeft.mapping.fingerprint import Fingerprint
-from hyperpeft.mapping.geotiff import bands_writer, class_map_writer
+from hyperpeft.mapping.geotiff import bands_writer, class_map_writer, sidecars
 from hyperpeft.mapping.mapper import Mapper, TileMap
+from hyperpeft.mapping.qgis_style import band_style
 from hyperpeft.mapping.tiles import SIZE, Tile, plan
 from hyperpeft.records import Scene
 from hyperpeft.spectral import N_BANDS
@@ -44,7 +47,7 @@ class Outputs:
     @property
     def replaced(self) -> list[Path]:
         """All that is written beside them as well."""
-        return [f.with_name(f.name + ending) for f in self.files for ending in ("", ".aux.xml")]
+        return [path for f in self.files for path in (f, *sidecars(f))]
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class Mapped:
     bound : float
         Upper bound, with 95 % confidence in each tile, of the share of pixels whose class differs
         from the exact map's: the mean of the tiles' bounds, weighted by their pixels.
+    areas : dict
+        Of the classes, see `ClassAreas.section`.
     """
 
     files: list[Path]
@@ -80,6 +85,7 @@ class Mapped:
     audited: int
     wrong: int
     bound: float
+    areas: dict[str, Any] = field(default_factory=dict)
 
 
 def tiles_here(
@@ -163,7 +169,8 @@ def map_to_files(
             work.save(tile, result)
             busy += result.busy
         seconds = time.monotonic() - start
-        results = _assemble(work, tiles, mapper, scene, outputs, classes, colours)
+        areas = ClassAreas(scene.valid.shape, scene.crs, scene.transform)
+        results = _assemble(work, tiles, mapper, scene, outputs, classes, colours, areas)
         work.remove()
     pixels = sum(result.pixels for result in results)
     return Mapped(
@@ -177,6 +184,7 @@ def map_to_files(
         audited=sum(result.audited for result in results),
         wrong=sum(result.wrong for result in results),
         bound=sum(result.bound * result.pixels for result in results) / max(pixels, 1),
+        areas=areas.section(classes),
     )
 
 
@@ -234,6 +242,7 @@ def _assemble(
     outputs: Outputs,
     classes: Mapping[int, str],
     colours: Mapping[int, tuple[int, int, int]],
+    areas: ClassAreas,
 ) -> list[TileMap]:
     """Write the files in the work folder, then give them their names.
 
@@ -245,7 +254,9 @@ def _assemble(
     names = [classes[i] for i in mapper.class_ids.tolist()]
     with ExitStack() as stack:
 
-        def bands(path: Path, names: list[str]) -> Callable[[np.ndarray, int, int], None]:
+        def bands(
+            path: Path, names: list[str], style: str | None = None
+        ) -> Callable[[np.ndarray, int, int], None]:
             writer = bands_writer(
                 folder / path.name,
                 shape,
@@ -254,6 +265,7 @@ def _assemble(
                 transform=scene.transform,
                 half=True,
                 staged=True,
+                style=style,
             )
             return stack.enter_context(writer)
 
@@ -269,11 +281,14 @@ def _assemble(
             )
         )
         write_probabilities = outputs.probabilities and bands(outputs.probabilities, names)
-        write_confidence = outputs.confidence and bands(outputs.confidence, [*CONFIDENCE_BANDS])
+        write_confidence = outputs.confidence and bands(
+            outputs.confidence, [*CONFIDENCE_BANDS], band_style(0, 1, CONFIDENCE_BANDS[0])
+        )
         for tile in tiles:
             result = work.load(tile)
             assert result is not None
             write_ids(result.ids, tile.top, tile.left)
+            areas.add(result.ids, tile.top)
             if write_probabilities and result.probabilities is not None:
                 write_probabilities(result.probabilities, tile.top, tile.left)
             if write_confidence and result.confidence is not None:
@@ -281,8 +296,8 @@ def _assemble(
             results.append(replace(result, ids=_NONE, probabilities=None, confidence=None))
     # The map last: where it stands, all that belongs to it does.
     for path in reversed(outputs.files):
-        for ending in (".aux.xml", ""):
-            made = folder / f"{path.name}{ending}"
+        for name in (*sidecars(path), path):
+            made = folder / name.name
             if made.is_file():
                 made.replace(path.with_name(made.name))
     return results

@@ -7,14 +7,14 @@ RUN/run.json                the record: options, scene, split, backbone, adapter
     reducer.safetensors     from the scene's bands to 12
     split.npz               training, validation and test pixels
     history.csv             losses by epoch
-    map.tif, map.png, confusion.png
+    map.tif, map.qml, map.png, confusion.png
 """
 
 from __future__ import annotations
 
 RUN, HEAD, REDUCER, SPLIT = "run.json", "head.safetensors", "reducer.safetensors", "split.npz"
 ADAPTER, BACKBONE, HISTORY = "adapter", "backbone.safetensors", "history.csv"
-MAP, PICTURE, CONFUSION = "map.tif", "map.png", "confusion.png"
+MAP, STYLE, PICTURE, CONFUSION = "map.tif", "map.qml", "map.png", "confusion.png"
 
 # Of a benchmark: its configuration; of a cell: why it failed, and its class map as a picture.
 BENCH, FAILED, CLASSES = "bench.json", "failed.json", "classes.png"

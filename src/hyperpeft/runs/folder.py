@@ -15,6 +15,7 @@ from accelerate import PartialState
 from hyperpeft import splits
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping import ClassMap
+from hyperpeft.mapping.class_areas import ClassAreas
 from hyperpeft.mapping.geotiff import write_class_map
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs import figures
@@ -31,6 +32,7 @@ from hyperpeft.runs.file_names import (
     REDUCER,
     RUN,
     SPLIT,
+    STYLE,
 )
 from hyperpeft.runs.inputs import inputs_of, located
 from hyperpeft.runs.record import RunRecord
@@ -44,7 +46,7 @@ OPEN = ("patch_size", "image_size", "lr")
 
 # What a run writes: the only names that --overwrite removes.
 OUTPUTS = (
-    RUN, HEAD, REDUCER, SPLIT, BACKBONE, ADAPTER, HISTORY, MAP, f"{MAP}.aux.xml", PICTURE,
+    RUN, HEAD, REDUCER, SPLIT, BACKBONE, ADAPTER, HISTORY, MAP, f"{MAP}.aux.xml", STYLE, PICTURE,
     CONFUSION, CHECKPOINT.parts[0],
 )  # fmt: skip
 
@@ -153,7 +155,11 @@ def write(
     adapter = {**record.adapter, "bytes": trained.save(out)}
     write_history(out / HISTORY, trained.outcome.history)
     splits.save(split, out / SPLIT)
+    areas = None
     if config.map:
+        counted = ClassAreas(mapped.ids.shape, scene.crs, scene.transform)
+        counted.add(mapped.ids)
+        areas = counted.section(labels.classes)
         write_class_map(
             out / MAP,
             mapped.ids,
@@ -176,7 +182,7 @@ def write(
     confusion = np.array(record.metrics["confusion"])
     with _drawn(out / CONFUSION, notes):
         figures.save_confusion(out / CONFUSION, confusion, names)
-    record = replace(record, adapter=adapter, notes=notes)
+    record = replace(record, adapter=adapter, notes=notes, map=areas)
     with replacing(out / RUN) as temporary:
         temporary.write_text(record.to_json(), encoding="utf-8")
     shutil.rmtree(out / CHECKPOINT.parent, ignore_errors=True)

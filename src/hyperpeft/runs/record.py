@@ -31,6 +31,7 @@ class RunRecord:
     timing: dict[str, Any]
     environment: dict[str, Any]
     notes: list[str] = field(default_factory=list)
+    map: dict[str, Any] | None = None  # classes with their pixels and hectares
     baseline: dict[str, Any] | None = None  # of a baseline only: what was chosen and counted
 
     def to_json(self) -> str:

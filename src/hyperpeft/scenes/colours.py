@@ -1,47 +1,55 @@
-"""Distinct colours for class ids."""
+"""Colours of classes that stay apart for readers with any kind of colour vision.
+
+The first seven are those of Okabe and Ito (2008), https://jfly.uni-koeln.de/color/; each of the
+others is the colour of a grid that is farthest from those before it, by the smallest CIELAB
+distance over normal vision, protanopia, deuteranopia and tritanopia (Machado et al. 2009,
+doi:10.1109/TVCG.2009.113). All 20 are at least 15 apart; none is close to black or white.
+"""
 
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 
 Colour = tuple[int, int, int]
 
-# Far apart in hue or lightness, none close to black (unlabelled) or white (paper).
 _BASE: tuple[Colour, ...] = (
-    (230, 25, 75),
-    (60, 180, 75),
-    (255, 225, 25),
-    (0, 130, 200),
-    (245, 130, 48),
-    (145, 30, 180),
-    (70, 240, 240),
-    (240, 50, 230),
-    (210, 245, 60),
-    (250, 190, 212),
-    (0, 128, 128),
-    (220, 190, 255),
-    (170, 110, 40),
-    (255, 250, 200),
-    (128, 0, 0),
-    (170, 255, 195),
-    (128, 128, 0),
-    (255, 215, 180),
-    (0, 0, 128),
-    (128, 128, 128),
+    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0),
+    (204, 121, 167), (80, 40, 0), (120, 0, 240), (40, 40, 80), (200, 240, 200), (240, 0, 80),
+    (0, 240, 120), (80, 0, 120), (160, 80, 240), (120, 80, 120), (200, 200, 200), (80, 0, 160),
+    (120, 80, 0), (160, 40, 80),
+)  # fmt: skip
+# What maps show in colours that readers expect, by the first word of a class name that says so.
+_CONCEPTS: tuple[tuple[Colour, tuple[str, ...]], ...] = (
+    ((45, 40, 70), ("shadow",)),
+    ((0, 114, 178), ("water", "river", "lake", "sea", "ocean", "pond", "stream")),
+    ((0, 90, 60), ("tree", "forest", "wood", "woodland", "conifer", "deciduous", "pine", "oak")),
+    ((146, 208, 80), ("grass", "grassland", "meadow", "pasture", "lawn", "vegetation")),
+    ((225, 190, 40), ("crop", "cropland", "corn", "wheat", "cereal", "field", "agriculture")),
+    ((160, 92, 40), ("soil", "bare", "fallow", "mud", "earth")),
+    ((213, 94, 0), ("building", "roof", "urban", "residential", "settlement")),
+    ((110, 110, 118), ("road", "asphalt", "street", "highway", "pavement", "parking")),
+    ((250, 225, 180), ("sand", "beach", "dune")),
+    ((190, 185, 175), ("rock", "gravel", "stone", "scree")),
+    ((215, 235, 250), ("snow", "ice", "glacier")),
 )
 _GOLDEN = 0.618033988749895
 
 
-def palette(ids: Iterable[int]) -> dict[int, Colour]:
+def palette(ids: Iterable[int], names: Mapping[int, str] | None = None) -> dict[int, Colour]:
     """One RGB colour per class id, all different.
 
-    An id from 1 to 20 always gets the same colour, whatever the other ids are.
+    Without names an id from 1 to 20 always gets the same colour, whatever the other ids are. With
+    names, the first water is blue, the first tree dark green, and so on; the other classes get the
+    colours that are farthest from those taken.
 
     Parameters
     ----------
     ids : iterable of int
         Class ids; 0 (unlabelled) gets no colour.
+    names : mapping of int to str, optional
+        Class names.
 
     Returns
     -------
@@ -51,18 +59,52 @@ def palette(ids: Iterable[int]) -> dict[int, Colour]:
     Examples
     --------
     >>> palette([2, 1])
-    {1: (230, 25, 75), 2: (60, 180, 75)}
+    {1: (230, 159, 0), 2: (86, 180, 233)}
+    >>> palette([1, 2], {1: "Lake water", 2: "Trees"})
+    {1: (0, 114, 178), 2: (0, 90, 60)}
     """
+    order = sorted({int(i) for i in ids} - {0})
+    known = _by_name(order, names or {})
     colours: dict[int, Colour] = {}
-    used: set[Colour] = set(_BASE)
-    for i in sorted({int(i) for i in ids} - {0}):
-        colours[i] = _BASE[i - 1] if 1 <= i <= len(_BASE) else _unused(i, used)
+    used: set[Colour] = {*_BASE, *known.values()}
+    for i in order:
+        if i in known:
+            colours[i] = known[i]
+        elif known:
+            colours[i] = _farthest({*known.values(), *colours.values()}) or _unused(i, used)
+        else:
+            colours[i] = _BASE[i - 1] if i <= len(_BASE) else _unused(i, used)
         used.add(colours[i])
     return colours
 
 
+def _by_name(ids: list[int], names: Mapping[int, str]) -> dict[int, Colour]:
+    """The ids whose name says what they are; of several waters only the first."""
+    found: dict[int, Colour] = {}
+    for i in ids:
+        words = re.findall(r"[a-z]+", names.get(i, "").lower())
+        stems = set(words) | {word.removesuffix("s") for word in words}
+        colour = next((c for c, meant in _CONCEPTS if stems & set(meant)), None)
+        if colour is not None and colour not in found.values():
+            found[i] = colour
+    return found
+
+
+def _farthest(taken: set[Colour]) -> Colour | None:
+    """The free colour of the palette that is farthest from those taken; None where all are."""
+    free = [colour for colour in _BASE if colour not in taken]
+    return max(free, key=lambda c: min(_distance(c, t) for t in taken), default=None)
+
+
+def _distance(a: Colour, b: Colour) -> float:
+    """Squared, weighted roughly as the eye does."""
+    red = (a[0] + b[0]) / 2
+    weights = (2 + red / 256, 4.0, 2 + (255 - red) / 256)
+    return sum(w * (x - y) ** 2 for w, x, y in zip(weights, a, b, strict=True))
+
+
 def _unused(i: int, used: set[Colour]) -> Colour:
-    """A colour on the golden-angle wheel that nobody has yet."""
+    """A colour on the golden-angle wheel that no other class has yet."""
     step = 0
     while True:
         k = i + 1000 * step

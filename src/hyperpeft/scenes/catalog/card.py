@@ -86,7 +86,7 @@ class Card:
     @property
     def colours(self) -> dict[int, Colour]:
         """RGB of each class."""
-        return palette(self.classes)
+        return palette(self.classes, self.class_names)
 
     @property
     def class_names(self) -> dict[int, str]:

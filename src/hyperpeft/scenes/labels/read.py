@@ -129,7 +129,7 @@ def make_labels(
         raise LabelsError(f"labels {source} hold no class", got="0 (unlabelled) everywhere")
     known = sorted({*found, *classes} - {0})
     names = {i: classes.get(i, f"class {i}") for i in known}
-    complete = {**palette(known), **{i: c for i, c in colours.items() if i in names}}
+    complete = {**palette(known, names), **{i: c for i, c in colours.items() if i in names}}
     return Labels(ids, names, complete, source)
 
 

@@ -120,7 +120,7 @@ def planted_scene(
         name="planted (generated)",
         cube=xr.DataArray(cube, dims=("band", "y", "x")),
         valid=np.ones((height, width), dtype=bool),
-        labels=Labels(ids, names, palette(names), f"planted, seed {seed}"),
+        labels=Labels(ids, names, palette(names, names), f"planted, seed {seed}"),
         rgb=default_rgb(bands, None),
         sha256=hashlib.sha256(cube.tobytes()).hexdigest(),
         notes=(f"generated: classes differ in band {informative_band} only",),
