@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from hyperpeft.errors import BundleError, ConfigError
 from hyperpeft.report.study import Cell, Picture, Study
-from hyperpeft.runs import record_types
 from hyperpeft.runs.file_names import RUN
+from hyperpeft.runs.record import check_values
 from hyperpeft.splits import budget_label, split_kind
 
 
@@ -188,9 +188,7 @@ def _entry(cell: Cell) -> Entry:
     for section in ("config", "scene", "split", "adapter", "metrics", "timing", "environment"):
         if not isinstance(record.get(section), dict):
             raise BundleError(f"{where} is not a run record: it lacks {section}")
-    wrong = record_types.problems(record)
-    if wrong:
-        raise BundleError(f"{where} is not a run record: {'; '.join(wrong)}")
+    check_values(record, where)
     scene, split, budget, method, seed = _from_path(cell.path) or _from_record(record)
     return Entry(scene, split, budget, method, seed, cell.path, record, cell.file, cell.picture)
 

@@ -3,36 +3,79 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
+from pydantic_core import CoreSchema, core_schema
 
 from hyperpeft.errors import BundleError
-from hyperpeft.runs import record_types
+from hyperpeft.runs import record_sections as sections
+from hyperpeft.runs.file_names import RUN
 from hyperpeft.system.files import read_json
 
+_SHOWN = 3  # of the problems of a record
 
-@dataclass(frozen=True)
+
+class _As:
+    """A dictionary that is as a model says; its values and their order stay as they are."""
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        self.model = model
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        def keep(value: Any, check: core_schema.ValidatorFunctionWrapHandler) -> Any:
+            check(value)
+            return value
+
+        return core_schema.no_info_wrap_validator_function(
+            keep, handler.generate_schema(self.model)
+        )
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="ignore"))
 class RunRecord:
     """What `run.json` holds: the whole run but the weights. Missing stays missing (None).
 
-    The sections are plain dictionaries whose keys `docs/run-folder.md` lists.
+    The sections are dictionaries, each validated by the model of its name in `record_sections`;
+    `docs/run-folder.md` lists their keys. Sections that a later version has added are ignored.
     """
 
     hyperpeft: str
     created: str
-    config: dict[str, Any]
-    scene: dict[str, Any]
-    reducer: dict[str, Any]
-    split: dict[str, Any]
-    backbone: dict[str, Any]
-    adapter: dict[str, Any]
-    metrics: dict[str, Any]
-    timing: dict[str, Any]
-    environment: dict[str, Any]
-    notes: list[str] = field(default_factory=list)
-    map: dict[str, Any] | None = None  # classes with their pixels and hectares
-    baseline: dict[str, Any] | None = None  # of a baseline only: what was chosen and counted
+    config: Annotated[dict[str, Any], _As(sections.ConfigSection)]
+    scene: Annotated[dict[str, Any], _As(sections.SceneSection)]
+    reducer: Annotated[dict[str, Any], _As(sections.ReducerSection)]
+    split: Annotated[dict[str, Any], _As(sections.SplitSection)]
+    backbone: Annotated[dict[str, Any], _As(sections.BackboneSection)]
+    adapter: Annotated[dict[str, Any], _As(sections.AdapterSection)]
+    metrics: Annotated[dict[str, Any], _As(sections.MetricsSection)]
+    timing: Annotated[dict[str, Any], _As(sections.TimingSection)]
+    environment: Annotated[dict[str, Any], _As(sections.EnvironmentSection)]
+    notes: list[str] = Field(default_factory=list)
+    map: Annotated[dict[str, Any], _As(sections.MapSection)] | None = None
+    baseline: Annotated[dict[str, Any], _As(sections.BaselineSection)] | None = None
+
+    @model_validator(mode="after")
+    def _known_classes(self) -> RunRecord:
+        known, outputs = self.scene.get("class_ids"), self.adapter.get("class_ids")
+        strange = sorted(set(outputs or ()) - set(known or ()))
+        if known is not None and strange:
+            raise ValueError(f"adapter.class_ids holds {strange[:8]}, which the scene does not")
+        return self
 
     def to_json(self) -> str:
         """Indented JSON; NaN is refused, because missing is null."""
@@ -45,22 +88,51 @@ class RunRecord:
             values = read_json(path)
         except FileNotFoundError:
             raise BundleError(
-                f"{path.parent} is not a run folder: it has no run.json",
+                f"{path.parent} is not a run folder: it has no {RUN}",
                 hint="give the folder that `hyperpeft train --out` wrote",
             ) from None
-        fields = cls.__dataclass_fields__
-        required = {
-            name
-            for name, field in fields.items()
-            if field.default is MISSING and field.default_factory is MISSING
-        }
-        if not isinstance(values, dict) or not required <= values.keys():
-            got = sorted(values) if isinstance(values, dict) else type(values).__name__
-            raise BundleError(f"{path} is not a run record", expected=sorted(required), got=got)
-        wrong = record_types.lacking(values) or record_types.problems(values)
+        if not isinstance(values, dict):
+            got = type(values).__name__
+            raise BundleError(f"{path} is not a run record", expected="an object", got=got)
+        try:
+            return _RECORD.validate_python(values)
+        except ValidationError as error:
+            raise BundleError(f"{path} is not a run record: {_readable(error)}") from None
+
+
+_RECORD = TypeAdapter(RunRecord)
+
+
+def check_values(values: Mapping[str, Any], where: str | Path) -> None:
+    """Refuse a record whose values have other types than a record's; any of them may be missing.
+
+    Raises
+    ------
+    BundleError
+        `where` is not a run record; with the first few reasons.
+    """
+    try:
+        _RECORD.validate_python(values)
+    except ValidationError as error:
+        wrong = _readable(error, missing=False)
         if wrong:
-            more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-            raise BundleError(f"{path} is not a run record: {'; '.join(wrong[:3])}{more}")
-        # A later version may have added sections: they say nothing about those known here.
-        values = {name: value for name, value in values.items() if name in fields}
-        return cls(**values)
+            raise BundleError(f"{where} is not a run record: {wrong}") from None
+
+
+def _readable(error: ValidationError, *, missing: bool = True) -> str:
+    """Pydantic's findings in one line of bounded length; what is missing first."""
+    lacking, wrong = [], []
+    for problem in error.errors(include_url=False):
+        path = ".".join(map(str, problem["loc"]))
+        if problem["type"] == "missing":
+            lacking.append(path)
+            continue
+        what = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+        what = what.partition(" or instance of ")[0]
+        if problem["type"] == "value_error" and not what.startswith("expected"):
+            wrong.append(what)  # it names the keys that do not fit each other
+        else:
+            wrong.append(f"{path}: {what}, got {str(problem['input'])[:80]}")
+    more = [f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
+    start = [f"it lacks {', '.join(lacking)}"] if lacking and missing else []
+    return "; ".join([*start, *wrong[:_SHOWN], *more])
