@@ -98,6 +98,9 @@ class Scene:
         Full widths at half maximum of the bands in nm.
     part : str
         Which array of the file the cube is, and in which order of axes and bands.
+    flipped : bool
+        The file's rows run north and are in reverse here, so that the first row is the
+        northernmost; labels that are given by row and column are in the file's order.
     """
 
     name: str
@@ -113,6 +116,7 @@ class Scene:
     masks: tuple[Labels, Labels] | None = None
     fwhm: np.ndarray | None = None
     part: str = ""
+    flipped: bool = False
 
     def __repr__(self) -> str:
         height, width, bands = self.shape

@@ -14,7 +14,8 @@ from hyperpeft.scenes.catalog.card import Card, File, Role
 from hyperpeft.scenes.catalog.cards import CARDS, card_key, suggestion
 from hyperpeft.scenes.catalog.locate import find, where_to_put
 from hyperpeft.scenes.catalog.verify import verify_counts, verify_shape
-from hyperpeft.scenes.labels.read import make_labels, read_labels
+from hyperpeft.scenes.labels.class_values import make_labels
+from hyperpeft.scenes.labels.read import read_labels
 from hyperpeft.scenes.readers.read import exists, read_cube
 
 

@@ -73,8 +73,9 @@ def fit(
             "Sentinel-2 bands with the statistics of BigEarthNet need the scale of the reflectance",
             hint="give --reflectance-scale, such as 10000 or 1, or use --normalise zscore",
         )
-    where = fitted_pixels(scene, fit_on, train)
-    count, mean, covariance = covariance_of(scene, where)
+    count, mean, covariance, where, outliers = covariance_of(
+        scene, fitted_pixels(scene, fit_on, train)
+    )
     components = REDUCTIONS[reduce](scene, where, covariance)  # (k, B)
     variance = np.einsum("kb,bc,kc->k", components, covariance, components)
     std = np.sqrt(np.where(variance > 0, variance, 1))  # a simulated band may be constant
@@ -91,6 +92,7 @@ def fit(
         scale=scale,
         shift=shift,
         wavelengths=scene.wavelengths,
+        outliers=outliers,
     )
 
 

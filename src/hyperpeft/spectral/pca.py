@@ -2,6 +2,11 @@
 
 Mean and scatter are accumulated in float64 over blocks of rows and merged as in Chan, Golub and
 LeVeque (1983), so the scene is streamed and a large offset costs no digits.
+
+A few pixels that are far from all others (hot pixels, fills that nobody declared) would decide
+the components. They are looked for only where one value makes up a thousandth of the scatter, and
+left out of the fit where they lie far outside the range of the others: without any, the fit is that
+of all pixels, to the last bit.
 """
 
 from __future__ import annotations
@@ -15,6 +20,10 @@ from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.records import Scene
 from hyperpeft.spectral.reducer import BLOCK
 
+_SUSPECT = 1e-3  # share of the scatter of all bands in one value
+_SAMPLE = 50_000  # pixels that tell the usual range
+_TAIL = 0.005  # share of them beyond it, on either side
+_FAR = 10.0  # ranges of the widest band beyond the range of a band
 USABLE = 1e-12  # smallest eigenvalue of a usable component, relative to the largest
 
 
@@ -40,26 +49,89 @@ class Components(NamedTuple):
     total: float
 
 
+class Covariance(NamedTuple):
+    """Statistics of the pixels of a scene.
+
+    Attributes
+    ----------
+    pixels : int
+        How many they were computed from.
+    mean : ndarray of float64, shape (B,)
+    covariance : ndarray of float64, shape (B, B)
+    where : ndarray of bool, shape (H, W)
+        Those pixels.
+    outliers : int
+        Pixels that were left out.
+    """
+
+    pixels: int
+    mean: np.ndarray
+    covariance: np.ndarray
+    where: np.ndarray
+    outliers: int
+
+
+class _Moments(NamedTuple):
+    pixels: int
+    mean: np.ndarray  # (B,)
+    scatter: np.ndarray  # (B, B), the sum of (x - mean)(x - mean)^T
+    lowest: np.ndarray  # (B,)
+    highest: np.ndarray  # (B,)
+
+
 def principal_components(
     scene: Scene, most: int, *, fit_on: str = "scene", train: np.ndarray | None = None
 ) -> Components:
     """At most so many usable principal components; `fit_on` and `train` as for `fit`."""
-    count, mean, covariance = covariance_of(scene, fitted_pixels(scene, fit_on, train))
-    directions, variance = principal(covariance, most)
-    return Components(count, mean, directions, variance, float(np.trace(covariance)))
+    found = covariance_of(scene, fitted_pixels(scene, fit_on, train))
+    directions, variance = principal(found.covariance, most)
+    total = float(np.trace(found.covariance))
+    return Components(found.pixels, found.mean, directions, variance, total)
 
 
-def covariance_of(scene: Scene, where: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
-    """Number of pixels, mean (B,) and covariance (B, B) of pixels that are not all equal."""
-    count, mean, scatter = _moments(scene, where)
-    if count < 2:
-        raise SceneError(f"{scene.name}: valid pixels to fit", expected="at least 2", got=count)
-    if not scatter.any():
+def covariance_of(scene: Scene, where: np.ndarray) -> Covariance:
+    """Mean and covariance of the pixels of a mask (H, W) that are not all equal, outliers left out.
+
+    A pixel is an outlier if a band is further than ten times the range of the widest band beyond
+    its own range; ranges are those of all but the outermost half percent on either side.
+    """
+    found = _moments(scene, where)
+    usual = _usual_pixels(scene, where, found)
+    if usual is not where:
+        found = _moments(scene, usual)
+    if found.pixels < 2:
         raise SceneError(
-            f"{scene.name}: all {count} fitted pixels are equal in float32, as which they are read",
+            f"{scene.name}: valid pixels to fit", expected="at least 2", got=found.pixels
+        )
+    if not found.scatter.any():
+        raise SceneError(
+            f"{scene.name}: all {found.pixels} fitted pixels are equal in float32, as which they "
+            "are read",
             hint="where they differ in the file, subtract an offset or scale them first",
         )
-    return count, mean, scatter / (count - 1)
+    outliers = int(np.count_nonzero(where & ~usual))
+    covariance = found.scatter / (found.pixels - 1)
+    return Covariance(found.pixels, found.mean, covariance, usual, outliers)
+
+
+def _usual_pixels(scene: Scene, where: np.ndarray, found: _Moments) -> np.ndarray:
+    """The mask without outliers; the same object if there are none."""
+    reach = np.maximum(found.highest - found.mean, found.mean - found.lowest)
+    if found.pixels < 3 or not (reach**2).max() > _SUSPECT * np.trace(found.scatter):
+        return where
+    step = -(-found.pixels // _SAMPLE)
+    sample = np.concatenate([values[:, ::step] for values in blocks_of(scene, where)], axis=1)
+    tail = max(_TAIL, min(0.05, 2.5 / sample.shape[1]))
+    low, high = np.quantile(sample, [tail, 1 - tail], axis=1, method="closest_observation")
+    room = _FAR * (high - low).max()
+    low, high = low - room, high + room
+    if not room > 0 or ((found.lowest >= low).all() and (found.highest <= high).all()):
+        return where  # nearly all pixels are equal and the others are all there is, or none is far
+    usual = where.copy()
+    for place, values in scene.pieces(BLOCK, where):
+        outside = (values < low[:, None, None]) | (values > high[:, None, None])
+        usual[place] &= ~outside.any(axis=0)
+    return usual
 
 
 def principal(covariance: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -99,14 +171,16 @@ def blocks_of(scene: Scene, where: np.ndarray) -> Iterator[np.ndarray]:
             yield values[:, where[place]].astype(np.float64)
 
 
-def _moments(scene: Scene, where: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
-    """Number of pixels, mean (B,) and scatter (B, B), the sum of (x - mean)(x - mean)^T."""
+def _moments(scene: Scene, where: np.ndarray) -> _Moments:
     bands = scene.shape[2]
     count, mean, scatter = 0, np.zeros(bands), np.zeros((bands, bands))
+    lowest, highest = np.full(bands, np.inf), np.full(bands, -np.inf)
     origin: np.ndarray | None = None
     for values in blocks_of(scene, where):
         # Relative to one pixel, equal pixels are exactly 0 and an offset common to all is gone.
         origin = values[:, :1] if origin is None else origin
+        lowest = np.minimum(lowest, values.min(axis=1))
+        highest = np.maximum(highest, values.max(axis=1))
         values = values - origin
         n = values.shape[1]
         block_mean = values.mean(axis=1)
@@ -115,4 +189,5 @@ def _moments(scene: Scene, where: np.ndarray) -> tuple[int, np.ndarray, np.ndarr
         scatter += centred @ centred.T + np.outer(step, step) * (n * count / (n + count))
         mean += step * (n / (n + count))
         count += n
-    return count, mean if origin is None else mean + origin[:, 0], scatter
+    mean = mean if origin is None else mean + origin[:, 0]
+    return _Moments(count, mean, scatter, lowest, highest)

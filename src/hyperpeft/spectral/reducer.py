@@ -41,6 +41,9 @@ class Reducer:
         Output = scale * projection + shift.
     wavelengths : ndarray of float64, shape (B,), or None
         Band centres of the fitted scene in nm, where known.
+    outliers : int
+        Valid pixels that were left out of the fit because they are far from all others; not
+        written to the file.
     """
 
     kind: str
@@ -53,6 +56,7 @@ class Reducer:
     scale: np.ndarray
     shift: np.ndarray
     wavelengths: np.ndarray | None = None
+    outliers: int = 0
 
     @property
     def bands(self) -> tuple[str, ...] | None:
@@ -64,9 +68,15 @@ class Reducer:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know about the reduction."""
+        found: tuple[str, ...] = ()
+        if self.outliers:
+            found = (
+                f"{self.outliers} pixels are far outside the range of all others (ten times that "
+                f"range or more); the reduction is fitted without them",
+            )
         if self.kind != "sentinel2" or self.wavelengths is None:
-            return ()
-        return sentinel2.notes(self.wavelengths)
+            return found
+        return (*found, *sentinel2.notes(self.wavelengths))
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Reduce pixels: values (B, ...) of any number type to float32 (12, ...)."""

@@ -49,6 +49,8 @@ class Cube:
     notes : tuple of str
     key : str
         Which array of the file this is, and in which order of axes and bands.
+    flipped : bool
+        The rows are those of the file in reverse, see `cubes.orientation`.
     others : tuple of Path
         More files that decide its values: a header, the sources of a VRT.
     """
@@ -71,6 +73,7 @@ class Cube:
     notes: tuple[str, ...] = ()
     key: str = ""
     others: tuple[Path, ...] = ()
+    flipped: bool = False
 
     def select(self, keep: np.ndarray, note: str) -> Cube:
         """Keep some bands, by their indices in any order, and say so in a note."""

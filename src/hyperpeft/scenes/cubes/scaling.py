@@ -41,13 +41,13 @@ def check_scaling(cube: Cube) -> None:
         )
 
 
-def largest_stored(cube: Cube) -> np.ndarray | float:
-    """The largest absolute value, as stored, that is within float32 when scaled; (B, 1, 1)."""
+def largest_stored(cube: Cube, largest: float = FLOAT32_MAX) -> np.ndarray | float:
+    """The largest absolute value, as stored, that is within `largest` when scaled; (B, 1, 1)."""
     if cube.scale is None or cube.offset is None:
-        return FLOAT32_MAX
+        return largest
     if (cube.scale == 1).all() and not cube.offset.any():
-        return FLOAT32_MAX
-    room = FLOAT32_MAX * (1 - 1e-6) - np.abs(cube.offset)  # a margin for rounding
+        return largest
+    room = largest * (1 - 1e-6) - np.abs(cube.offset)  # a margin for rounding
     return np.asarray(room / np.abs(cube.scale)).reshape(-1, 1, 1)
 
 

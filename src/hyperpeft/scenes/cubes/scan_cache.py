@@ -19,7 +19,7 @@ from hyperpeft.errors import ConfigError
 from hyperpeft.system.files import cache_folder, replacing
 
 LARGE = 2**28  # values
-_FORMAT = 1  # another number where the meaning of what is kept changes
+_FORMAT = 2  # another number where the meaning of what is kept changes
 
 
 def load_scan(path: Path, question: dict[str, Any]) -> dict[str, np.ndarray] | None:

@@ -11,11 +11,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hyperpeft.errors import LabelsError
+from hyperpeft.scenes.labels.maps import LabelMap
 from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.system.memory import require_memory
 
@@ -28,7 +29,7 @@ def is_rois(probe: Probe) -> bool:
     return probe.head.startswith(_MAGIC)
 
 
-def read_rois(path: Path) -> tuple[np.ndarray, dict[int, str]]:
+def read_rois(probe: Probe, key: Any = None) -> LabelMap:
     """Class ids (H, W) and names: region number k, counted from 1, is class k.
 
     Raises
@@ -36,6 +37,7 @@ def read_rois(path: Path) -> tuple[np.ndarray, dict[int, str]]:
     LabelsError
         The header or the points are incomplete, or a point lies outside the image.
     """
+    path = probe.path
     text = path.read_text(encoding="latin-1")
     size = re.search(r"(?m)^; File Dimension:\s*(\d{1,9})\s*x\s*(\d{1,9})\s*$", text)
     lines = text.splitlines()
@@ -66,4 +68,4 @@ def read_rois(path: Path) -> tuple[np.ndarray, dict[int, str]]:
         raise LabelsError(f"{path} has points outside its {height} x {width} pixels")
     ids = np.zeros((height, width), dtype=np.int32)
     ids[points[:, 0], points[:, 1]] = np.repeat(np.arange(1, len(counts) + 1), counts)
-    return ids, {k: name for k, name in enumerate(names, start=1) if name}
+    return LabelMap(path, ids, names={k: n for k, n in enumerate(names, start=1) if n})

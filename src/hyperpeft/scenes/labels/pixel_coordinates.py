@@ -95,7 +95,11 @@ def _to_pixels(
 ) -> np.ndarray:
     """Geometries with column and row as coordinates, whole numbers at the corners of pixels."""
     if features.in_pixels:
-        return shapes
+        if not scene.flipped:
+            return shapes
+        height = len(scene.valid)
+        turned = shapely.transform(shapes, lambda xy: np.stack([xy[:, 0], height - xy[:, 1]], 1))
+        return np.asarray(turned, dtype=object)
     if scene.transform is None:
         raise LabelsError(
             f"{what} cannot be placed: scene {scene.name} has no georeference",

@@ -15,6 +15,7 @@ import shapely
 
 from hyperpeft.errors import LabelsError
 from hyperpeft.scenes.labels.features import Features, choose_field, to_ids
+from hyperpeft.scenes.readers.detect import Probe
 
 SUFFIXES = (".csv", ".tsv")
 _COORDINATES = (  # names of the first and the second axis, CRS, in pixels
@@ -25,12 +26,12 @@ _COORDINATES = (  # names of the first and the second axis, CRS, in pixels
 _EXAMPLE = "a header such as x,y,class or lon,lat,class or row,column,class"
 
 
-def is_table(path: Path) -> bool:
+def is_table(probe: Probe) -> bool:
     """Whether a file is a table of points, by its name."""
-    return path.suffix.lower() in SUFFIXES
+    return not probe.is_folder and probe.suffix in SUFFIXES
 
 
-def read_table(path: Path, class_field: str | None) -> Features:
+def read_table(probe: Probe, key: str | None, class_field: str | None) -> Features:
     """Read labelled points.
 
     Raises
@@ -38,6 +39,7 @@ def read_table(path: Path, class_field: str | None) -> Features:
     LabelsError
         No header, no coordinates, a coordinate that is no number, or no clear class column.
     """
+    path = probe.path
     table = _columns(path)
     lower = {name.lower(): name for name in table}
     found = []

@@ -12,6 +12,7 @@ import shapely
 
 from hyperpeft.errors import LabelsError
 from hyperpeft.scenes.labels.features import Features, choose_field, to_ids
+from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.gdal_checks import refuse_remote_vectors
 from hyperpeft.system.gdal_env import stay_offline
 
@@ -19,9 +20,9 @@ SUFFIXES = (".gpkg", ".geojson", ".json", ".shp", ".fgb", ".gml", ".kml", ".gdb"
 _PARTS = (".dbf", ".shx", ".prj", ".cpg")  # of a shapefile
 
 
-def is_vector(path: Path) -> bool:
+def is_vector(probe: Probe) -> bool:
     """Whether a file is one of points, lines or polygons; a GeoPackage may hold a raster."""
-    suffix = path.suffix.lower()
+    path, suffix = probe.path, probe.suffix
     if suffix in _PARTS and path.with_suffix(".shp").is_file():
         raise LabelsError(
             f"{path} is a part of a shapefile", hint=f"give {path.with_suffix('.shp')}"
@@ -34,12 +35,12 @@ def is_vector(path: Path) -> bool:
         return False
 
 
-def read_vectors(path: Path, layer: str | None, class_field: str | None) -> Features:
+def read_vectors(probe: Probe, layer: str | None, class_field: str | None) -> Features:
     """Read the features of one layer and their classes.
 
     Parameters
     ----------
-    path : Path
+    probe : Probe
     layer : str or None
         Needed where the file has several.
     class_field : str or None
@@ -50,6 +51,7 @@ def read_vectors(path: Path, layer: str | None, class_field: str | None) -> Feat
     LabelsError
         The file cannot be read, has several layers, no features or no clear class field.
     """
+    path = probe.path
     layers = [name for name, kind in list_layers(path).items() if kind is not None]
     if layer is not None and layer not in layers:
         listing = ", ".join(f"{path}:{name}" for name in layers)

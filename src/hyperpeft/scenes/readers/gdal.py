@@ -7,6 +7,7 @@ GDAL_CACHEMAX says otherwise: it is kept small here, so that memory is bounded b
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import warnings
@@ -14,6 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from affine import Affine
 
 from hyperpeft.errors import HyperpeftError, SceneError
 from hyperpeft.scenes.cubes.cube import Transform
@@ -54,7 +58,7 @@ def open_raster(
     rasterio = import_rasterio(path)
     refuse_remote_rasters(probe, error)
     os.environ.setdefault("GDAL_CACHEMAX", _CACHE_MB)
-    with silence_gdal(), rasterio.Env(CPL_VSIL_GZIP_WRITE_PROPERTIES="NO", GDAL_PAM_ENABLED="NO"):
+    with silence_gdal(), rasterio.Env(CPL_VSIL_GZIP_WRITE_PROPERTIES="NO"):
         try:
             dataset = rasterio.open(path)
             if dataset.subdatasets:
@@ -117,6 +121,27 @@ def same_crs(first: str, second: str) -> bool:
     from rasterio.crs import CRS  # loaded with GDAL alone
 
     return first == second or bool(CRS.from_wkt(first) == CRS.from_wkt(second))
+
+
+def crs_distance(
+    first: str, second: str, transform: Transform | None, shape: tuple[int, ...]
+) -> float:
+    """How far the same numbers in two CRS lie apart at a grid's corners, in pixels; may be inf."""
+    from rasterio.crs import CRS  # loaded with GDAL alone
+    from rasterio.warp import transform as reproject
+
+    if transform is None:
+        return math.inf
+    height, width = shape
+    grid = Affine(*transform)
+    xs, ys = zip(*(grid @ (x, y) for x in (0, width) for y in (0, height)), strict=True)
+    try:
+        there = reproject(CRS.from_wkt(second), CRS.from_wkt(first), xs, ys)
+    except Exception:  # GDAL's errors have no root that rasterio shows
+        return math.inf
+    pixel = min(math.hypot(grid.a, grid.d), math.hypot(grid.b, grid.e))
+    moved = np.hypot(np.subtract(there[0], xs), np.subtract(there[1], ys)) / pixel
+    return float(moved.max()) if np.isfinite(moved).all() else math.inf
 
 
 def crs_name(wkt: str) -> str:

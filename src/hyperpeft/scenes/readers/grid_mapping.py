@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -15,10 +15,16 @@ _UNEVEN = 1e-3  # of a pixel, over the whole axis
 _LATITUDE, _LONGITUDE = ("lat", "latitude"), ("lon", "longitude")
 
 
-def georeference(
-    dataset: xr.Dataset, values: xr.DataArray, y_dim: str, x_dim: str
-) -> tuple[str | None, Transform | None, bool, tuple[str, ...]]:
-    """CRS, transform with the first row in the north, whether rows have to be turned, notes."""
+class Place(NamedTuple):
+    """CRS as WKT, transform of the rows as they are stored, and notes."""
+
+    crs: str | None
+    transform: Transform | None
+    notes: tuple[str, ...] = ()
+
+
+def georeference(dataset: xr.Dataset, values: xr.DataArray, y_dim: str, x_dim: str) -> Place:
+    """Where an array lies, from its grid mapping and its coordinates."""
     mapping = str(values.attrs.get("grid_mapping", values.encoding.get("grid_mapping", "")))
     names = (mapping.split(":")[0].strip(), "spatial_ref", "crs", "transverse_mercator")
     attributes: dict[str, Any] = dict(dataset.attrs)
@@ -34,18 +40,14 @@ def georeference(
     x, y = (_axis(dataset, dim) for dim in (x_dim, y_dim))
     if x is not None and y is not None:
         (x0, dx), (y0, dy) = x, y
-        height = values.sizes[y_dim]
-        northwards = dy > 0
-        top = y0 + dy * (height - 1) if northwards else y0
-        dy = -abs(dy)
-        return crs, (dx, 0.0, x0 - dx / 2, 0.0, dy, top - dy / 2), northwards, notes
+        return Place(crs, (dx, 0.0, x0 - dx / 2, 0.0, dy, y0 - dy / 2), notes)
     numbers = [float(n) for n in re.findall(r"[-+.\deE]+", str(attributes.get("GeoTransform", "")))]
     if len(numbers) == 6:
         c, a, b, f, d, e = numbers
-        return crs, (a, b, c, d, e, f), False, notes
+        return Place(crs, (a, b, c, d, e, f), notes)
     uneven = x_dim in dataset.variables and y_dim in dataset.variables
     note = "x and y are not evenly spaced: the scene has no georeference"
-    return crs, None, False, (note,) if uneven else ()
+    return Place(crs, None, (note,) if uneven else ())
 
 
 def _axis(dataset: xr.Dataset, dim: str) -> tuple[float, float] | None:

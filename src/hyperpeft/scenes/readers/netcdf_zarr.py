@@ -7,8 +7,7 @@
     georeference        the grid mapping's WKT and GeoTransform, or evenly spaced x and y
     values              sign, scale, nodata and valid range as in CF, see `readers.cf`
 
-Rows that run northwards are turned, so that the first one is the northernmost. A Zarr array whose
-dimensions have no names is read with a layout, as .npy is.
+A Zarr array whose dimensions have no names is read with a layout, as .npy is.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from hyperpeft.scenes.readers.stores import (
 from hyperpeft.scenes.readers.variables import Variable, choose_cube
 
 _CUBES = ("reflectance", "radiance", "rfl", "surface_reflectance")
-_AXES = {
+AXES = {
     "band": ("band", "bands", "wavelength", "wavelengths", "wl", "spectral", "channel", "b"),
     "y": ("y", "row", "rows", "lat", "latitude", "northing", "line", "lines", "ortho_y"),
     "x": (
@@ -92,9 +91,7 @@ def _read_labelled(path: Path, key: str | None, given: str | None, *, zarr: bool
         The package that reads this format is not installed.
     """
     layout = parse_layout(given)
-    groups = zarr_groups(path) if zarr else netcdf_groups(path)
-    arrays = arrays_without_dimension_names(path, groups) if zarr else {}
-    named = {g: open_group(path, g, zarr) for g in groups if g not in arrays}
+    named, arrays = _open(path, zarr)
     variables = [
         Variable(joined_name(group, str(name)), values.shape, values.dtype.kind in "biuf")
         for group, dataset in named.items()
@@ -115,6 +112,23 @@ def _read_labelled(path: Path, key: str | None, given: str | None, *, zarr: bool
     )
     dataset = _with_parents(named, group)
     return _to_cube(path, chosen, dataset, dataset[chosen.rsplit("/", 1)[-1]])
+
+
+def open_named(probe: Probe) -> dict[str, xr.Dataset]:
+    """The groups of a Zarr store or a NetCDF file, each with what the groups above it hold."""
+    zarr = probe.is_folder
+    require_package(probe.path, "zarr" if zarr else "h5netcdf")
+    if zarr:
+        refuse_pickles(probe.path)
+    named, _ = _open(probe.path, zarr)
+    return {group: _with_parents(named, group) for group in named}
+
+
+def _open(path: Path, zarr: bool) -> tuple[dict[str, xr.Dataset], dict[str, list[Variable]]]:
+    """Groups whose arrays have named dimensions, and the arrays of the others."""
+    groups = zarr_groups(path) if zarr else netcdf_groups(path)
+    arrays = arrays_without_dimension_names(path, groups) if zarr else {}
+    return {g: open_group(path, g, zarr) for g in groups if g not in arrays}, arrays
 
 
 def _choose(path: Path, variables: list[Variable], key: str | None, layout: Layout) -> str:
@@ -149,9 +163,9 @@ def _with_parents(named: dict[str, xr.Dataset], group: str) -> xr.Dataset:
 
 def _to_cube(path: Path, name: str, dataset: xr.Dataset, values: xr.DataArray) -> Cube:
     roles = _roles(path, name, dataset, values)
-    crs, transform, northwards, notes = georeference(dataset, values, roles["y"], roles["x"])
+    place = georeference(dataset, values, roles["y"], roles["x"])
     means = cf.value_rules(path, values)
-    data = NamedCube(values, roles, northwards, means.dtype)
+    data = NamedCube(values, roles, means.dtype)
     bands, _, width = data.shape
     chunks = values.encoding.get("chunks") or values.encoding.get("chunksizes") or ()
     check_chunks(path, name, chunks)
@@ -170,12 +184,12 @@ def _to_cube(path: Path, name: str, dataset: xr.Dataset, values: xr.DataArray) -
         empty=means.empty,
         scale=np.full(bands, means.scale),
         offset=np.full(bands, means.offset),
-        crs=crs,
-        transform=transform,
+        crs=place.crs,
+        transform=place.transform,
         block=block,
         key=name,
     )
-    return replace(cube, notes=(*notes, *scale_note(cube)))
+    return replace(cube, notes=(*place.notes, *scale_note(cube)))
 
 
 class NamedCube(LazyCube):
@@ -184,24 +198,19 @@ class NamedCube(LazyCube):
     Its own `transpose` would leave reading by slices: it is cut first and turned in memory.
     """
 
-    def __init__(
-        self, values: xr.DataArray, roles: dict[str, str], northwards: bool, dtype: np.dtype
-    ) -> None:
+    def __init__(self, values: xr.DataArray, roles: dict[str, str], dtype: np.dtype) -> None:
         self.values = values.drop_vars(list(values.coords))
-        self.roles, self.northwards = roles, northwards
+        self.roles = roles
         self.dtype = dtype
         bands, height, width = (values.sizes[roles[dim]] for dim in DIMS)
         self.shape = (bands, height, width)
 
     def window(self, bands: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
-        first, height = int(bands.min()), self.shape[1]
-        if self.northwards:
-            rows = slice(height - rows.stop, height - rows.start)
+        first = int(bands.min())
         where = {"band": slice(first, int(bands.max()) + 1), "y": rows, "x": columns}
         part = self.values.isel({self.roles[dim]: span for dim, span in where.items()})
         block = part.values.transpose([part.dims.index(self.roles[dim]) for dim in DIMS])
-        block = block.astype(self.dtype, copy=False)
-        return block[bands - first, :: -1 if self.northwards else 1]
+        return block.astype(self.dtype, copy=False)[bands - first]
 
 
 def _spectral(dataset: xr.Dataset, dim: str) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -223,7 +232,7 @@ def _roles(path: Path, name: str, dataset: xr.Dataset, values: xr.DataArray) -> 
     """Which dimension is which."""
     roles: dict[str, str] = {}
     for dim in map(str, values.dims):
-        role = next((r for r, names in _AXES.items() if dim.lower() in names), None)
+        role = next((r for r, names in AXES.items() if dim.lower() in names), None)
         if role is None and _along(dataset, dim, ("wavelength", "wavelengths", "wl")) is not None:
             role = "band"
         if role is not None:

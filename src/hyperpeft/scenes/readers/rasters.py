@@ -21,6 +21,8 @@ from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.gdal import ENVI_DATA, crs_of, open_raster, transform_of
 from hyperpeft.system.text import whole_number
 
+_LARGEST_SIDECAR = 2**24  # bytes
+
 
 def read_raster(
     probe: Probe, key: str | Sequence[str] | None = None, layout: str | None = None
@@ -55,7 +57,8 @@ def read_raster(
             path=path,
             data=data,
             good=tags.good(),
-            nodata=tuple(dataset.nodatavals),
+            nodata=tuple(None if value == 0 else value for value in dataset.nodatavals),
+            empty=(0.0,) if 0 in dataset.nodatavals else (),
             masks=_mask_band(dataset),
             scale=scale,
             offset=offset,
@@ -74,8 +77,10 @@ def read_raster(
 
 def sources_of(path: Path, dataset: Any, seen: tuple[Path, ...] = ()) -> tuple[Path, ...]:
     """What else decides a raster's values: an ENVI header; the sources of a VRT, and theirs."""
+    sidecar = Path(f"{path}.aux.xml")
+    beside = (sidecar,) if decides_values(sidecar) else ()
     if dataset.driver not in ("ENVI", "VRT"):
-        return ()
+        return beside
     listed = [Path(name) for name in dataset.files if not name.endswith((".aux.xml", ".ovr"))]
     found = [o for o in listed if o.is_file() and not o.samefile(path) and o not in seen]
     seen = (path, *seen, *found)
@@ -83,7 +88,15 @@ def sources_of(path: Path, dataset: Any, seen: tuple[Path, ...] = ()) -> tuple[P
         for other in found:
             with open_raster(other) as source:
                 seen = (*seen, *sources_of(other, source, seen))
-    return tuple(dict.fromkeys(o for o in seen if o != path))
+    return tuple(dict.fromkeys(o for o in (*seen, *beside) if o != path))
+
+
+def decides_values(sidecar: Path) -> bool:
+    """Whether FILE.aux.xml holds more than the statistics that GIS tools write into it."""
+    if not sidecar.is_file() or sidecar.stat().st_size > _LARGEST_SIDECAR:
+        return False
+    text = sidecar.read_bytes()
+    return any(tag in text for tag in (b"<NoDataValue", b"<Scale>", b"<Offset>", b"<GeoTransform"))
 
 
 def _block(dataset: Any) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import numpy as np
 from hyperpeft.errors import SceneError
 from hyperpeft.records import Scene
 from hyperpeft.scenes.cubes.cube import Cube
+from hyperpeft.scenes.cubes.orientation import north_up
 from hyperpeft.scenes.cubes.scaling import check_scaling
 from hyperpeft.scenes.cubes.scan_cache import load_scan, save_scan
 from hyperpeft.scenes.cubes.valid_pixels import check_pixels, check_size
@@ -77,6 +78,7 @@ def read_cube(
         probe = identify(check_file(file, SceneError))
     with silence_gdal():
         cube = _read(probe, chosen if chosen is not None else key, layout)
+        cube = north_up(cube)
         check_scaling(cube)
         return _to_scene(cube.drop_bad(), name or printable(file.stem), rgb)
 
@@ -118,6 +120,7 @@ def _to_scene(cube: Cube, name: str, rgb: tuple[int, int, int] | None) -> Scene:
         notes=cube.notes,
         fwhm=cube.fwhm,
         part=cube.key,
+        flipped=cube.flipped,
     )
 
 

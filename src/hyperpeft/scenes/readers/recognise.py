@@ -57,6 +57,11 @@ def is_netcdf4(probe: Probe) -> bool:
     return probe.is_hdf5 and probe.suffix in _NETCDF_NAMES
 
 
+def is_named_arrays(probe: Probe) -> bool:
+    """A Zarr store or a NetCDF file, whose dimensions have names."""
+    return is_zarr(probe) or is_netcdf4(probe)
+
+
 def is_arrays(probe: Probe) -> bool:
     """MATLAB, NumPy and HDF5 under the names that they have."""
     if probe.is_folder:

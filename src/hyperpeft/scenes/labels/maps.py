@@ -1,0 +1,148 @@
+"""A map of class ids as a file holds it, and how it comes onto a scene's grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from affine import Affine
+
+from hyperpeft.errors import LabelsError
+from hyperpeft.records import Scene
+from hyperpeft.scenes.colours import Colour
+from hyperpeft.scenes.cubes.cube import Transform
+from hyperpeft.scenes.cubes.orientation import flipped, runs_north
+from hyperpeft.scenes.readers.gdal import crs_distance, crs_name, same_crs
+
+_GEO_TOLERANCE = 0.01  # of a pixel
+_CRS_TOLERANCE = 0.1  # of a pixel, between two CRS that are called otherwise
+_RESAMPLE = "give --resample-labels to bring them onto the scene's grid by nearest neighbour"
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """What a reader of labels hands over.
+
+    Attributes
+    ----------
+    path : Path
+    array : ndarray, shape (H, W)
+        As stored.
+    nodata : float or None
+        The value that the file declares as unlabelled.
+    names, colours : dict
+        Of class ids, as far as the file has them.
+    crs, transform : as in `Scene`
+    notes : tuple of str
+    """
+
+    path: Path
+    array: np.ndarray
+    nodata: float | None = None
+    names: Mapping[int, str] = field(default_factory=dict)
+    colours: Mapping[int, Colour] = field(default_factory=dict)
+    crs: str | None = None
+    transform: Transform | None = None
+    notes: tuple[str, ...] = ()
+
+
+def onto_scene(labels: LabelMap, scene: Scene, resample: bool) -> LabelMap:
+    """A map of class ids (0: unlabelled) on the scene's grid.
+
+    A map with a georeference lies where that says; one without follows the rows of the scene's
+    file.
+
+    Raises
+    ------
+    LabelsError
+        It lies elsewhere, and may or can not be resampled.
+    """
+    if labels.transform is not None and runs_north(labels.transform):
+        labels = replace(
+            labels,
+            array=labels.array[::-1],
+            transform=flipped(labels.transform, len(labels.array)),
+        )
+    elif labels.transform is None and scene.flipped:
+        labels = replace(labels, array=labels.array[::-1])
+    notes: list[str] = []
+    if _same_place(labels, scene, resample, notes):
+        return replace(labels, notes=(*labels.notes, *notes))
+    array = _nearest(labels, scene)
+    note = (
+        f"labels {labels.path.name}: resampled by nearest neighbour from {labels.array.shape} "
+        f"pixels onto the scene's {scene.valid.shape}; {np.count_nonzero(array)} are labelled"
+    )
+    return replace(labels, array=array, notes=(*labels.notes, *notes, note))
+
+
+def _nearest(labels: LabelMap, scene: Scene) -> np.ndarray:
+    """Class ids on the scene's grid: those of the label pixel that holds each pixel's centre."""
+    from rasterio.warp import Resampling, reproject  # loaded with GDAL alone
+
+    kind = np.float64 if labels.array.dtype.kind == "f" else np.int32
+    out = np.zeros(scene.valid.shape, kind)
+    assert scene.transform is not None
+    assert labels.transform is not None
+    reproject(
+        labels.array.astype(kind),
+        out,
+        src_transform=Affine(*labels.transform),
+        src_crs=labels.crs or scene.crs,
+        dst_transform=Affine(*scene.transform),
+        dst_crs=scene.crs or labels.crs,
+        resampling=Resampling.nearest,
+    )
+    return out
+
+
+def _same_place(labels: LabelMap, scene: Scene, resample: bool, notes: list[str]) -> bool:
+    """Whether labels lie on the scene's grid; refused elsewhere, unless they may be resampled."""
+    path, shape, transform = labels.path, labels.array.shape, labels.transform
+    referenced = transform is not None and scene.transform is not None
+    if shape != scene.valid.shape:
+        if resample and referenced:
+            return False
+        if resample or referenced:
+            raise LabelsError(
+                f"labels {path} are on another grid than scene {scene.name}",
+                expected=f"{scene.valid.shape} pixels (rows, columns)",
+                got=shape,
+                hint=_RESAMPLE if referenced else "both need a georeference to be resampled",
+            )
+        return True  # said by `Scene.with_labels`
+    if labels.crs and scene.crs and not same_crs(scene.crs, labels.crs):
+        names = crs_name(scene.crs), crs_name(labels.crs)
+        distance = crs_distance(scene.crs, labels.crs, scene.transform, scene.valid.shape)
+        if distance <= _CRS_TOLERANCE:
+            notes.append(
+                f"labels {path.name}: their CRS is called otherwise than the scene's, and is the "
+                f"same to {max(distance, 0.001):.3f} of a pixel"
+            )
+        elif resample and referenced:
+            return False
+        else:
+            raise LabelsError(
+                f"labels {path} have another CRS than scene {scene.name}",
+                expected=names[0],
+                got=names[1],
+                hint=_RESAMPLE,
+            )
+    if transform and scene.transform:
+        pixel = max(abs(v) for v in (*scene.transform[:2], *scene.transform[3:5]))
+        height, width = shape
+        for x, y in ((0, 0), (width, 0), (0, height)):
+            ax, ay = Affine(*transform) @ (x, y)
+            bx, by = Affine(*scene.transform) @ (x, y)
+            if max(abs(ax - bx), abs(ay - by)) > _GEO_TOLERANCE * pixel:
+                if resample:
+                    return False
+                raise LabelsError(
+                    f"labels {path} have another transform than scene {scene.name}",
+                    expected=scene.transform,
+                    got=transform,
+                    hint=_RESAMPLE,
+                )
+    return True

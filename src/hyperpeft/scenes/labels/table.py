@@ -1,0 +1,70 @@
+"""The readers of labels: one row a kind of file, asked in this order."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hyperpeft.errors import LabelsError
+from hyperpeft.scenes.labels.envi_rois import is_rois
+from hyperpeft.scenes.labels.points_csv import is_table
+from hyperpeft.scenes.labels.vectors import is_vector
+from hyperpeft.scenes.readers import recognise
+from hyperpeft.scenes.readers.detect import Probe
+from hyperpeft.scenes.readers.read_errors import reading_errors
+
+
+@dataclass(frozen=True)
+class LabelReader:
+    """How one kind of labels is recognised and read.
+
+    Attributes
+    ----------
+    kind, title : str
+        The title as in "... cannot be read as a raster of labels"; "" where the function words the
+        errors of its libraries itself.
+    recognises : callable
+        From a `Probe` to bool.
+    home : str
+        "module:function": from a `Probe` and a key to a `LabelMap`, or for vectors from a `Probe`,
+        a key and the class field to `Features`.
+    vectors : bool
+    """
+
+    kind: str
+    title: str
+    recognises: Callable[[Probe], bool]
+    home: str
+    vectors: bool = False
+
+    def read(self, probe: Probe, *arguments: Any) -> Any:
+        """What the function returns for a file of this kind."""
+        module, _, function = self.home.partition(":")
+        read = getattr(importlib.import_module(module), function)
+        if not self.title:
+            return read(probe, *arguments)
+        with reading_errors(probe.path, self.title, LabelsError):
+            return read(probe, *arguments)
+
+
+_HERE = "hyperpeft.scenes.labels"
+
+LABEL_READERS: list[LabelReader] = [
+    LabelReader("points", "", is_table, f"{_HERE}.points_csv:read_table", vectors=True),
+    LabelReader("vectors", "", is_vector, f"{_HERE}.vectors:read_vectors", vectors=True),
+    LabelReader("regions", "", is_rois, f"{_HERE}.envi_rois:read_rois"),
+    LabelReader(
+        "named maps", "labels", recognise.is_named_arrays, f"{_HERE}.named_maps:read_named_map"
+    ),
+    LabelReader("arrays", "", recognise.is_arrays, f"{_HERE}.array_maps:read_array_map"),
+    LabelReader(
+        "raster", "a raster of labels", lambda probe: True, f"{_HERE}.raster_maps:read_raster_map"
+    ),
+]
+
+
+def label_reader(probe: Probe) -> LabelReader:
+    """The first row that recognises a file."""
+    return next(row for row in LABEL_READERS if row.recognises(probe))
