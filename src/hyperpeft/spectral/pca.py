@@ -121,7 +121,7 @@ def _usual_pixels(scene: Scene, where: np.ndarray, found: _Moments) -> np.ndarra
         return where
     step = -(-found.pixels // _SAMPLE)
     sample = np.concatenate([values[:, ::step] for values in blocks_of(scene, where)], axis=1)
-    tail = max(_TAIL, min(0.05, 2.5 / sample.shape[1]))
+    tail = max(_TAIL, min(0.05, 5 / sample.shape[1]))
     low, high = np.quantile(sample, [tail, 1 - tail], axis=1, method="closest_observation")
     room = _FAR * (high - low).max()
     low, high = low - room, high + room

@@ -70,8 +70,9 @@ class Reducer:
         """What the user should know about the reduction."""
         found: tuple[str, ...] = ()
         if self.outliers:
+            who = "1 pixel is" if self.outliers == 1 else f"{self.outliers} pixels are"
             found = (
-                f"{self.outliers} pixels are far outside the range of all others (ten times that "
+                f"{who} far outside the range of all others (ten times that "
                 f"range or more); the reduction is fitted without them",
             )
         if self.kind != "sentinel2" or self.wavelengths is None:

@@ -56,9 +56,11 @@ def notes_of(tally: Tally) -> tuple[str, ...]:
             f"{undeclared} pixels are {' or '.join(shown)} in every band although the file "
             "declares no such nodata; they are taken as nodata"
         )
-    if counts.get(IMPOSSIBLE):
+    large = counts.get(IMPOSSIBLE)
+    if large:
+        who = "1 pixel holds" if large == 1 else f"{large} pixels hold"
         found.append(
-            f"{counts[IMPOSSIBLE]} pixels hold values that no measurement has (beyond {HUGE:g}, or "
+            f"{who} values that no measurement has (beyond {HUGE:g}, or "
             "the end of the number type); they are taken as nodata, which the file does not declare"
         )
     if zeros:

@@ -27,14 +27,14 @@ _NO_CLASS = (
 def set_unlabelled(labels: LabelMap, classes: Mapping[int, str]) -> LabelMap:
     """The map with 0 for unlabelled pixels alone.
 
-    The nodata value that the file declares is unlabelled. Where that is another one than 0, or
-    where 0 has a name, 0 is a class: with a name it gets the first id that is free, without it is
-    refused, unless no pixel has the nodata value. `classes` are names that are known otherwise.
+    The nodata value that the file declares is unlabelled. Where 0 is another value and has a name
+    of a class, it gets the first id that is free; without a name it is unlabelled, and a note says
+    so. `classes` are names that are known otherwise.
 
     Raises
     ------
     LabelsError
-        0 may be a class or not, or a value such as 255 beside small ids.
+        A value such as 255 beside small ids, which may be a class or not.
     """
     array, nodata = labels.array, labels.nodata
     names = {i: normal_form(name) for i, name in {**labels.names, **classes}.items()}
@@ -55,19 +55,11 @@ def set_unlabelled(labels: LabelMap, classes: Mapping[int, str]) -> LabelMap:
             f"labels {labels.path.name}: class 0 ({zero_name}) has the id {new} here, because 0 "
             "means unlabelled"
         )
-    elif zeros.any() and nodata not in (None, 0) and zero_name is None and not blank.any():
+    elif zeros.any() and nodata not in (None, 0) and zero_name is None:
         notes.append(
             f"labels {labels.path.name}: {np.count_nonzero(zeros)} pixels of 0 are taken as "
-            f"unlabelled, though the file declares {nodata:g} as nodata, which none has; name 0 "
-            "(tag CLASS_0) if it is a class"
-        )
-    elif zeros.any() and nodata not in (None, 0) and zero_name is None:
-        raise LabelsError(
-            f"labels {labels.path} declare {nodata:g} as nodata and hold {np.count_nonzero(zeros)} "
-            "pixels of 0, which may be a class or unlabelled",
-            expected="class ids from 1, or nodata 0",
-            hint="if 0 is a class, number the classes from 1 or name it (tag CLASS_0); if it is "
-            "unlabelled, declare 0 as nodata (gdal_edit -a_nodata 0)",
+            f"unlabelled, though the file declares {nodata:g} as nodata; if 0 is a class, number "
+            "the classes from 1, or name it (tag CLASS_0)"
         )
     ids = np.unique(array)
     ask_about_ignored(f"labels {labels.path}", ids[ids > 0], names)

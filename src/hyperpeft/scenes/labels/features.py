@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hyperpeft.errors import LabelsError
+from hyperpeft.scenes.labels.class_values import ask_about_ignored
 
 CLASS_NAMES = (
     "class", "classes", "class_id", "classid", "class_name", "classname", "label", "labels",
@@ -125,7 +126,11 @@ def to_ids(
     if max(found) > np.iinfo(np.uint16).max:
         raise LabelsError(f"{what}: field {field}", expected="ids up to 65535", got=max(found))
     ids_array = np.array(found, np.int32)
-    return ids_array, _names_beside(ids_array, field, table)
+    names = _names_beside(ids_array, field, table)
+    used = np.unique(ids_array)
+    own = {i: name for i, name in names.items() if name != f"class {i}"}
+    ask_about_ignored(f"{what}: field {field}", used[used > 0], own)
+    return ids_array, names
 
 
 def _names_beside(ids: np.ndarray, field: str, table: Mapping[str, np.ndarray]) -> dict[int, str]:

@@ -48,8 +48,8 @@ class LabelMap:
     notes: tuple[str, ...] = ()
 
 
-def onto_scene(labels: LabelMap, scene: Scene, resample: bool) -> LabelMap:
-    """A map of class ids (0: unlabelled) on the scene's grid.
+def oriented(labels: LabelMap, scene: Scene, resample: bool) -> tuple[LabelMap, bool]:
+    """A map with its first row in the north, and whether it has to be resampled.
 
     A map with a georeference lies where that says; one without follows the rows of the scene's
     file.
@@ -57,7 +57,7 @@ def onto_scene(labels: LabelMap, scene: Scene, resample: bool) -> LabelMap:
     Raises
     ------
     LabelsError
-        It lies elsewhere, and may or can not be resampled.
+        It lies elsewhere than the scene, and may or can not be resampled.
     """
     if labels.transform is not None and runs_north(labels.transform):
         labels = replace(
@@ -68,14 +68,18 @@ def onto_scene(labels: LabelMap, scene: Scene, resample: bool) -> LabelMap:
     elif labels.transform is None and scene.flipped:
         labels = replace(labels, array=labels.array[::-1])
     notes: list[str] = []
-    if _same_place(labels, scene, resample, notes):
-        return replace(labels, notes=(*labels.notes, *notes))
+    moves = not _same_place(labels, scene, resample, notes)
+    return replace(labels, notes=(*labels.notes, *notes)), moves
+
+
+def resampled(labels: LabelMap, scene: Scene) -> LabelMap:
+    """Class ids (0: unlabelled) on the scene's grid by nearest neighbour."""
     array = _nearest(labels, scene)
     note = (
         f"labels {labels.path.name}: resampled by nearest neighbour from {labels.array.shape} "
         f"pixels onto the scene's {scene.valid.shape}; {np.count_nonzero(array)} are labelled"
     )
-    return replace(labels, array=array, notes=(*labels.notes, *notes, note))
+    return replace(labels, array=array, notes=(*labels.notes, note))
 
 
 def _nearest(labels: LabelMap, scene: Scene) -> np.ndarray:

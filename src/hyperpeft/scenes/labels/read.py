@@ -10,7 +10,7 @@ from typing import Literal
 from hyperpeft.errors import LabelsError
 from hyperpeft.records import Labels, Scene
 from hyperpeft.scenes.labels.class_values import from_abundances, make_labels, set_unlabelled
-from hyperpeft.scenes.labels.maps import LabelMap, onto_scene
+from hyperpeft.scenes.labels.maps import LabelMap, oriented, resampled
 from hyperpeft.scenes.labels.rasterize import rasterize_features
 from hyperpeft.scenes.labels.table import label_reader
 from hyperpeft.scenes.readers.detect import check_file
@@ -81,9 +81,12 @@ def read_labels(
     labels: LabelMap = reader.read(probe, key)
     if rule == "abundances":
         labels = replace(labels, array=from_abundances(labels.array, str(path)))
-    labels = set_unlabelled(labels, classes or {})
+    moves = False
     if scene is not None and labels.array.ndim == 2:
-        labels = onto_scene(labels, scene, resample_labels)
+        labels, moves = oriented(labels, scene, resample_labels)
+    labels = set_unlabelled(labels, classes or {})
+    if scene is not None and moves:
+        labels = resampled(labels, scene)
     source = f"{path.name}:{chosen}" if chosen else path.name
     made = make_labels(labels.array, labels.names, labels.colours, source, scene)
     return replace(made, notes=labels.notes)
