@@ -9,7 +9,7 @@ import pyogrio.raw
 from rasterio.transform import from_origin
 
 from hyperpeft.mapping.geotiff import write_class_map
-from hyperpeft.scenes import palette
+from hyperpeft.records import palette
 
 NAMES = {1: "water", 2: "forest", 4: "bare soil"}
 CRS = "EPSG:32633"

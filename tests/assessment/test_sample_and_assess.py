@@ -173,7 +173,7 @@ def test_geographic_areas_are_those_of_the_ellipsoid(tmp_path):
     from pyproj import Geod
 
     from hyperpeft.mapping.geotiff import write_class_map
-    from hyperpeft.scenes import palette
+    from hyperpeft.records import palette
 
     ids = np.ones((50, 40), np.uint8)
     write_class_map(tmp_path / "m.tif", ids, NAMES, palette(NAMES), crs="EPSG:4326",

@@ -20,7 +20,7 @@ from hyperpeft.mapping.class_areas import ClassAreas
 from hyperpeft.mapping.geotiff import bands_writer, write_class_map
 from hyperpeft.mapping.polygons import write_polygons
 from hyperpeft.mapping.qgis_style import band_style
-from hyperpeft.scenes import palette
+from hyperpeft.records import palette
 
 PYTHON = Path("/usr/bin/python3")  # Debian's, for which python3-qgis is built
 NAMES = {1: "water", 2: "forest & park", 4: 'bare "soil"', 9: "never seen"}

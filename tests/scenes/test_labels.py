@@ -7,7 +7,8 @@ import pytest
 from rasterio.transform import from_origin
 
 from hyperpeft.errors import LabelsError
-from hyperpeft.scenes import open_scene, palette, read_labels
+from hyperpeft.records import palette
+from hyperpeft.scenes import open_scene, read_labels
 from tests.helpers.scene_files import UTM, cube, geotiff, mat5, mat73
 
 IDS = np.zeros((7, 5), np.uint8)

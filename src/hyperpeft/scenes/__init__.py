@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from hyperpeft.scenes.catalog.cards import CARDS, get_card
     from hyperpeft.scenes.catalog.fetch import fetch
     from hyperpeft.scenes.catalog.locate import find, list_scenes
-    from hyperpeft.scenes.colours import palette
     from hyperpeft.scenes.ground_area import pixel_areas
     from hyperpeft.scenes.labels.class_names import class_names
     from hyperpeft.scenes.labels.match_classes import match_names
@@ -45,7 +44,6 @@ _MODULES = {
     "match_names": "labels.match_classes",
     "open_raster": "readers.gdal",
     "open_scene": "open",
-    "palette": "colours",
     "pixel_areas": "ground_area",
     "planted_scene": "synthetic.demo",
     "random_scene": "synthetic.random",
@@ -72,7 +70,6 @@ __all__ = [
     "match_names",
     "open_raster",
     "open_scene",
-    "palette",
     "pixel_areas",
     "planted_scene",
     "random_scene",

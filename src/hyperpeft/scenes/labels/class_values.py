@@ -9,8 +9,8 @@ import numpy as np
 
 from hyperpeft.errors import LabelsError
 from hyperpeft.records import Labels, Scene
+from hyperpeft.records.colours import Colour, palette
 from hyperpeft.scenes.catalog.card import ABUNDANCE_THRESHOLD
-from hyperpeft.scenes.colours import Colour, palette
 from hyperpeft.scenes.labels.class_names import normal_form
 from hyperpeft.scenes.labels.maps import LabelMap
 

@@ -11,7 +11,7 @@ from affine import Affine
 
 from hyperpeft.errors import LabelsError
 from hyperpeft.records import Scene
-from hyperpeft.scenes.colours import Colour
+from hyperpeft.records.colours import Colour
 from hyperpeft.scenes.cubes.cube import Transform
 from hyperpeft.scenes.cubes.orientation import flipped, runs_north
 from hyperpeft.scenes.readers.gdal import crs_distance, crs_name, same_crs

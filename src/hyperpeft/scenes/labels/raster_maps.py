@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hyperpeft.errors import LabelsError
-from hyperpeft.scenes.colours import Colour
+from hyperpeft.records.colours import Colour
 from hyperpeft.scenes.labels.class_names import names_of_ids
 from hyperpeft.scenes.labels.maps import LabelMap
 from hyperpeft.scenes.readers.detect import Probe

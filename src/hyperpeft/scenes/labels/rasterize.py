@@ -8,7 +8,7 @@ import numpy as np
 
 from hyperpeft.errors import LabelsError
 from hyperpeft.records import Labels, Scene
-from hyperpeft.scenes.colours import palette
+from hyperpeft.records.colours import palette
 from hyperpeft.scenes.labels.features import Features
 from hyperpeft.scenes.labels.pixel_coordinates import place
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hyperpeft.errors import SceneError
-from hyperpeft.records import Scene
+from hyperpeft.records import Scene, default_rgb
 from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.cubes.orientation import north_up
 from hyperpeft.scenes.cubes.scaling import check_scaling
@@ -23,7 +23,6 @@ from hyperpeft.scenes.readers.variables import split_spec
 from hyperpeft.system.files import printable, sha256_of
 
 _LARGE_FILE = 2**30  # bytes, some seconds of hashing
-_RED_GREEN_BLUE = (650.0, 550.0, 470.0)  # nm
 
 
 def read_cube(
@@ -145,17 +144,3 @@ def _hash(path: Path) -> str:
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
         digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\n".encode())
     return digest.hexdigest()
-
-
-def default_rgb(bands: int, wavelengths: np.ndarray | None) -> tuple[int, int, int]:
-    """Bands nearest to 650, 550 and 470 nm, or spread over the first half of the bands.
-
-    Examples
-    --------
-    >>> default_rgb(3, np.array([450.0, 560.0, 660.0]))
-    (2, 1, 0)
-    """
-    if wavelengths is not None:
-        red, green, blue = (int(np.abs(wavelengths - w).argmin()) for w in _RED_GREEN_BLUE)
-        return red, green, blue
-    return int(0.25 * (bands - 1)), int(0.14 * (bands - 1)), int(0.05 * (bands - 1))

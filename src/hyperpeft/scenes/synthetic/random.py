@@ -13,7 +13,7 @@ import xarray as xr
 
 from hyperpeft.errors import ConfigError
 from hyperpeft.records import Labels, Scene
-from hyperpeft.scenes.colours import palette
+from hyperpeft.records.colours import palette
 
 _CURVES = 24  # cosines that a spectrum is made of
 Random = np.random.Generator

@@ -1,67 +1,20 @@
-"""Frozen records that travel between the packages: Scene, Labels, Split, RunRecord."""
+"""A hyperspectral cube with everything needed to map it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hyperpeft.errors import LabelsError, SceneError
+from hyperpeft.records.coordinates import with_coordinates
+from hyperpeft.records.labels import Labels
+from hyperpeft.records.windows import cover
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # it takes seconds to load
     import xarray as xr
-
-UNLABELLED = 0  # the id of pixels without a label, and of nodata in a class map
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Class ids on the scene's grid.
-
-    Attributes
-    ----------
-    ids : ndarray of int32, shape (H, W)
-        0 is unlabelled; any other ids, not necessarily contiguous, are classes.
-    classes : dict of int to str
-        Names of the ids that occur (and of known ids that do not), in ascending order of id.
-    colours : dict of int to (int, int, int)
-        RGB of each class, 0 to 255.
-    source : str
-        Where the labels came from, for the record.
-    regions : ndarray of int32, shape (H, W), or None
-        Which polygon or point each labelled pixel came from, counted from 1; 0 where unlabelled.
-        None for labels that were given as a raster.
-    notes : tuple of str
-        What was guessed, reprojected or left out on the way; `Scene.with_labels` passes it on.
-    """
-
-    ids: np.ndarray
-    classes: Mapping[int, str]
-    colours: Mapping[int, tuple[int, int, int]]
-    source: str = ""
-    regions: np.ndarray | None = None
-    notes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.ids.ndim != 2:
-            raise LabelsError(f"labels {self.source}", expected="2 dimensions", got=self.ids.shape)
-        unnamed = sorted(set(np.unique(self.ids).tolist()) - set(self.classes) - {UNLABELLED})
-        if unnamed:
-            raise LabelsError(f"labels {self.source}", expected="a name per id", got=unnamed)
-        if self.regions is not None and not np.array_equal(
-            self.regions > 0, self.ids != UNLABELLED
-        ):
-            raise LabelsError(
-                f"labels {self.source}", expected="a region for every labelled pixel, 0 elsewhere"
-            )
-
-    def counts(self, where: np.ndarray | None = None) -> dict[int, int]:
-        """Pixels per class id, in ascending order; `where` (H, W) bool restricts the count."""
-        ids = self.ids if where is None else self.ids[where]
-        found, counts = np.unique(ids[ids != UNLABELLED], return_counts=True)
-        return dict(zip(found.tolist(), counts.tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -129,6 +82,11 @@ class Scene:
             said.append(f"{sum(classes.values()):,} labelled in {len(classes)} classes")
         return f"<Scene {', '.join([*said, 'georeferenced' if self.crs else 'no CRS'])}>"
 
+    def _repr_html_(self) -> str:
+        from hyperpeft.records.describe import scene_table  # only a notebook asks
+
+        return scene_table(self)
+
     def __post_init__(self) -> None:
         if self.cube.dims != ("band", "y", "x"):
             raise SceneError(f"{self.name}", expected="dims (band, y, x)", got=self.cube.dims)
@@ -136,6 +94,69 @@ class Scene:
             raise SceneError(
                 f"{self.name}: validity mask", expected=self.cube.shape[1:], got=self.valid.shape
             )
+
+        located = with_coordinates(self.cube, self.wavelengths, self.crs, self.transform)
+        object.__setattr__(self, "cube", located)
+
+    @classmethod
+    def from_array(
+        cls,
+        cube: Any,
+        labels: Any = None,
+        wavelengths: Any = None,
+        crs: Any = None,
+        transform: Any = None,
+        valid: Any = None,
+        name: str = "array",
+    ) -> Scene:
+        """A scene of values in memory.
+
+        Parameters
+        ----------
+        cube : ndarray (H, W, B), or xarray.DataArray with dims band, y, x in any order
+            The coordinates of a DataArray (wavelength, x, y, the CRS of rioxarray) and its nodata
+            value are used where the arguments do not say otherwise.
+        labels : Labels, or ndarray of int (H, W), optional
+            0 is unlabelled.
+        wavelengths : sequence of B floats, optional
+            In nm; all below 100 are taken as micrometres.
+        crs : str, optional
+            WKT, "EPSG:32633", or anything whose text is one of these.
+        transform : sequence of 6 floats, optional
+            As in `Scene`, or an affine.Affine.
+        valid : ndarray of bool (H, W), optional
+            By default where all bands are finite and none is nodata.
+        name : str
+
+        Raises
+        ------
+        SceneError
+            Not a cube of real numbers, or parts that do not fit it.
+        LabelsError
+            Labels that do not fit it.
+
+        Examples
+        --------
+        >>> Scene.from_array(np.zeros((4, 5, 30)), np.eye(4, 5, dtype=int))
+        <Scene array: 4 x 5 pixels, 30 bands, 20 pixels valid, 4 labelled in 1 classes, no CRS>
+        """
+        from hyperpeft.records.arrays import parts_of_array  # which imports this module
+
+        parts, given = parts_of_array(cube, labels, wavelengths, crs, transform, valid, name)
+        scene = cls(**parts)
+        return scene if given is None else scene.with_labels(given)
+
+    def plot(self, ax: Any = None, *, labels: bool = True) -> Any:
+        """Draw the false-colour image, with labels beside it where there are any; the axes."""
+        from hyperpeft.records.describe import plot_scene
+
+        return plot_scene(self, ax, labels=labels)
+
+    def plot_spectra(self, ax: Any = None, *, most: int = 2000) -> Any:
+        """Draw mean and deviation of each class, of at most `most` pixels a class; the axes."""
+        from hyperpeft.records.describe import plot_spectra
+
+        return plot_spectra(self, ax, most)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -193,72 +214,3 @@ class Scene:
             )
         new = [note for note in labels.notes if note not in self.notes]
         return replace(self, labels=labels, notes=(*self.notes, *new))
-
-
-def cover(
-    shape: tuple[int, int, int],
-    block: tuple[int, int],
-    max_values: int,
-    max_block: int = 2**26,
-) -> Iterator[tuple[slice, slice]]:
-    """Windows (rows, columns) that cover a cube (B, H, W) once, wide before they are high.
-
-    Each is a multiple of the (rows, columns) that the file stores together, and holds at most
-    `max_values` values, or one such block where that is more; blocks of more than `max_block`
-    values, such as a file in one piece, are cut.
-
-    Examples
-    --------
-    >>> [(r.start, c.start, c.stop) for r, c in cover((2, 4, 6), (2, 4), 30)]
-    [(0, 0, 4), (0, 4, 6), (2, 0, 4), (2, 4, 6)]
-    """
-    bands, height, width = shape
-    limit = max(1, max_values // bands)  # pixels
-    rows, columns = min(block[0], height), min(block[1], width)
-    while rows * columns > max(limit, max_block // bands):
-        rows, columns = (-(-rows // 2), columns) if rows > 1 else (rows, -(-columns // 2))
-    step_x = min(width, max(1, limit // (rows * columns)) * columns)
-    step_y = min(height, max(1, limit // (rows * step_x)) * rows)
-    for top in range(0, height, step_y):
-        for left in range(0, width, step_x):
-            yield slice(top, min(top + step_y, height)), slice(left, min(left + step_x, width))
-
-
-@dataclass(frozen=True)
-class Split:
-    """Which pixels train, validate and test.
-
-    Attributes
-    ----------
-    kind : str
-        How it was drawn, such as "per-class 10" or "official".
-    train, validation, test : ndarray of int64, shape (n, 2)
-        Row and column of each pixel.
-    train_ids, validation_ids, test_ids : ndarray of int32, shape (n,)
-        Class id of each pixel. They travel with the pixels because official rasters may disagree
-        with the ground truth.
-    notes : tuple of str
-        Classes that were too small, pixels that were left out.
-    """
-
-    kind: str
-    train: np.ndarray
-    train_ids: np.ndarray
-    validation: np.ndarray
-    validation_ids: np.ndarray
-    test: np.ndarray
-    test_ids: np.ndarray
-    notes: tuple[str, ...] = ()
-
-    def per_class(self) -> dict[int, dict[str, int]]:
-        """Pixels per class id and part."""
-        parts = {
-            "train": self.train_ids,
-            "validation": self.validation_ids,
-            "test": self.test_ids,
-        }
-        ids = np.unique(np.concatenate(list(parts.values()))).tolist()
-        return {
-            i: {part: int(np.count_nonzero(values == i)) for part, values in parts.items()}
-            for i in ids
-        }

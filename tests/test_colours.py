@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from hyperpeft.scenes import palette
+from hyperpeft.records import palette
 
 # Machado, Oliveira and Fernandes (2009), table 1, severity 1: on linear RGB.
 VISION = {

@@ -11,6 +11,10 @@ from __future__ import annotations
 import colorsys
 import re
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Colour = tuple[int, int, int]
 
@@ -34,6 +38,7 @@ _CONCEPTS: tuple[tuple[Colour, tuple[str, ...]], ...] = (
     ((190, 185, 175), ("rock", "gravel", "stone", "scree")),
     ((215, 235, 250), ("snow", "ice", "glacier")),
 )
+_RED_GREEN_BLUE = (650.0, 550.0, 470.0)  # nm
 _GOLDEN = 0.618033988749895
 
 
@@ -115,3 +120,18 @@ def _unused(i: int, used: set[Colour]) -> Colour:
         if colour not in used:
             return colour
         step += 1
+
+
+def default_rgb(bands: int, wavelengths: np.ndarray | None) -> tuple[int, int, int]:
+    """Bands nearest to 650, 550 and 470 nm, or spread over the first half of the bands.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> default_rgb(3, np.array([450.0, 560.0, 660.0]))
+    (2, 1, 0)
+    """
+    if wavelengths is not None:
+        red, green, blue = (int(abs(wavelengths - w).argmin()) for w in _RED_GREEN_BLUE)
+        return red, green, blue
+    return int(0.25 * (bands - 1)), int(0.14 * (bands - 1)), int(0.05 * (bands - 1))

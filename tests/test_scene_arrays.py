@@ -1,0 +1,137 @@
+"""Scenes of arrays, their coordinates, and what a notebook shows."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import rioxarray  # noqa: F401
+import xarray as xr
+
+from hyperpeft.errors import InputError
+from hyperpeft.records import Scene
+from hyperpeft.scenes import open_scene
+from tests.helpers.small import CRS, TRANSFORM, planted, write_scene
+
+mpl.use("Agg")
+
+
+@pytest.fixture(scope="module")
+def from_file(tmp_path_factory):
+    path, labels = write_scene(tmp_path_factory.mktemp("scene"), planted())
+    return open_scene(path, labels)
+
+
+def test_an_array_is_the_scene_of_the_file(from_file):
+    cube = np.moveaxis(from_file.cube.values, 0, 2)
+    scene = Scene.from_array(cube, from_file.labels.ids, crs=CRS, transform=TRANSFORM)
+    np.testing.assert_array_equal(scene.cube.values, from_file.cube.values)
+    np.testing.assert_array_equal(scene.labels.ids, from_file.labels.ids)
+    assert scene.transform == tuple(TRANSFORM)[:6]
+    assert scene.cube.rio.crs == from_file.cube.rio.crs
+
+
+@pytest.mark.parametrize("dims", [("y", "x", "band"), ("x", "band", "y"), ("band", "y", "x")])
+def test_a_dataarray_in_any_order(from_file, dims):
+    scene = Scene.from_array(from_file.cube.transpose(*dims))
+    np.testing.assert_array_equal(scene.cube.values, from_file.cube.values)
+    assert scene.transform == from_file.transform
+    assert scene.crs == from_file.crs or scene.cube.rio.crs == from_file.cube.rio.crs
+
+
+def test_other_names_of_dims_and_coordinates():
+    waves = np.linspace(0.4, 1.0, 7)  # micrometres
+    data = xr.DataArray(
+        np.random.default_rng(0).random((4, 7, 5)), dims=("lat", "wavelength", "lon"),
+        coords={"wavelength": waves, "lat": 50 - 0.1 * np.arange(4), "lon": 8 + 0.2 * np.arange(5)},
+    )  # fmt: skip
+    scene = Scene.from_array(data, crs="EPSG:4326")
+    assert scene.shape == (4, 5, 7)
+    np.testing.assert_allclose(scene.wavelengths, waves * 1000)
+    np.testing.assert_allclose(scene.transform, (0.2, 0, 7.9, 0, -0.1, 50.05))
+    np.testing.assert_array_equal(scene.cube.values[3], data.values[:, 3, :])
+
+
+def test_wavelengths_and_places_are_coordinates():
+    cube = np.random.default_rng(0).random((6, 5, 61)).astype(np.float32)
+    waves = np.linspace(400, 1000, 61)
+    scene = Scene.from_array(cube, wavelengths=waves, crs=CRS, transform=TRANSFORM)
+    nearest = scene.cube.sel(wavelength=853, method="nearest")
+    np.testing.assert_array_equal(nearest.values, cube[:, :, 45])
+    assert float(nearest.wavelength) == 850
+    assert scene.cube.rio.crs.to_epsg() == 32633
+    assert tuple(scene.cube.rio.transform())[:6] == tuple(TRANSFORM)[:6]
+    assert float(scene.cube.x[0]) == TRANSFORM.c + 15
+    part = scene.cube.rio.clip_box(*scene.cube.isel(x=slice(1, 3), y=slice(2, 4)).rio.bounds())
+    np.testing.assert_array_equal(part.values, np.moveaxis(cube[2:4, 1:3], 2, 0))
+    assert scene.cube.sel(band=3).values.shape == (6, 5)
+    assert scene.cube.sel(wavelength=slice(500, 600)).sizes["band"] == 11
+
+
+def test_invalid_pixels_and_nodata():
+    cube = np.ones((4, 4, 3))
+    cube[0, 0, 1] = np.nan
+    assert np.count_nonzero(~Scene.from_array(cube).valid) == 1
+    data = xr.DataArray(np.full((3, 4, 4), 7), dims=("band", "y", "x"), attrs={"_FillValue": -1})
+    data[0, 2, 2] = -1
+    assert np.argwhere(~Scene.from_array(data).valid).tolist() == [[2, 2]]
+    mask = np.zeros((4, 4), bool)
+    mask[1] = True
+    assert Scene.from_array(np.ones((4, 4, 3)), valid=mask).valid.sum() == 4
+
+
+def test_other_values_are_another_scene():
+    cube = np.ones((4, 4, 3))
+    first = Scene.from_array(cube).sha256
+    assert first == Scene.from_array(cube.copy()).sha256
+    cube[0, 0, 0] = 2
+    assert Scene.from_array(cube).sha256 != first
+
+
+@pytest.mark.parametrize(
+    ("cube", "more", "says"),
+    [
+        (np.ones((4, 4)), {}, "expected an array .H, W, B."),
+        ("scene.tif", {}, "expected an array .H, W, B.*a value of type str"),
+        (np.array([["a"]]), {}, "expected an array"),
+        (np.ones((4, 4, 3), complex), {}, "real numbers"),
+        (xr.DataArray(np.ones((2, 3, 4)), dims=("a", "y", "x")), {}, "band, y and x"),
+        (np.ones((4, 4, 3)), {"wavelengths": [1, 2]}, "3 positive numbers in nm"),
+        (np.ones((4, 4, 3)), {"valid": np.ones((3, 3))}, "valid: expected shape"),
+        (np.ones((4, 4, 3)), {"crs": "EPSG:nowhere"}, "cannot be understood"),
+        (np.ones((4, 4, 3)), {"transform": (1, 2)}, "6 numbers"),
+        (np.ones((4, 4, 3)), {"labels": np.ones((4, 5), int)}, "do not fit scene"),
+        (np.ones((4, 4, 3)), {"labels": np.full((4, 4), 0.5)}, "whole numbers"),
+        (np.ones((4, 4, 3)), {"labels": -np.ones((4, 4), int)}, "class ids from 1"),
+        (np.ones((4, 4, 3)), {"labels": np.zeros((4, 4), int)}, "hold no class"),
+        (np.ones((4, 4, 3)), {"labels": np.ones(16, int)}, "2 dimensions"),
+    ],
+)
+def test_what_is_no_scene_is_refused(cube, more, says):
+    with pytest.raises(InputError, match=says):
+        Scene.from_array(cube, **more)
+
+
+def test_short_descriptions(from_file):
+    for value in (from_file, from_file.labels):
+        assert len(repr(value).splitlines()) == 1
+        page = value._repr_html_()
+        assert page.startswith("<table>")
+        assert page.endswith("</table>")
+        assert page.count("<tr>") < 30
+    wild = Scene.from_array(np.ones((4, 4, 3)), name="<script>alert(1)</script>")
+    assert "<script>" not in wild._repr_html_()
+
+
+def test_plots(from_file):
+    axes = from_file.plot()
+    assert len(axes) == 2
+    legend = [text.get_text() for text in axes[1].get_legend().get_texts()]
+    assert legend == list(from_file.labels.classes.values())
+    image = axes[0].images[0].get_array()
+    assert image.shape == (*from_file.valid.shape, 3)
+    lines = from_file.plot_spectra().get_lines()
+    assert [line.get_label() for line in lines] == list(from_file.labels.classes.values())
+    values = from_file.cube.values[:, from_file.labels.ids == 1].mean(axis=1)
+    np.testing.assert_allclose(lines[0].get_ydata(), values, rtol=1e-5)
+    mpl.pyplot.close("all")
