@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -227,6 +228,42 @@ def test_the_help_of_a_command_loads_no_torch(command):
 def test_a_report_is_made_without_what_computes():
     modules, _ = loaded_after("import hyperpeft.report")
     assert not modules & {"torch", "xarray", "rasterio", "sklearn", "distributed", "matplotlib"}
+
+
+def indented_imports(path: Path) -> list[tuple[int, str]]:
+    """Line and text of the imports inside functions and conditions, but for type checkers."""
+    tree = ast.parse(path.read_text())
+    checked = {
+        id(node)
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING"
+        for part in branch.body
+        for node in ast.walk(part)
+    }
+    return [
+        (node.lineno, ast.unparse(node))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        if node.col_offset > 0 and id(node) not in checked
+    ]
+
+
+def test_imports_inside_functions_are_few_and_have_a_reason():
+    """It stands on the line, above it or, for a whole module, in the module's docstring."""
+    count, without = 0, []
+    for name, path in MODULES.items():
+        lines = path.read_text().splitlines()
+        page = ast.get_docstring(ast.parse(path.read_text())) or ""
+        for number, text in indented_imports(path):
+            count += 1
+            above = number - 1
+            while above and lines[above - 1].strip().startswith(("import ", "from ")):
+                above -= 1
+            near = lines[above - 1 : number]
+            if not any("#" in line for line in near) and "import" not in page:
+                without.append(f"{name}:{number}: {text}")
+    assert count < 70
+    assert without == []
 
 
 def calls_of(function: str) -> set[str]:

@@ -196,7 +196,7 @@ def test_failed_copy_leaves_the_old_map(tmp_path, monkeypatch):
         destination.write_bytes(b"half")
         raise rasterio.errors.RasterioIOError("disk full")
 
-    monkeypatch.setattr("rasterio.shutil.copy", fail)
+    monkeypatch.setattr("hyperpeft.mapping.geotiff.copy", fail)
     with pytest.raises(ConfigError, match="disk full"):
         write_class_map(path, random_ids(seed=1), CLASSES, COLOURS)
     assert path.read_bytes() == before

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+from rasterio.warp import transform
 
 from hyperpeft.assessment.class_raster import ClassRaster, read_class_raster
 from hyperpeft.assessment.estimators import Estimates, Observations, Rule, estimate
@@ -313,10 +316,6 @@ def _pixels_of(
             hint="use points that `hyperpeft sample` drew",
         )
     if crs is not None and mapped.crs is not None:
-        from rasterio.crs import CRS
-        from rasterio.errors import CRSError
-        from rasterio.warp import transform
-
         try:
             theirs, ours = CRS.from_user_input(crs), CRS.from_wkt(mapped.crs)
         except CRSError as problem:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rasterio.windows import Window
 
 from hyperpeft.errors import ConfigError
 from hyperpeft.records import UNLABELLED
@@ -123,8 +124,6 @@ def _step(width: int) -> int:
 
 def _rows(path: Path, dataset: Any, top: int) -> np.ndarray:
     """Ids (h, W) int32 of a block of rows."""
-    from rasterio.windows import Window
-
     rows = min(_step(dataset.width), dataset.height - top)
     try:
         ids = dataset.read(1, window=Window(0, top, dataset.width, rows)).astype(np.int64)

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shapely
 
 from hyperpeft.errors import ConfigError, LabelsError
+from hyperpeft.scenes.labels.vectors import list_layers, read_layer
 from hyperpeft.system.files import replacing
 
 POINTS, DESIGN, STRATA, ABOUT = "points", "design", "strata", "about"
@@ -74,8 +76,6 @@ def write_points(
     map_names : mapping of int to str, optional
         Class names: the map's class is then shown beside each point.
     """
-    import shapely
-
     n = len(design.ids)
     blank = np.full(n, None, dtype=object)
     shown = {} if map_names is None else {
@@ -115,8 +115,6 @@ def read_points(
     LabelsError
         No vectors, no points, or no such field.
     """
-    import shapely
-
     layers = _layers(path)
     spatial = [name for name, kind in layers.items() if kind is not None]
     layer = POINTS if POINTS in spatial else spatial[0] if len(spatial) == 1 else None
@@ -183,6 +181,7 @@ def _write(
     geometry: np.ndarray | None = None,
     crs: str | None = None,
 ) -> None:
+    # pyogrio is loaded after GDAL is kept offline.
     from pyogrio.errors import DataLayerError, DataSourceError, FieldError, GeometryError
     from pyogrio.raw import write
 
@@ -198,13 +197,9 @@ def _write(
 
 
 def _layers(path: Path) -> dict[str, str | None]:
-    from hyperpeft.scenes.labels.vectors import list_layers
-
     return list_layers(path)
 
 
 def _read(path: Path, layer: str) -> tuple[str | None, np.ndarray, dict[str, np.ndarray]]:
-    from hyperpeft.scenes.labels.vectors import read_layer
-
     meta, geometry, columns = read_layer(path, layer)
     return meta["crs"], geometry, dict(zip(map(str, meta["fields"]), columns, strict=True))

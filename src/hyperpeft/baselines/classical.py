@@ -12,6 +12,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import sklearn
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from hyperpeft.baselines import features
 from hyperpeft.baselines.base import Fitted, Task, Watch
@@ -74,10 +79,6 @@ def _surrounded(task: Task) -> Features:
 
 
 def _svm(task: Task, seen: Features) -> Fitted:
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    from sklearn.svm import SVC
-
     count = seen[0].shape[1]
     grid = {"C": C, "gamma": [value / count for value in GAMMA]}
     otherwise = {"C": 2.0**6, "gamma": 1 / count}
@@ -88,8 +89,6 @@ def _svm(task: Task, seen: Features) -> Fitted:
 
 
 def _forest(task: Task, seen: Features) -> Fitted:
-    from sklearn.ensemble import RandomForestClassifier
-
     grid: dict[str, list[Any]] = {"min_samples_leaf": LEAF, "max_features": SHARE}
     estimator = RandomForestClassifier(TUNED_TREES, random_state=task.seed)
     otherwise = {"min_samples_leaf": 1, "max_features": "sqrt"}
@@ -123,8 +122,6 @@ def _chosen(
 
 
 def _fitted(estimator: Any, chosen: Choice, seen: Features, **sizes: int) -> Fitted:
-    import sklearn
-
     def predict(where: np.ndarray, watch: Watch | None) -> np.ndarray:
         total, done = int(where.sum()), 0
         ids = np.empty(total, np.int32)

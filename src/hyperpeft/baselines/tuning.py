@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn import config_context
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
+from sklearn.pipeline import Pipeline
 
 MOST_PIXELS = 3000  # more than this tell two grid points apart no better, and cost their square
 
@@ -92,10 +95,6 @@ def choose(
     scaler : scikit-learn transformer, optional
         Of the features, fitted in each fold to the pixels that train there.
     """
-    from sklearn import config_context
-    from sklearn.model_selection import GridSearchCV, PredefinedSplit
-    from sklearn.pipeline import Pipeline
-
     rng = np.random.default_rng(seed)
     kept = _thinned(ids, rng)
     features, ids = features[kept], ids[kept]

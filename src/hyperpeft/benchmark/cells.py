@@ -4,7 +4,8 @@
     DIR/cells/SCENE/SPLIT/BUDGET/METHOD/seed-N/        a finished cell: run.json, or failed.json
     DIR/work/...                                       cells that are being computed
 
-A folder below `cells` is complete or not there: it is prepared below `work` and renamed.
+A folder below `cells` is complete or not there: it is prepared below `work` and renamed. What
+computes is imported when a cell is computed: the states of cells are read without torch.
 """
 
 from __future__ import annotations

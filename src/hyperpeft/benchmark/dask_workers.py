@@ -7,6 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import dask
+from distributed import Client, LocalCluster, as_completed, get_worker
+from distributed.scheduler import KilledWorker
+
 from hyperpeft.benchmark.cells import Job, Outcome, compute, fail
 from hyperpeft.errors import ConfigError
 
@@ -43,10 +47,6 @@ def spread(
     ConfigError
         The scheduler cannot be reached.
     """
-    import dask
-    from distributed import Client, LocalCluster, as_completed
-    from distributed.scheduler import KilledWorker
-
     by_key = {f"{i:06d} {job.path}": job for i, job in enumerate(jobs)}
     settings = {
         "distributed.scheduler.allowed-failures": LOST_WORKERS,
@@ -106,8 +106,6 @@ def spread(
 
 def _compute(job: Job) -> Outcome:
     """`compute`, on a worker."""
-    from distributed import get_worker
-
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     worker = get_worker()
     worker.log_event(TOPIC, {"path": job.path, "worker": str(worker.name)})

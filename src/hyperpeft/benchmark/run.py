@@ -25,6 +25,7 @@ from hyperpeft.benchmark.config import BenchConfig
 from hyperpeft.benchmark.grid import Cell, complete
 from hyperpeft.errors import BundleError, ConfigError, InputError, Interrupted
 from hyperpeft.records import Scene
+from hyperpeft.runs import experiment
 from hyperpeft.runs.experiment import Progress
 from hyperpeft.runs.file_names import BENCH, FAILED, RUN
 from hyperpeft.runs.inputs import inputs_of
@@ -169,7 +170,7 @@ def _outcomes(
     if not jobs:
         return
     if workers or scheduler:
-        from hyperpeft.benchmark.dask_workers import spread
+        from hyperpeft.benchmark.dask_workers import spread  # dask, where it is used
 
         yield from spread(jobs, workers, scheduler, threads, watch.started)
         return
@@ -191,8 +192,6 @@ def check_scenes(cells: Iterable[Cell]) -> dict[str, str]:
     InputError
         With everything that is wrong, not only the first finding.
     """
-    from hyperpeft.runs import experiment
-
     wrong: list[str] = []
     seen: set[str] = set()
     hashes: dict[str, str] = {}

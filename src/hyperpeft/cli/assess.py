@@ -1,4 +1,7 @@
-"""A sample to check, and what the checked sample says of a map."""
+"""A sample to check, and what the checked sample says of a map.
+
+The command line imports what computes when it computes.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from typing import Annotated
 import typer
 
 from hyperpeft.cli.common import AsJson, Quiet
+from hyperpeft.cli.console import print_table
 from hyperpeft.errors import ConfigError
+from hyperpeft.system.files import replacing
+from hyperpeft.system.overwrite import refuse_inputs
 
 
 def sample(
@@ -52,8 +58,6 @@ def sample(
         print(json.dumps({"file": str(drawn.path), "strata": strata_, "rule": drawn.rule,
                           "notes": list(drawn.notes)}))  # fmt: skip
     elif not quiet:
-        from hyperpeft.cli.console import print_table
-
         print_table(
             ["stratum", "pixels", "points"],
             [[name, f"{n:,}", str(k)] for name, (n, k) in drawn.strata.items()],
@@ -100,8 +104,6 @@ def assess(
     """
     from hyperpeft.assessment import assess_map
     from hyperpeft.assessment.tables import headline, tables, to_html, to_latex
-    from hyperpeft.system.files import replacing
-    from hyperpeft.system.overwrite import refuse_inputs
 
     inputs = [("the map", map_), ("the reference", reference)]
     for option, path in (("--html", html), ("--latex", latex)):
@@ -115,8 +117,6 @@ def assess(
     if as_json:
         print(json.dumps(found.to_dict()))
     elif not quiet:
-        from hyperpeft.cli.console import print_table
-
         for caption, heads, rows in tables(found):
             print(caption)
             print_table(heads, rows)

@@ -1,4 +1,7 @@
-"""Trained adapters as things of their own: listed, given away, or baked into the weights."""
+"""Trained adapters as files of their own: listed, exported, or merged into the weights.
+
+Runs are listed without torch, which the other functions import.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from safetensors import SafetensorError, safe_open
 
 from hyperpeft.errors import AdapterError, BundleError, ConfigError
 from hyperpeft.runs.file_names import ADAPTER, HEAD, RUN
@@ -123,8 +128,6 @@ def export(run: Path, to: Path) -> list[Path]:
 
 def _check_head(path: Path) -> int:
     """Width of the tokens; BundleError unless the file, copied as it is, holds a head's tensors."""
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(path, "np") as file:
             found = sorted(file.keys())

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts are loaded when they are used
 
 from hyperpeft.mapping.kriging import Kriging
 
@@ -76,11 +77,9 @@ def upper_bound(wrong: int, pixels: int, confidence: float = CONFIDENCE) -> floa
     >>> round(upper_bound(0, 299), 4)
     0.01
     """
-    from scipy.special import betaincinv  # scipy.stats would take a second to import
-
     if wrong >= pixels:
         return 1.0
-    return float(betaincinv(wrong + 1, pixels - wrong, confidence))
+    return float(scipy.special.betaincinv(wrong + 1, pixels - wrong, confidence))
 
 
 def fill(

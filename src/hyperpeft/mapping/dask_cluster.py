@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from distributed import Client, WorkerPlugin, as_completed, get_worker
 
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping.mapper import Mapper, TileMap
@@ -47,8 +48,6 @@ class _State:
 
 def _map_tile(name: str, tile: Tile) -> TileMap:
     """Run on a worker."""
-    from distributed import get_worker
-
     plugin: Any = get_worker().plugins[name]
     result: TileMap = plugin.state.map(tile)
     return result
@@ -56,8 +55,6 @@ def _map_tile(name: str, tile: Tile) -> TileMap:
 
 def connect(address: str) -> Any:
     """A client of a scheduler; ConfigError where there is none, or no worker comes."""
-    from distributed import Client
-
     try:
         client = Client(address, timeout=10, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
@@ -84,7 +81,6 @@ def tiles_on(
 ) -> Iterator[tuple[Tile, TileMap]]:
     """Map tiles on a cluster, in the order in which they are finished."""
     client = connect(address)
-    from distributed import WorkerPlugin, as_completed
 
     class Copy(WorkerPlugin):
         """Gives each worker that joins its own state."""

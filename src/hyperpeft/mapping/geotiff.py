@@ -16,6 +16,10 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
+import rasterio
+from rasterio.errors import RasterioError
+from rasterio.shutil import copy
+from rasterio.windows import Window
 
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping.qgis_style import class_style, style_path
@@ -198,8 +202,6 @@ def bands_writer(
 @contextmanager
 def _written(path: Path) -> Iterator[Path]:
     """As `replacing`, with the errors of GDAL and of the last rename as ConfigError."""
-    from rasterio.errors import RasterioError
-
     try:
         with replacing(path) as temporary:
             yield temporary
@@ -221,8 +223,6 @@ def _pieces(
 
     It is held in memory, or in the file `stage`, which is removed at the end.
     """
-    import rasterio
-
     count, height, width = size
     place = {} if transform is None else {"transform": rasterio.Affine(*transform)}
     profile = {
@@ -248,15 +248,11 @@ def _stage(temporary: Path) -> Path:
 
 
 def _window(shape: tuple[int, ...], top: int, left: int) -> Any:
-    from rasterio.windows import Window
-
     return Window(left, top, shape[1], shape[0])
 
 
 def _copy_cog(source: Any, path: Path, **options: str) -> None:
     """Copy a dataset to a Cloud-Optimized GeoTIFF with tiles, overviews and DEFLATE."""
-    from rasterio.shutil import copy
-
     tile = 256 if max(source.shape) <= 1024 else 512
     copy(source, path, driver="COG", COMPRESS="DEFLATE", BLOCKSIZE=tile, **options)
 

@@ -14,6 +14,7 @@ operations and no iterations, so there is nothing to tune and the same points gi
 from __future__ import annotations
 
 import numpy as np
+import scipy  # its parts are loaded when they are used
 import torch
 from torch import Tensor
 
@@ -36,17 +37,15 @@ def describe(padded: np.ndarray, half: int) -> np.ndarray:
     ndarray of float32, shape (h, w, F)
         Pixel, mean of its 3 x 3 neighbours, mean and deviation of its window.
     """
-    from scipy.ndimage import uniform_filter
-
     if half == 0:
         return np.ascontiguousarray(padded.transpose(1, 2, 0))
     inner = (slice(half, padded.shape[1] - half), slice(half, padded.shape[2] - half))
     parts: list[np.ndarray] = []
     for band in padded:
-        mean = uniform_filter(band, 2 * half + 1)
-        square = uniform_filter(band * band, 2 * half + 1)
+        mean = scipy.ndimage.uniform_filter(band, 2 * half + 1)
+        square = scipy.ndimage.uniform_filter(band * band, 2 * half + 1)
         deviation = np.sqrt(np.maximum(square - mean * mean, 0))
-        near = [uniform_filter(band, 3)] if half > 1 else []
+        near = [scipy.ndimage.uniform_filter(band, 3)] if half > 1 else []
         parts += [part[inner] for part in (band, *near, mean, deviation)]
     return np.stack(parts, axis=-1).astype(np.float32, copy=False)
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import rasterio
+import rasterio.features
+import shapely
+from rasterio.errors import NotGeoreferencedWarning
 
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping.qgis_style import polygon_style
@@ -50,11 +55,6 @@ def write_polygons(
     ConfigError
         The file cannot be written, or the map does not fit into memory.
     """
-    import rasterio
-    import rasterio.features
-    import shapely
-    from rasterio.errors import NotGeoreferencedWarning
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(raster) as source:
@@ -91,14 +91,13 @@ def write_polygons(
 
 
 def _json(geometry: object) -> str:
-    import json
-
     return json.dumps(geometry)
 
 
 def _write(
     path: Path, wkb: np.ndarray, table: Mapping[str, np.ndarray], crs: str | None, style: str
 ) -> None:
+    # pyogrio is loaded after GDAL is kept offline.
     from pyogrio.errors import DataLayerError, DataSourceError
     from pyogrio.raw import write
 

@@ -17,6 +17,7 @@ import torch
 
 from hyperpeft.mapping.batches import cell_of, logits_of
 from hyperpeft.mapping.fingerprint import Fingerprint
+from hyperpeft.mapping.kriging import describe
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.patches import Windows
 from hyperpeft.records import Scene
@@ -166,6 +167,4 @@ class EncoderPredictor(Predictor):
     def described(
         self, prepared: tuple[np.ndarray, tuple[int, int]], valid: np.ndarray
     ) -> np.ndarray:
-        from hyperpeft.mapping.kriging import describe
-
         return describe(prepared[0], self.reach)[valid]

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
+from rasterio.env import set_gdal_config
 
 from hyperpeft._version import __version__
 from hyperpeft.errors import ConfigError
@@ -162,7 +164,7 @@ def map_to_files(
         if scheduler is None or not left:
             source = tiles_here(mapper, scene, left, counter.add)
         else:
-            from hyperpeft.mapping.dask_cluster import tiles_on
+            from hyperpeft.mapping.dask_cluster import tiles_on  # dask, where it is used
 
             source = tiles_on(scheduler, mapper, scene, left, counter.add)
         for tile, result in source:
@@ -204,9 +206,6 @@ def _check_memory(mapper: Mapper, scene: Scene, tile: Tile) -> None:
 
 def limit_cache() -> None:
     """Keep GDAL from filling memory with blocks of the scene."""
-    import rasterio
-    from rasterio.env import set_gdal_config
-
     with rasterio.Env():
         set_gdal_config("GDAL_CACHEMAX", GDAL_CACHE)
 

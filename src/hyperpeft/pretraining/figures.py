@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from hyperpeft.models.masked_autoencoder import cuboids, images
 from hyperpeft.patches import resize
@@ -18,8 +19,6 @@ SHOWN = 8  # windows
 
 def save_losses(path: Path, history: list[dict[str, float]]) -> None:
     """One panel for each figure of the history, over the windows seen."""
-    from matplotlib.figure import Figure
-
     names = [n for n in (history[0] if history else {}) if n not in ("step", "windows")]
     if not names:
         return
@@ -40,8 +39,6 @@ def save_losses(path: Path, history: list[dict[str, float]]) -> None:
 @torch.no_grad()
 def save_reconstructions(path: Path, objectives: Objectives, sources: list[Source]) -> None:
     """Windows, what was left of them, and what the decoder made of that; components 1 to 3."""
-    from matplotlib.figure import Figure
-
     rng, size = np.random.default_rng(0), objectives.image_size
     drawn = [
         sources[i % len(sources)] if sources else generated_source(rng, "sqrt")

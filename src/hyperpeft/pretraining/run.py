@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from safetensors.torch import save_file
 
 from hyperpeft._version import __version__
 from hyperpeft.errors import ConfigError
@@ -261,8 +262,6 @@ def _write(
     record["backbone"]["weights_sha256"] = saved
     record["backbone"]["file_sha256"] = sha256_of(out / WEIGHTS)
     if objectives.plan.masked:
-        from safetensors.torch import save_file
-
         with replacing(out / FULL) as temporary:
             state_dict = objectives.autoencoder.official_state()
             save_file({k: v.cpu().contiguous() for k, v in state_dict.items()}, temporary)

@@ -151,7 +151,7 @@ def _crs(given: Any) -> str | None:
         given = None if grid is None else grid.attrs.get("crs_wkt") or grid.attrs.get(GRID)
     if given is None:
         return None
-    from pyproj import CRS
+    from pyproj import CRS  # only where a CRS is given
     from pyproj.exceptions import CRSError
 
     try:

@@ -148,13 +148,13 @@ class Scene:
 
     def plot(self, ax: Any = None, *, labels: bool = True) -> Any:
         """Draw the false-colour image, with labels beside it where there are any; the axes."""
-        from hyperpeft.records.describe import plot_scene
+        from hyperpeft.records.describe import plot_scene  # only a notebook asks
 
         return plot_scene(self, ax, labels=labels)
 
     def plot_spectra(self, ax: Any = None, *, most: int = 2000) -> Any:
         """Draw mean and deviation of each class, of at most `most` pixels a class; the axes."""
-        from hyperpeft.records.describe import plot_spectra
+        from hyperpeft.records.describe import plot_spectra  # only a notebook asks
 
         return plot_spectra(self, ax, most)
 

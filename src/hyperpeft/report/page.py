@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from jinja2 import Environment, StrictUndefined
+
 from hyperpeft._version import __version__
 from hyperpeft.report import images
 from hyperpeft.report.charts import Chart, style_of
@@ -17,8 +19,6 @@ from hyperpeft.report.tables import commit, machine
 
 def render(results: Results, tables: Sequence[Table], charts: Mapping[str, Sequence[Chart]]) -> str:
     """The page as text."""
-    from jinja2 import Environment, StrictUndefined
-
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+import scipy  # its parts are loaded when they are used
 
 RESAMPLES = 10_000
 Run = TypeVar("Run")  # what a run is of: a scene and a seed
@@ -142,8 +143,6 @@ def wilcoxon(differences: Sequence[float]) -> Test:
     >>> wilcoxon([1.0, 2.0, 3.0, 4.0, 5.0])
     Test(p=0.0625, n=5, smallest=0.0625)
     """
-    from scipy import stats
-
     array = np.asarray(differences, float)
     array = array[array != 0]
     n = len(array)
@@ -151,7 +150,7 @@ def wilcoxon(differences: Sequence[float]) -> Test:
     if n == 0:
         return Test(None, 0, smallest)
     # "auto" is exact up to 50 differences; with ties every choice of signs is tried up to 13.
-    return Test(float(stats.wilcoxon(array).pvalue), n, smallest)
+    return Test(float(scipy.stats.wilcoxon(array).pvalue), n, smallest)
 
 
 def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
@@ -185,19 +184,17 @@ def average_ranks(scores: Mapping[str, Mapping[str, float]]) -> Ranks:
         Ties share their average rank. Friedman's test and Nemenyi's difference need at least
         three methods and two scenes.
     """
-    from scipy import stats
-
     methods = list(scores)
     scenes = [s for s in next(iter(scores.values()), {}) if all(s in scores[m] for m in methods)]
     if not scenes:
         return Ranks({}, 0, None, None)
     table = np.array([[scores[m][s] for m in methods] for s in scenes])  # (N, k)
-    ranks = np.array([stats.rankdata(-row) for row in table])  # (N, k)
+    ranks = np.array([scipy.stats.rankdata(-row) for row in table])  # (N, k)
     n, k = ranks.shape
     mean = dict(zip(methods, ranks.mean(axis=0).tolist(), strict=True))
     if k < 3 or n < 2:
         return Ranks(mean, n, None, None)
-    p = float(stats.friedmanchisquare(*table.T).pvalue)
+    p = float(scipy.stats.friedmanchisquare(*table.T).pvalue)
     return Ranks(mean, n, None if math.isnan(p) else p, critical_difference(k, n))
 
 
@@ -209,7 +206,5 @@ def critical_difference(k: int, n: int) -> float:
     >>> round(critical_difference(4, 14), 2)  # Demsar's worked example gives 1.25 with q = 2.569
     1.25
     """
-    from scipy import stats
-
-    q = float(stats.studentized_range.ppf(0.95, k, np.inf)) / math.sqrt(2)
+    q = float(scipy.stats.studentized_range.ppf(0.95, k, np.inf)) / math.sqrt(2)
     return q * math.sqrt(k * (k + 1) / (6 * n))

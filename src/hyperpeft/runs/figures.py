@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.text import Text
 
 from hyperpeft.errors import ConfigError
 from hyperpeft.records import UNLABELLED, Scene
@@ -135,8 +139,6 @@ def save_confusion(path: Path, confusion: np.ndarray, names: Sequence[str]) -> N
     ConfigError
         When there is not one name per class or the path cannot be written.
     """
-    from matplotlib.figure import Figure
-
     k = len(names)
     if confusion.shape != (k, k):
         raise ConfigError("confusion matrix", expected=(k, k), got=confusion.shape)
@@ -186,8 +188,6 @@ def _wide(shape: tuple[int, ...]) -> bool:
 
 def _panels(shape: tuple[int, ...], count: int) -> tuple[Figure, list[Axes]]:
     """A figure with `count` axes of the scene's proportions, about 4 inches a side."""
-    from matplotlib.figure import Figure
-
     tall = shape[0] / shape[1]
     high = float(np.clip(3.8 * np.sqrt(tall), 1.0, 8.0))
     wide = float(np.clip(high / tall, 1.0, 9.0))
@@ -224,8 +224,6 @@ def _legend_entries(
     colours: Mapping[int, tuple[int, int, int]],
 ) -> list[Any]:
     """One patch per class present, in order of id, then those of pixels without a class."""
-    from matplotlib.patches import Patch
-
     present = set(np.unique(predicted).tolist())
     if truth is not None:
         present |= set(np.unique(truth).tolist())
@@ -276,9 +274,6 @@ def _unit(rgb: tuple[int, int, int]) -> tuple[float, float, float]:
 
 
 def _save(figure: Figure, path: Path, dpi: int = DPI) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.text import Text
-
     suffix = Path(path).suffix.removeprefix(".")
     if suffix.lower() not in FigureCanvasAgg(figure).get_supported_filetypes():
         raise ConfigError(

@@ -18,7 +18,6 @@ from hyperpeft.mapping import ClassMap
 from hyperpeft.mapping.class_areas import ClassAreas
 from hyperpeft.mapping.geotiff import write_class_map
 from hyperpeft.records import Scene, Split
-from hyperpeft.runs import figures
 from hyperpeft.runs.config import RunConfig
 from hyperpeft.runs.contract import Trained
 from hyperpeft.runs.file_names import (
@@ -149,6 +148,8 @@ def write(
 
     Gives the record as it was written: with a note on each picture that could not be drawn.
     """
+    from hyperpeft.runs import figures  # matplotlib takes half a second to load
+
     out, labels = config.out, scene.labels
     assert labels is not None
     notes = list(record.notes)

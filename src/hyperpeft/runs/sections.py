@@ -130,8 +130,8 @@ def environment_section(outcome: Outcome, seed: int) -> dict[str, Any]:
 
 def _peak_rss_mb() -> float | None:
     try:
-        import resource
-    except ImportError:  # Windows
+        import resource  # not on Windows
+    except ImportError:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)

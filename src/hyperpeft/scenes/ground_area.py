@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from pyproj import CRS, Proj
+from pyproj.exceptions import CRSError, ProjError
 
 HECTARE = 10_000.0  # m2
 _TOLERANCE = 0.01  # of a projection's areas, before they are replaced by those of the ellipsoid
@@ -42,8 +44,6 @@ def pixel_areas(
     """
     if crs is None or transform is None:
         return None, "no areas: there is no georeference"
-    from pyproj import CRS
-    from pyproj.exceptions import CRSError
 
     try:
         system = CRS.from_user_input(crs)
@@ -82,9 +82,6 @@ def _curvature(latitude: np.ndarray, big: float, flat: float) -> np.ndarray:
 
 def _areal_scale(system: object, x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
     """By how much a projection enlarges areas at these places (n,); None where it cannot say."""
-    from pyproj import Proj
-    from pyproj.exceptions import ProjError
-
     try:
         projection = Proj(system)
         longitude, latitude = projection(x, y, inverse=True)

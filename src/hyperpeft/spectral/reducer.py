@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from hyperpeft.errors import BundleError, SceneError
 from hyperpeft.records import Scene
@@ -112,8 +114,6 @@ class Reducer:
 
     def to_file(self, path: Path) -> None:
         """Write safetensors: arrays as tensors, the rest as strings in the metadata."""
-        from safetensors.numpy import save
-
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         arrays = {k: np.ascontiguousarray(v) for k, v in values.items() if k in _ARRAYS}
         if self.wavelengths is not None:
@@ -125,8 +125,6 @@ class Reducer:
     @classmethod
     def from_file(cls, path: Path) -> Reducer:
         """Read what `to_file` wrote; a file that is not a reducer raises BundleError."""
-        from safetensors import SafetensorError, safe_open
-
         try:
             with safe_open(path, framework="numpy") as file:
                 texts = file.metadata() or {}

@@ -19,6 +19,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+import scipy  # its parts are loaded when they are used
 
 from hyperpeft.errors import SceneError
 
@@ -114,8 +115,6 @@ def _responses() -> tuple[np.ndarray, np.ndarray]:
 
 def _interpolation(known: np.ndarray, at: np.ndarray) -> np.ndarray:
     """The matrix (n, B) that takes values at ascending `known` (B,) to values at `at` (n,)."""
-    from scipy.interpolate import CubicSpline
-
     bands = len(known)
     matrix = np.zeros((len(at), bands))
     at = np.clip(at, known[0], known[-1])
@@ -128,7 +127,7 @@ def _interpolation(known: np.ndarray, at: np.ndarray) -> np.ndarray:
     for start, stop in _regular_runs(step[:-1]):
         inside = (left >= start) & (left < stop)
         if inside.any():
-            curve = CubicSpline(known[start : stop + 1], np.eye(stop + 1 - start))
+            curve = scipy.interpolate.CubicSpline(known[start : stop + 1], np.eye(stop + 1 - start))
             matrix[inside] = 0
             matrix[np.ix_(inside, np.arange(start, stop + 1))] = curve(at[inside])
     return matrix

@@ -12,6 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pooch
+import requests
+
 from hyperpeft.errors import DownloadError
 from hyperpeft.system.files import replacing, sha256_of
 
@@ -33,9 +36,6 @@ _MAGIC: dict[str, tuple[bytes, ...]] = {
 
 def get(url: str, to: Path, progress: Progress | None = None) -> None:
     """One HTTP download by pooch; every network error becomes a DownloadError."""
-    import pooch
-    import requests
-
     bar = _Bar(to.name, progress) if progress else False
     try:
         pooch.HTTPDownloader(progressbar=bar, chunk_size=2**16, timeout=_TIMEOUT)(

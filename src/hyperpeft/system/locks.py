@@ -129,7 +129,7 @@ def _same(file: IO[str], path: Path) -> bool:
 
 
 if sys.platform == "win32":
-    import msvcrt
+    import msvcrt  # of this system alone
     import time
 
     def _lock(file: IO[str], wait: bool) -> bool:
@@ -144,7 +144,7 @@ if sys.platform == "win32":
                 time.sleep(0.2)
 
 else:
-    import fcntl
+    import fcntl  # of this system alone
 
     def _lock(file: IO[str], wait: bool) -> bool:
         try:

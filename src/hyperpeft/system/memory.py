@@ -14,7 +14,7 @@ _CGROUPS = (  # of a container, version 2 and 1: folder, limit, use
 
 def available() -> int:
     """Bytes that this process can still take without swapping: the machine's, or a container's."""
-    import psutil
+    import psutil  # not needed to show the help
 
     free = int(psutil.virtual_memory().available)
     for folder, limit, used in _CGROUPS:

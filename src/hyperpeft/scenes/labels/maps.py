@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from affine import Affine
+from rasterio.warp import Resampling, reproject
 
 from hyperpeft.errors import LabelsError
 from hyperpeft.records import Scene
@@ -84,8 +85,6 @@ def resampled(labels: LabelMap, scene: Scene) -> LabelMap:
 
 def _nearest(labels: LabelMap, scene: Scene) -> np.ndarray:
     """Class ids on the scene's grid: those of the label pixel that holds each pixel's centre."""
-    from rasterio.warp import Resampling, reproject  # loaded with GDAL alone
-
     kind = np.float64 if labels.array.dtype.kind == "f" else np.int32
     out = np.zeros(scene.valid.shape, kind)
     assert scene.transform is not None

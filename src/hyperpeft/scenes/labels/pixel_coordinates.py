@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import shapely
 from affine import Affine
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+from rasterio.warp import transform
 
 from hyperpeft.errors import LabelsError
 from hyperpeft.records import Scene
@@ -127,10 +130,6 @@ def _to_pixels(
 def _reproject(
     shapes: np.ndarray, source: str, target: str, notes: list[str], what: str
 ) -> np.ndarray:
-    from rasterio.crs import CRS  # after GDAL is kept offline
-    from rasterio.errors import CRSError  # after GDAL is kept offline
-    from rasterio.warp import transform  # after GDAL is kept offline
-
     try:
         theirs, ours = CRS.from_user_input(source), CRS.from_user_input(target)
     except CRSError as problem:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rasterio.enums import ColorInterp
 
 from hyperpeft.errors import LabelsError
 from hyperpeft.records.colours import Colour
@@ -59,8 +60,6 @@ def _band(path: Path, dataset: Any) -> tuple[int, int]:
     LabelsError
         A picture in colours, or several bands.
     """
-    from rasterio.enums import ColorInterp  # loaded with GDAL alone
-
     alpha = [i for i, c in enumerate(dataset.colorinterp, 1) if c == ColorInterp.alpha]
     others = [i for i in range(1, dataset.count + 1) if i not in alpha]
     if len(others) == 1:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from rasterio.enums import MergeAlg
+from rasterio.features import rasterize
 
 from hyperpeft.errors import LabelsError
 from hyperpeft.records import Labels, Scene
@@ -88,9 +90,6 @@ def _plain(shapes: np.ndarray) -> np.ndarray:
 def _rasterize(
     pairs: Iterator[tuple[object, int]], grid: tuple[int, ...], all_touched: bool, add: bool = False
 ) -> np.ndarray:
-    from rasterio.enums import MergeAlg  # after GDAL is kept offline
-    from rasterio.features import rasterize  # after GDAL is kept offline
-
     merge = MergeAlg.add if add else MergeAlg.replace
     array: np.ndarray = rasterize(
         pairs, out_shape=grid, fill=0, all_touched=all_touched, merge_alg=merge, dtype="int32"

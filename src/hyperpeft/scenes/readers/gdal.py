@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 from affine import Affine
+from rasterio.crs import CRS
+from rasterio.warp import transform as reproject
 
 from hyperpeft.errors import HyperpeftError, SceneError
 from hyperpeft.scenes.cubes.cube import Transform
@@ -118,8 +120,6 @@ def wkt_of(text: object) -> str | None:
 
 def same_crs(first: str, second: str) -> bool:
     """Whether two CRS as WKT are the same."""
-    from rasterio.crs import CRS  # loaded with GDAL alone
-
     return first == second or bool(CRS.from_wkt(first) == CRS.from_wkt(second))
 
 
@@ -127,9 +127,6 @@ def crs_distance(
     first: str, second: str, transform: Transform | None, shape: tuple[int, ...]
 ) -> float:
     """How far the same numbers in two CRS lie apart at a grid's corners, in pixels; may be inf."""
-    from rasterio.crs import CRS  # loaded with GDAL alone
-    from rasterio.warp import transform as reproject
-
     if transform is None:
         return math.inf
     height, width = shape
@@ -146,8 +143,6 @@ def crs_distance(
 
 def crs_name(wkt: str) -> str:
     """The code of a CRS, or its WKT."""
-    from rasterio.crs import CRS  # loaded with GDAL alone
-
     return str(CRS.from_wkt(wkt).to_string())
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rasterio.enums import MaskFlags
 
 from hyperpeft.errors import SceneError
 from hyperpeft.scenes.cubes.cube import Cube
@@ -106,8 +107,6 @@ def _block(dataset: Any) -> tuple[int, int]:
 
 def _mask_band(dataset: Any) -> dict[str, np.ndarray] | None:
     """What the file's own mask band hides: one mask for all bands, which has no nodata value."""
-    from rasterio.enums import MaskFlags  # after GDAL is kept offline
-
     flags = dataset.mask_flag_enums[0]
     if MaskFlags.per_dataset not in flags or MaskFlags.nodata in flags:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+import scipy  # its parts are loaded when they are used
 import xarray as xr
 
 from hyperpeft.errors import ConfigError
@@ -196,10 +197,11 @@ def _houses(
 
 def _blur_classes(classes: np.ndarray) -> np.ndarray:
     """Abundances (8, H, W) as a sensor's point spread mixes them."""
-    from scipy.ndimage import gaussian_filter  # slow to load, for generated scenes alone
-
     abundances = np.stack(
-        [gaussian_filter((classes == i).astype(np.float64), 0.55, mode="nearest") for i in NAMES]
+        [
+            scipy.ndimage.gaussian_filter((classes == i).astype(np.float64), 0.55, mode="nearest")
+            for i in NAMES
+        ]
     )
     normalised: np.ndarray = abundances / abundances.sum(axis=0)
     return normalised
@@ -209,8 +211,6 @@ def _spectra(
     rng: np.random.Generator, nm: np.ndarray, abundances: np.ndarray, parcels: np.ndarray
 ) -> np.ndarray:
     """Reflectance (B, H, W): model spectra mixed by abundance, with variability and noise."""
-    from scipy.ndimage import gaussian_filter  # slow to load, for generated scenes alone
-
     ends = model_spectra(nm)  # (8, B)
     shape = abundances.shape[1:]
     # Every pixel holds a little of something else: gaps in the canopy, weeds, moss.
@@ -225,7 +225,7 @@ def _spectra(
     factor = 1 + rng.normal(0, 0.02, (len(numbers), 4)) @ basis  # (parcels, B)
     cube *= factor[inverse.reshape(shape)].transpose(2, 0, 1)
     # Slopes and shade, smooth over the ground, and each pixel's own roughness.
-    relief = gaussian_filter(rng.standard_normal(shape), 7)
+    relief = scipy.ndimage.gaussian_filter(rng.standard_normal(shape), 7)
     cube *= np.exp(0.10 * relief / relief.std() + rng.normal(0, 0.12, shape))
     vapour = np.ones_like(nm)
     for centre in (1400, 1875):

@@ -9,6 +9,7 @@ mixed pixels at borders and inside, shade, noise that differs from band to band,
 from __future__ import annotations
 
 import numpy as np
+import scipy  # its parts are loaded when they are used
 import xarray as xr
 
 from hyperpeft.errors import ConfigError
@@ -69,9 +70,9 @@ def _curves(rng: Random, count: int, bands: int, decay: float) -> np.ndarray:
 
 def _field(rng: Random, size: int, scale: float) -> np.ndarray:
     """A smooth random surface (size, size), standardised; `scale` in pixels."""
-    from scipy.ndimage import gaussian_filter  # slow to load, for generated scenes alone
-
-    surface = gaussian_filter(rng.standard_normal((size, size)), scale, mode="reflect")
+    surface = scipy.ndimage.gaussian_filter(
+        rng.standard_normal((size, size)), scale, mode="reflect"
+    )
     standardised: np.ndarray = (surface - surface.mean()) / (surface.std() + 1e-9)
     return standardised
 
@@ -131,12 +132,10 @@ def _class_spectra(rng: Random, count: int, bands: int, apart: float) -> np.ndar
 
 def _mix(rng: Random, classes: np.ndarray, spectra: np.ndarray) -> np.ndarray:
     """Spectra of the pixels (bands, size, size), mixed at borders and sometimes inside."""
-    from scipy.ndimage import gaussian_filter  # slow to load, for generated scenes alone
-
     blur = rng.uniform(0.2, 0.9)
     abundances = np.stack(
         [
-            gaussian_filter((classes == k).astype(np.float32), blur, mode="nearest")
+            scipy.ndimage.gaussian_filter((classes == k).astype(np.float32), blur, mode="nearest")
             for k in range(len(spectra))
         ]
     )  # (count, size, size)
