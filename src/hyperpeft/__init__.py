@@ -11,12 +11,18 @@ from hyperpeft._version import __version__
 
 if TYPE_CHECKING:
     from hyperpeft.adapters import attach, merge
+    from hyperpeft.estimator import SceneClassifier
     from hyperpeft.models import load_backbone
+    from hyperpeft.records import Scene
+    from hyperpeft.runs.bank import AdapterBank
     from hyperpeft.runs.bundle import load_run
     from hyperpeft.runs.experiment import RunConfig, run
     from hyperpeft.scenes import open_scene
 
 _MODULES = {
+    "AdapterBank": "runs.bank",
+    "Scene": "records",
+    "SceneClassifier": "estimator",
     "open_scene": "scenes",
     "load_backbone": "models",
     "attach": "adapters",
@@ -27,7 +33,10 @@ _MODULES = {
 }
 
 __all__ = [
+    "AdapterBank",
     "RunConfig",
+    "Scene",
+    "SceneClassifier",
     "__version__",
     "attach",
     "load_backbone",

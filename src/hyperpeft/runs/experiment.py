@@ -11,6 +11,7 @@ from accelerate import PartialState
 from hyperpeft import splits
 from hyperpeft._version import __version__
 from hyperpeft.errors import Interrupted, NotFiniteError
+from hyperpeft.mapping import ClassMap
 from hyperpeft.patches import check_patch_size
 from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
@@ -96,8 +97,26 @@ def _compose(config: RunConfig, overwrite: bool, progress: Progress) -> RunRecor
         progress.stage("Mapping" if config.map else "Testing")
         where = scene.valid if config.map else mask_of(split.test, scene.valid.shape)
         mapped = trained.predict(scene, where, watch=progress.mapped)
+    record = _record(config, scene, split, trained, mapped, notes)
+    if not PartialState().is_main_process:
+        return record
+    written = run_folder.write(config, record, trained, split, scene, mapped)
+    for text in written.notes[len(record.notes) :]:
+        progress.note(text)
+    return written
+
+
+def _record(
+    config: RunConfig,
+    scene: Scene,
+    split: Split,
+    trained: Trained,
+    mapped: ClassMap,
+    notes: list[str],
+) -> RunRecord:
+    """The record of a finished run."""
     assert scene.labels is not None
-    record = RunRecord(
+    return RunRecord(
         hyperpeft=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         config={**config.model_dump(mode="json"), **trained.resolved},
@@ -112,12 +131,6 @@ def _compose(config: RunConfig, overwrite: bool, progress: Progress) -> RunRecor
         notes=[*notes, *trained.notes],
         baseline=trained.baseline,
     )
-    if not PartialState().is_main_process:
-        return record
-    written = run_folder.write(config, record, trained, split, scene, mapped)
-    for text in written.notes[len(record.notes) :]:
-        progress.note(text)
-    return written
 
 
 def _train(
@@ -139,6 +152,37 @@ def _train(
         with suppress(OSError):
             config.out.rmdir()
         raise
+
+
+def train(config: RunConfig, scene: Scene, split: Split, progress: Progress) -> Trained:
+    """Train on a scene and a split in memory; nothing is written.
+
+    The same configuration, scene and split train as `run` does, to the last bit.
+    """
+    config = resolve_defaults(config)
+    check_options(config)
+    with torch.random.fork_rng(), batching.told_to(progress.note):
+        return methods.prepare(config, scene, split, progress).fit(progress)
+
+
+def save_run(
+    config: RunConfig, scene: Scene, split: Split, trained: Trained, overwrite: bool
+) -> RunRecord:
+    """Write the run folder of what `train` has learned."""
+    config = resolve_defaults(config)
+    with run_folder.run_folder(config, False, overwrite):
+        if overwrite:
+            run_folder.clear(config.out)
+        where = scene.valid if config.map else mask_of(split.test, scene.valid.shape)
+        mapped = trained.predict(scene, where)
+        notes = [*scene.notes, *split.notes]
+        record = _record(config, scene, split, trained, mapped, notes)
+        return run_folder.write(config, record, trained, split, scene, mapped)
+
+
+def split_for(config: RunConfig, scene: Scene) -> Split:
+    """The split that `run` draws with this configuration."""
+    return select_split(resolve_defaults(config), scene)
 
 
 def check_options(config: RunConfig) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hyperpeft.scenes.catalog.locate import find, list_scenes
     from hyperpeft.scenes.ground_area import pixel_areas
     from hyperpeft.scenes.labels.class_names import class_names
+    from hyperpeft.scenes.labels.in_memory import labels_for
     from hyperpeft.scenes.labels.match_classes import match_names
     from hyperpeft.scenes.labels.read import LABEL_OPTIONS, read_labels
     from hyperpeft.scenes.open import is_card, open_scene
@@ -40,6 +41,7 @@ _MODULES = {
     "find": "catalog.locate",
     "get_card": "catalog.cards",
     "is_card": "open",
+    "labels_for": "labels.in_memory",
     "list_scenes": "catalog.locate",
     "match_names": "labels.match_classes",
     "open_raster": "readers.gdal",
@@ -66,6 +68,7 @@ __all__ = [
     "find",
     "get_card",
     "is_card",
+    "labels_for",
     "list_scenes",
     "match_names",
     "open_raster",

@@ -1,0 +1,253 @@
+"""`SceneClassifier`: arrays in, arrays out, by the conventions of scikit-learn.
+
+    clf = SceneClassifier(method="krona+", seed=0).fit(cube, labels)   # (H, W, B), (H, W)
+    clf.predict(cube)                                                  # (H, W)
+
+It stands on what the command line stands on (`runs.methods`): the same options, scene, pixels and
+seed give the same numbers. Nothing is written but by `save`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
+
+from hyperpeft.errors import ConfigError, LabelsError, SceneError
+from hyperpeft.mapping import ClassMap, Predictor, classify
+from hyperpeft.progress import Progress
+from hyperpeft.records import UNLABELLED, Scene, Split
+from hyperpeft.runs.bundle import load_run
+from hyperpeft.runs.config import RunConfig, make_config
+from hyperpeft.runs.contract import Trained
+from hyperpeft.runs.experiment import save_run, split_for, train
+from hyperpeft.scenes import LABEL_OPTIONS, exists, is_card, labels_for, open_scene
+
+_NOT_OPTIONS = ("scene", "labels", "layout", "out", "method", "seed")
+AUTO = "auto"
+
+
+class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+    """A class for every pixel of a hyperspectral scene, learned from a few labelled ones.
+
+    Parameters
+    ----------
+    method : str
+        `full probe lora lora+ krona krona+ lokr`, a baseline, or "auto": the default of
+        `hyperpeft train`.
+    seed : int
+    **options
+        Every option of a run in `docs/options.md` but scene, labels, layout and out. Where none of
+        `per_class`, `fraction` and `split` is given, all labelled pixels train.
+
+    Attributes
+    ----------
+    classes_ : ndarray of int, shape (K,)
+        Class ids, ascending.
+    class_names_ : dict of int to str
+    n_features_in_ : int
+        Bands.
+    split_ : Split
+        Which pixels trained, and which were kept for testing.
+    record_ : RunRecord
+        Of the saved or loaded run; set by `save` and `load`.
+
+    Examples
+    --------
+    >>> from hyperpeft.scenes import planted_scene
+    >>> scene = planted_scene(height=24, width=24, block=6, bands=20)
+    >>> clf = SceneClassifier("svm", seed=1, per_class=20).fit(scene)
+    >>> clf.predict(scene).shape, clf.classes_.tolist()
+    ((24, 24), [1, 2])
+    """
+
+    def __init__(self, method: str = AUTO, seed: int = 0, **options: Any) -> None:
+        unknown = sorted(set(options) - (set(RunConfig.model_fields) - set(_NOT_OPTIONS)))
+        if unknown:
+            raise TypeError(
+                f"SceneClassifier has no option {', '.join(unknown)}; docs/options.md lists them"
+            )
+        self.method = method
+        self.seed = seed
+        self._options = tuple(options)
+        for name, value in options.items():
+            setattr(self, name, value)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The parameters, with the options that were given."""
+        return {name: getattr(self, name) for name in ("method", "seed", *self._options)}
+
+    def set_params(self, **params: Any) -> SceneClassifier:
+        """Change parameters; any option of `__init__`."""
+        known = {"method", "seed", *RunConfig.model_fields} - {*_NOT_OPTIONS[:4]}
+        unknown = sorted(set(params) - known)
+        if unknown:
+            raise ValueError(f"Invalid parameter {', '.join(map(repr, unknown))} for {self!r}")
+        for name, value in params.items():
+            setattr(self, name, value)
+            if name not in ("method", "seed", *self._options):
+                self._options = (*self._options, name)
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "classes_")
+
+    def fit(self, cube: Any, labels: Any = None, *, progress: Progress | None = None) -> Any:
+        """Train.
+
+        Parameters
+        ----------
+        cube : ndarray (H, W, B), DataArray, Scene, or what `open_scene` opens
+        labels : ndarray of int (H, W), Labels, path, GeoDataFrame or GeoJSON dict, optional
+            0 is unlabelled. Needed where the scene has none.
+        progress : Progress, optional
+
+        Raises
+        ------
+        InputError
+            Whatever is wrong with cube, labels or options, as on the command line.
+        """
+        config = self._config()
+        scene = self._labelled(_scene_of(cube), labels)
+        config = config.model_copy(update={"scene": scene.name})
+        split = split_for(config, scene) if self._draws() else _all_labelled(scene)
+        trained = train(config, scene, split, progress or Progress())
+        self._accept(trained, scene, split, config)
+        return self
+
+    def predict(self, cube: Any) -> Any:
+        """Class ids (H, W) int32, 0 where a pixel is not valid; a DataArray for a DataArray."""
+        return _like(cube, self._classify(cube).ids)
+
+    def predict_proba(self, cube: Any) -> Any:
+        """Probabilities (H, W, K) float32 in the order of `classes_`, NaN where not valid.
+
+        Raises
+        ------
+        ConfigError
+            The method has none.
+        """
+        found = self._classify(cube, probabilities=True).probabilities
+        if found is None:
+            raise ConfigError(f"method {self.method} gives classes without probabilities")
+        return _like(cube, np.moveaxis(found, 0, 2), self.classes_)
+
+    def score(self, cube: Any, labels: Any = None, sample_weight: Any = None) -> float:
+        """Overall accuracy, from 0 to 1, at the labelled valid pixels."""
+        scene = self._labelled(_scene_of(cube), labels)
+        assert scene.labels is not None
+        where = (scene.labels.ids != UNLABELLED) & scene.valid
+        right = self._classify(scene).ids[where] == scene.labels.ids[where]
+        weights = None if sample_weight is None else np.asarray(sample_weight)[where]
+        return float(np.average(right, weights=weights))
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write a run folder, as `hyperpeft train --out` does; its path."""
+        self._check_fitted()
+        if not hasattr(self, "_trained"):
+            raise ConfigError("a loaded classifier is in its run folder", hint="copy the folder")
+        config = self._run_config.model_copy(update={"out": Path(folder)})
+        self.record_ = save_run(config, self._scene, self.split_, self._trained, overwrite)
+        return Path(folder)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, backbone: str | Path | None = None) -> SceneClassifier:
+        """A classifier from a run folder, whoever wrote it."""
+        bundle = load_run(folder, backbone=backbone)
+        found = cls(bundle.record.config["method"], bundle.record.config["seed"])
+        found._predictor = bundle.predictor
+        found.record_ = bundle.record
+        found.classes_ = np.asarray(bundle.class_ids)
+        found.class_names_ = bundle.classes
+        found.n_features_in_ = int(bundle.record.scene["shape"][2])
+        return found
+
+    def _config(self) -> RunConfig:
+        values = {name: getattr(self, name) for name in self._options}
+        if self.method != AUTO:
+            values["method"] = self.method
+        return make_config({"scene": "array", "seed": self.seed, **values})
+
+    def _draws(self) -> bool:
+        return any(getattr(self, n, None) is not None for n in ("per_class", "fraction", "split"))
+
+    def _labelled(self, scene: Scene, labels: Any) -> Scene:
+        how = {n: getattr(self, n) for n in LABEL_OPTIONS if n in self._options}
+        if labels is not None:
+            scene = scene.with_labels(labels_for(scene, labels, **how))
+        if scene.labels is None:
+            raise LabelsError(
+                f"scene {scene.name} has no labels", hint="give them: fit(cube, labels)"
+            )
+        return scene
+
+    def _accept(self, trained: Trained, scene: Scene, split: Split, config: RunConfig) -> None:
+        assert scene.labels is not None
+        self._trained, self._scene, self._run_config = trained, scene, config
+        self._predictor: Predictor | None = getattr(trained, "predictor", None)
+        self.split_ = split
+        self.classes_ = np.asarray(trained.class_ids)
+        self.class_names_ = {i: scene.labels.classes[i] for i in self.classes_.tolist()}
+        self.n_features_in_ = scene.shape[2]
+
+    def _check_fitted(self) -> None:
+        if not self.__sklearn_is_fitted__():
+            raise NotFittedError("this SceneClassifier is not fitted yet; call fit first")
+
+    def _classify(self, cube: Any, *, probabilities: bool = False) -> ClassMap:
+        self._check_fitted()
+        scene = _scene_of(cube)
+        if self._predictor is not None:
+            return classify(self._predictor, scene, probabilities=probabilities)
+        if scene.sha256 != self._scene.sha256:
+            raise ConfigError(
+                f"the baseline {self.method} predicts only the scene that it was fitted to",
+                hint="fit it on this scene, or use a method with an adapter",
+            )
+        return self._trained.predict(scene, probabilities=probabilities)
+
+
+def _scene_of(cube: Any) -> Scene:
+    """A Scene of whatever was given."""
+    if isinstance(cube, Scene):
+        return cube
+    if isinstance(cube, str | Path):
+        try:
+            there = is_card(str(cube)) or exists(str(cube))
+        except OSError:  # a name that no file can have
+            there = False
+        if not there:
+            raise SceneError(
+                f"there is no scene {str(cube)[:200]!r}", hint="give an array (H, W, B) or a path"
+            )
+        return open_scene(cube)
+    return Scene.from_array(cube)
+
+
+def _all_labelled(scene: Scene) -> Split:
+    """Every labelled valid pixel trains, row by row."""
+    assert scene.labels is not None
+    pixels = np.argwhere((scene.labels.ids != UNLABELLED) & scene.valid)
+    lost = int(np.count_nonzero((scene.labels.ids != UNLABELLED) & ~scene.valid))
+    notes = (f"{lost} labelled pixels are not valid and were left out",) if lost else ()
+    none, no_ids = np.empty((0, 2), np.int64), np.empty(0, np.int32)
+    ids = scene.labels.ids[tuple(pixels.T)]
+    return Split("all labelled", pixels, ids, none, no_ids, none, no_ids, notes)
+
+
+def _like(cube: Any, values: np.ndarray, classes: np.ndarray | None = None) -> Any:
+    """The result with the coordinates of a DataArray that was given."""
+    if not isinstance(cube, xr.DataArray):
+        return values
+    given = Scene.from_array(cube).cube
+    coords: Mapping[Any, Any] = {n: c for n, c in given.coords.items() if "band" not in c.dims}
+    if classes is None:
+        return xr.DataArray(values, dims=("y", "x"), coords=coords, name="class")
+    return xr.DataArray(
+        values, dims=("y", "x", "class"), coords={**coords, "class": classes}, name="probability"
+    )

@@ -1,0 +1,238 @@
+"""SceneClassifier: the command line's numbers from arrays, by scikit-learn's conventions."""
+
+from __future__ import annotations
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+import xarray as xr
+from safetensors.numpy import load_file
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import estimator_checks
+
+import hyperpeft
+from hyperpeft import SceneClassifier, adapters, load_run
+from hyperpeft.baselines import BASELINES
+from hyperpeft.errors import InputError
+from hyperpeft.runs.experiment import run
+from hyperpeft.scenes import open_scene
+from tests.helpers.small import CRS, HEADS, TRANSFORM, checkpoint, config, planted, write_scene
+
+QUICK = {"per_class": 8, "patch_size": 5, "epochs": 2, "num_heads": HEADS}
+NETWORKS = ("hybridsn", "ssftt", "spectralformer")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("estimator")
+    paths = write_scene(folder, planted())
+    weights = checkpoint(folder / "e.safetensors")
+    scene = open_scene(*paths)
+    cube = np.ascontiguousarray(np.moveaxis(scene.cube.values, 0, 2))
+    return folder, scene, cube, scene.labels.ids, str(weights)
+
+
+def quick(weights, method="krona+", **more):
+    return SceneClassifier(method, seed=3, backbone=weights, **{**QUICK, **more})
+
+
+@pytest.mark.parametrize("method", [*adapters.METHODS, *BASELINES])
+def test_the_numbers_of_the_command_line(world, tmp_path, method):
+    folder, _, cube, ids, weights = world
+    given = {"method": method, "seed": 3, "epochs": 2, "patch_size": 5}
+    if method in NETWORKS:
+        given["patch_size"] = 9
+    record = run(config(folder, tmp_path / "run", **given))
+    clf = quick(weights, method, patch_size=given["patch_size"]).fit(cube, ids)
+    with rasterio.open(tmp_path / "run" / "map.tif") as file:
+        np.testing.assert_array_equal(clf.predict(cube), file.read(1))
+    test = clf.split_.test
+    held = np.zeros_like(ids)
+    held[tuple(test.T)] = ids[tuple(test.T)]
+    assert 100 * clf.score(cube, held) == pytest.approx(record.metrics["oa"], abs=1e-9)
+    clf.save(tmp_path / "mine")
+    ours = hyperpeft.runs.record.RunRecord.from_file(tmp_path / "mine" / "run.json")
+    assert ours.metrics == record.metrics
+    assert ours.split == record.split
+    for name in ("head.safetensors", "reducer.safetensors", "adapter/adapter_model.safetensors"):
+        first = tmp_path / "run" / name
+        assert first.is_file() == (tmp_path / "mine" / name).is_file()
+        if first.is_file():
+            theirs, mine = load_file(first), load_file(tmp_path / "mine" / name)
+            assert theirs.keys() == mine.keys()
+            for key, values in theirs.items():
+                np.testing.assert_array_equal(values, mine[key])
+
+
+@pytest.fixture(scope="module")
+def fitted(world):
+    _, _, cube, ids, weights = world
+    return quick(weights).fit(cube, ids)
+
+
+def test_predictions_are_maps(fitted, world):
+    _, _, cube, ids, _ = world
+    mapped, chances = fitted.predict(cube), fitted.predict_proba(cube)
+    assert mapped.shape == ids.shape
+    assert chances.shape == (*ids.shape, 2)
+    np.testing.assert_allclose(chances.sum(axis=2), 1, atol=1e-5)
+    np.testing.assert_array_equal(fitted.classes_[chances.argmax(axis=2)], mapped)
+    assert fitted.classes_.tolist() == [1, 2]
+    assert fitted.n_features_in_ == cube.shape[2]
+    assert fitted.score(cube, ids) == np.mean(mapped == ids)
+
+
+def test_coordinates_come_back(fitted, world):
+    _, scene, *_ = world
+    result = fitted.predict(scene.cube.transpose("x", "y", "band"))
+    assert isinstance(result, xr.DataArray)
+    assert result.dims == ("y", "x")
+    np.testing.assert_array_equal(result.x, scene.cube.x)
+    assert result.rio.crs == scene.cube.rio.crs
+    np.testing.assert_array_equal(result.values, fitted.predict(scene))
+    chances = fitted.predict_proba(scene.cube)
+    assert chances.dims == ("y", "x", "class")
+    assert chances["class"].values.tolist() == [1, 2]
+
+
+def test_invalid_pixels_have_no_class(fitted, world):
+    _, _, cube, *_ = world
+    holes = cube.copy()
+    holes[3:5, 4:9] = np.nan
+    mapped = fitted.predict(holes)
+    assert (mapped[3:5, 4:9] == 0).all()
+    assert np.count_nonzero(mapped == 0) == 10
+    assert np.isnan(fitted.predict_proba(holes)[3:5, 4:9]).all()
+
+
+def test_all_labelled_pixels_train_where_no_size_is_given(world):
+    _, _, cube, ids, weights = world
+    few = np.zeros_like(ids)
+    few[::4, ::4] = ids[::4, ::4]
+    clf = quick(weights, per_class=None).fit(cube, few)
+    assert len(clf.split_.train) == np.count_nonzero(few)
+    assert len(clf.split_.test) == 0
+
+
+def test_save_and_load(fitted, world, tmp_path):
+    _, _, cube, ids, _ = world
+    folder = fitted.save(tmp_path / "run")
+    assert {"run.json", "map.tif", "split.npz", "head.safetensors"} <= {
+        path.name for path in folder.iterdir()
+    }
+    loaded = SceneClassifier.load(folder)
+    np.testing.assert_array_equal(loaded.predict_proba(cube), fitted.predict_proba(cube))
+    assert loaded.class_names_ == fitted.class_names_
+    scene = hyperpeft.Scene.from_array(cube, ids)
+    np.testing.assert_array_equal(load_run(folder).predict(scene), fitted.predict(cube))
+    with pytest.raises(InputError, match="holds another run"):
+        clone(fitted).set_params(epochs=1).fit(cube, ids).save(folder)
+
+
+def test_a_run_without_test_pixels_is_saved_too(world, tmp_path):
+    _, _, cube, ids, weights = world
+    clf = quick(weights, per_class=None, epochs=1).fit(cube[:12, :12], ids[:12, :12])
+    folder = clf.save(tmp_path / "run")
+    assert SceneClassifier.load(folder).record_.metrics["oa"] is None
+
+
+def test_labels_of_every_kind(world, tmp_path):
+    folder, scene, _, ids, weights = world
+    boxes, names = [], []
+    for i in (1, 2):
+        row, column = np.argwhere(ids == i)[0] // 6 * 6
+        x, y = TRANSFORM.c + 30 * column, TRANSFORM.f - 30 * row
+        boxes.append(shapely.box(x, y - 180, x + 180, y))
+        names.append(f"class {i}")
+    frame = geopandas.GeoDataFrame({"class": names}, geometry=boxes, crs=CRS)
+    frame.to_file(tmp_path / "labels.gpkg")
+    geographic = frame.to_crs("EPSG:4326").__geo_interface__
+    maps = []
+    for labels in (frame, geographic, tmp_path / "labels.gpkg", str(tmp_path / "labels.gpkg")):
+        clf = quick(weights, "svm", per_class=None).fit(scene, labels)
+        assert clf.class_names_ == {1: "class 1", 2: "class 2"}
+        assert len(clf.split_.train) == 72
+        maps.append(clf.predict(scene))
+    assert all((m == maps[0]).all() for m in maps)
+    raster = quick(weights, "svm").fit(scene, folder / "scene_labels.tif")
+    np.testing.assert_array_equal(
+        raster.predict(scene), quick(weights, "svm").fit(scene).predict(scene)
+    )
+
+
+@pytest.mark.parametrize(
+    ("cube", "labels", "says"),
+    [
+        ("x" * 5000, None, "there is no scene"),
+        (np.ones((4, 4)), np.ones((4, 4), int), "expected an array"),
+        (3, None, "expected an array"),
+        (np.ones((6, 6, 9)), None, "has no labels"),
+        (np.ones((6, 6, 9)), np.ones((5, 6), int), "do not fit scene array"),
+        (np.ones((6, 6, 9)), np.ones((6, 6)) / 2, "whole numbers"),
+        (np.ones((6, 6, 9)), "nowhere.gpkg", "nowhere.gpkg"),
+        (np.ones((6, 6, 9)), {"type": "Point"}, "GeoJSON FeatureCollection"),
+        (np.ones((6, 6, 9)), np.ones((6, 6), int), "at least 2"),
+    ],
+)
+def test_wrong_input_gets_the_sentence_of_the_command_line(cube, labels, says):
+    with pytest.raises(InputError, match=says):
+        SceneClassifier("svm").fit(cube, labels)
+
+
+def test_wrong_options():
+    with pytest.raises(TypeError, match="no option ephocs"):
+        SceneClassifier(ephocs=3)
+    with pytest.raises(InputError, match="epochs"):
+        SceneClassifier(epochs=0).fit(np.ones((6, 6, 9)), np.eye(6, dtype=int))
+    with pytest.raises(InputError, match="method"):
+        SceneClassifier("lorra").fit(np.ones((6, 6, 9)), np.eye(6, dtype=int) + 1)
+
+
+def test_a_baseline_does_not_pretend_to_know_another_scene(world):
+    _, _, cube, ids, weights = world
+    clf = quick(weights, "svm").fit(cube, ids)
+    with pytest.raises(InputError, match="predicts only the scene"):
+        clf.predict(cube + 1)
+    with pytest.raises(InputError, match="bands"):
+        quick(weights).fit(cube, ids).predict(cube[..., :9])
+
+
+def test_nothing_is_predicted_before_fit():
+    clf = SceneClassifier()
+    for call in (clf.predict, clf.predict_proba, clf.save):
+        with pytest.raises(NotFittedError):
+            call(np.ones((4, 4, 9)))
+
+
+def test_parameters_and_clones(world):
+    *_, weights = world
+    clf = quick(weights, "lora", options={"rank": 2})
+    assert clf.get_params() == {"method": "lora", "seed": 3, "backbone": weights, **QUICK,
+                                "options": {"rank": 2}}  # fmt: skip
+    twin = clone(clf)
+    assert twin.get_params() == clf.get_params()
+    assert twin.set_params(epochs=7, lr=0.1).get_params()["lr"] == 0.1
+    assert "epochs=2" in repr(clf)
+    with pytest.raises(ValueError, match="ephocs"):
+        clf.set_params(ephocs=1)
+
+
+# What scikit-learn checks without data, or with none that an image could not be. Its other checks
+# fit a table of samples (n, B), which has no neighbours: a scene is an image (H, W, B).
+APPLICABLE = (
+    "check_estimator_cloneable", "check_estimator_tags_renamed", "check_valid_tag_types",
+    "check_estimator_repr", "check_no_attributes_set_in_init",
+    "check_parameters_default_constructible", "check_get_params_invariance", "check_set_params",
+    "check_do_not_raise_errors_in_init_or_set_param",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", APPLICABLE)
+def test_checks_of_scikit_learn(name):
+    check = getattr(estimator_checks, name, None)
+    if check is None:
+        pytest.skip(f"this release of scikit-learn has no {name}")
+    check("SceneClassifier", SceneClassifier())
