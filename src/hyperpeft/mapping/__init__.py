@@ -10,22 +10,36 @@ if TYPE_CHECKING:
     from hyperpeft.mapping.batches import ClassMap, cell_of
     from hyperpeft.mapping.classification import classify
     from hyperpeft.mapping.mapper import Layers, Mapper, TileMap
+    from hyperpeft.mapping.pixel_features import (
+        ComponentMeans,
+        ContextFeatures,
+        PixelFeatures,
+        SpectraFeatures,
+        features_at,
+    )
+    from hyperpeft.mapping.pixel_predictor import PixelPredictor
     from hyperpeft.mapping.predictor import EncoderPredictor, Predictor
     from hyperpeft.mapping.tiled import Mapped, Outputs, map_to_files, tiles_here
     from hyperpeft.mapping.tiles import SIZE, plan
 
 _MODULES = {
     "ClassMap": "batches",
+    "ComponentMeans": "pixel_features",
+    "ContextFeatures": "pixel_features",
     "EncoderPredictor": "predictor",
     "Layers": "mapper",
     "Mapped": "tiled",
     "Mapper": "mapper",
     "Outputs": "tiled",
+    "PixelFeatures": "pixel_features",
+    "PixelPredictor": "pixel_predictor",
     "Predictor": "predictor",
     "SIZE": "tiles",
+    "SpectraFeatures": "pixel_features",
     "TileMap": "mapper",
     "cell_of": "batches",
     "classify": "classification",
+    "features_at": "pixel_features",
     "map_to_files": "tiled",
     "plan": "tiles",
     "tiles_here": "tiled",
@@ -34,15 +48,21 @@ _MODULES = {
 __all__ = [
     "SIZE",
     "ClassMap",
+    "ComponentMeans",
+    "ContextFeatures",
     "EncoderPredictor",
     "Layers",
     "Mapped",
     "Mapper",
     "Outputs",
+    "PixelFeatures",
+    "PixelPredictor",
     "Predictor",
+    "SpectraFeatures",
     "TileMap",
     "cell_of",
     "classify",
+    "features_at",
     "map_to_files",
     "plan",
     "tiles_here",

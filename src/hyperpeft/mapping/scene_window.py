@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from hyperpeft.records import Scene
 from hyperpeft.spectral import N_BANDS, Reducer
 
 STRIP = 2**22  # values converted to float at a time
+
+Index = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class SceneWindow:
     halo : int
     tile : Tile
         The region in the scene.
+
+    Notes
+    -----
+    What works on the whole window, such as filters, takes the part that lies in the scene
+    (`clipped`); what cuts patches out of it takes the mirrored region and halo.
     """
 
     values: np.ndarray
@@ -36,6 +43,7 @@ class SceneWindow:
     columns: np.ndarray
     halo: int
     tile: Tile
+    _reduced: dict[int, tuple[Reducer, np.ndarray]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def read(cls, scene: Scene, tile: Tile, halo: int, where: np.ndarray) -> SceneWindow:
@@ -70,8 +78,36 @@ class SceneWindow:
         ends = (cut, -cut or None)
         return self.rows[slice(*ends)], self.columns[slice(*ends)]
 
-    def reduced(self, reducer: Reducer, halo: int) -> np.ndarray:
-        """Reduced region with a halo: float32 (12, h + 2 halo, w + 2 halo), 0 where not valid."""
+    def clipped(self, halo: int) -> tuple[Index, Index]:
+        """The region with a halo, as far as it lies in the scene.
+
+        Parameters
+        ----------
+        halo : int
+            At most the window's own.
+
+        Returns
+        -------
+        outer, inner : tuple of two slices
+            Where it lies in `values` and `valid`, and where the region lies in it.
+        """
+        assert halo <= self.halo
+        outer, inner = [], []
+        for axis, indices in enumerate((self.rows, self.columns)):
+            first, size = int(indices[self.halo]), self.tile.shape[axis]
+            start = max(0, first - halo)
+            outer.append(slice(start, min(self.valid.shape[axis], first + size + halo)))
+            inner.append(slice(first - start, first - start + size))
+        return (outer[0], outer[1]), (inner[0], inner[1])
+
+    def reduced_values(self, reducer: Reducer) -> np.ndarray:
+        """All of `values`, reduced once for all that need it: float32 (12, h', w')."""
+        kept = self._reduced.get(id(reducer))
+        if kept is None:
+            kept = self._reduced[id(reducer)] = (reducer, self._reduce(reducer))
+        return kept[1]
+
+    def _reduce(self, reducer: Reducer) -> np.ndarray:
         out = np.zeros((N_BANDS, *self.valid.shape), np.float32)
         step = max(1, STRIP // (len(self.values) * self.valid.shape[1]))
         for start in range(0, len(self.valid), step):
@@ -79,8 +115,12 @@ class SceneWindow:
             where = self.valid[strip]
             chosen = self.values[:, strip][:, where].astype(np.float32, copy=False)
             out[:, strip][:, where] = reducer.transform(chosen)
+        return out
+
+    def reduced(self, reducer: Reducer, halo: int) -> np.ndarray:
+        """Reduced region with a halo: float32 (12, h + 2 halo, w + 2 halo), 0 where not valid."""
         rows, columns = self._cut(halo)
-        return out[:, rows][:, :, columns]
+        return self.reduced_values(reducer)[:, rows][:, :, columns]
 
     def valid_with(self, halo: int) -> np.ndarray:
         """Valid pixels of the region with a halo: bool (h + 2 halo, w + 2 halo)."""

@@ -2,8 +2,16 @@
 
 from hyperpeft.spectral.fit import REDUCTIONS, fit
 from hyperpeft.spectral.normalisers import BIGEARTHNET_MEAN, BIGEARTHNET_STD, NORMALISERS
-from hyperpeft.spectral.pca import Components, principal_components
-from hyperpeft.spectral.reducer import FORMAT, N_BANDS, Reducer, check_bands
+from hyperpeft.spectral.pca import Components, covariance_of, principal_components
+from hyperpeft.spectral.reducer import (
+    FORMAT,
+    N_BANDS,
+    HasBands,
+    Reducer,
+    check_bands,
+    project,
+    read_tensors,
+)
 
 __all__ = [
     "BIGEARTHNET_MEAN",
@@ -13,8 +21,12 @@ __all__ = [
     "N_BANDS",
     "REDUCTIONS",
     "Components",
+    "HasBands",
     "Reducer",
     "check_bands",
+    "covariance_of",
     "fit",
     "principal_components",
+    "project",
+    "read_tensors",
 ]

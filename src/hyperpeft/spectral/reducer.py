@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -86,17 +88,9 @@ class Reducer:
         bands = len(self.mean)
         if values.ndim < 1 or values.shape[0] != bands:
             raise SceneError("values to reduce", expected=f"({bands}, ...)", got=values.shape)
-        flat = values.reshape(bands, -1)
-        out = np.empty((N_BANDS, flat.shape[1]), np.float32)
-        # Always the same number of pixels at a time: the last bits of a matrix product depend on
-        # its shape, and a pixel must not depend on how the scene was cut into blocks and tiles.
-        centred = np.zeros((bands, COLUMNS))
-        for start in range(0, flat.shape[1], COLUMNS):
-            block = flat[:, start : start + COLUMNS]
-            n = block.shape[1]
-            centred[:, :n] = block - self.mean[:, None]
-            projected = (self.components @ centred)[cycle(len(self.components)), :n]  # (12, n)
-            out[:, start : start + n] = projected * self.scale[:, None] + self.shift[:, None]
+        projected = project(values.reshape(bands, -1), self.mean, self.components)
+        out = projected[cycle(len(self.components))]  # (12, n)
+        out = (out * self.scale[:, None] + self.shift[:, None]).astype(np.float32)
         return out.reshape(N_BANDS, *values.shape[1:])
 
     def reduce(self, scene: Scene) -> np.ndarray:
@@ -112,29 +106,22 @@ class Reducer:
             out[:, rows, columns][:, valid] = self.transform(values[:, valid])
         return out
 
-    def to_file(self, path: Path) -> None:
-        """Write safetensors: arrays as tensors, the rest as strings in the metadata."""
+    def to_tensors(self) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+        """Arrays and texts for a file of safetensors; `from_tensors` takes them back."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         arrays = {k: np.ascontiguousarray(v) for k, v in values.items() if k in _ARRAYS}
         if self.wavelengths is not None:
             arrays["wavelengths"] = np.ascontiguousarray(self.wavelengths, dtype=np.float64)
-        texts = {k: str(v) for k, v in values.items() if k in _TEXTS}
-        with replacing(path) as temporary:
-            temporary.write_bytes(save(arrays, metadata={"format": FORMAT, **texts}))
+        return arrays, {k: str(v) for k, v in values.items() if k in _TEXTS}
 
     @classmethod
-    def from_file(cls, path: Path) -> Reducer:
-        """Read what `to_file` wrote; a file that is not a reducer raises BundleError."""
-        try:
-            with safe_open(path, framework="numpy") as file:
-                texts = file.metadata() or {}
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise BundleError(f"reducer {path} cannot be read ({error})") from None
+    def from_tensors(
+        cls, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str], path: Path
+    ) -> Reducer:
+        """The reducer of `to_tensors`; BundleError, naming the file, for anything else."""
         names = set(_ARRAYS) | ({"wavelengths"} & set(arrays))
-        if texts.get("format") != FORMAT or set(arrays) != names or not set(_TEXTS) <= set(texts):
-            got = f"format {texts.get('format')!r} with {sorted(arrays)}"
-            raise BundleError(f"{path} is not a reducer", expected=repr(FORMAT), got=got)
+        if set(arrays) != names or not set(_TEXTS) <= set(texts):
+            raise BundleError(f"{path} is not a reducer", expected=sorted(names), got=[*arrays])
         bands, k = len(arrays["mean"]), len(arrays["explained"])
         shapes = {"mean": (bands,), "components": (k, bands), "explained": (k,)}
         shapes |= {"scale": (N_BANDS,), "shift": (N_BANDS,), "wavelengths": (bands,)}
@@ -142,15 +129,66 @@ class Reducer:
         pixels = whole_number(texts["pixels"])
         if wrong or not 1 <= k <= N_BANDS or pixels is None:
             raise BundleError(f"reducer {path} is damaged", expected=shapes, got=wrong or texts)
-        strings = {name: texts[name] for name in _TEXTS if name != "pixels"}
-        return cls(pixels=pixels, **strings, **arrays)
+        values: dict[str, Any] = {**texts, **arrays, "pixels": pixels}
+        return cls(**{name: values[name] for name in (*_TEXTS, *names)})
+
+    def to_file(self, path: Path) -> None:
+        """Write safetensors: arrays as tensors, the rest as strings in the metadata."""
+        arrays, texts = self.to_tensors()
+        with replacing(path) as temporary:
+            temporary.write_bytes(save(arrays, metadata={"format": FORMAT, **texts}))
+
+    @classmethod
+    def from_file(cls, path: Path) -> Reducer:
+        """Read what `to_file` wrote; a file that is not a reducer raises BundleError."""
+        arrays, texts = read_tensors(path, "reducer")
+        if texts.get("format") != FORMAT:
+            got = f"format {texts.get('format')!r} with {sorted(arrays)}"
+            raise BundleError(f"{path} is not a reducer", expected=repr(FORMAT), got=got)
+        return cls.from_tensors(arrays, texts, path)
 
 
 _ARRAYS = ("mean", "components", "explained", "scale", "shift")
 _TEXTS = ("kind", "normalise", "fit_on", "pixels")
 
 
-def check_bands(reducer: Reducer, scene: Scene) -> None:
+def read_tensors(path: Path, what: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Arrays and metadata of a file of safetensors; BundleError where it is none."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return arrays, file.metadata() or {}
+    except (OSError, SafetensorError, TypeError) as error:
+        raise BundleError(f"{what} {path} cannot be read ({error})") from None
+
+
+def project(values: np.ndarray, mean: np.ndarray, components: np.ndarray) -> np.ndarray:
+    """Projections (k, n) float64 of centred pixels (B, n) on components (k, B)."""
+    out = np.empty((len(components), values.shape[1]))
+    # Always the same number of pixels at a time: the last bits of a matrix product depend on
+    # its shape, and a pixel must not depend on how the scene was cut into blocks and tiles.
+    centred = np.zeros((len(mean), COLUMNS))
+    for start in range(0, values.shape[1], COLUMNS):
+        block = values[:, start : start + COLUMNS]
+        n = block.shape[1]
+        centred[:, :n] = block - mean[:, None]
+        out[:, start : start + n] = (components @ centred)[:, :n]
+    return out
+
+
+class HasBands(Protocol):
+    """What was fitted to the bands of a scene."""
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Of each band, (B,)."""
+
+    @property
+    def wavelengths(self) -> np.ndarray | None:
+        """In nm, (B,)."""
+
+
+def check_bands(reducer: HasBands, scene: Scene) -> None:
     """Refuse a scene whose bands are not those that the reducer was fitted on (SceneError)."""
     bands = len(reducer.mean)
     if scene.shape[2] != bands:

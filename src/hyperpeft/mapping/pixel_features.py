@@ -1,0 +1,359 @@
+"""What classifiers of pixels see of a pixel: its spectrum, or components with their surroundings.
+
+Features are fitted once, with the numbers of the training scene, and say how far they look
+(`reach`). Their values for a pixel are the same in every tile of any size, and in the whole scene,
+to the bit: what lies beyond the scene's edge counts as not valid, and every sum adds in an order
+fixed relative to the pixel.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from safetensors.numpy import save
+
+from hyperpeft.errors import BundleError
+from hyperpeft.mapping.fingerprint import Fingerprint
+from hyperpeft.mapping.scene_window import SceneWindow
+from hyperpeft.mapping.tiles import Tile
+from hyperpeft.records import Scene
+from hyperpeft.spatial import ContextOptions, Standardiser, context_features, valid_means
+from hyperpeft.spectral import Reducer, check_bands, covariance_of, project, read_tensors
+from hyperpeft.system.files import replacing
+
+FORMAT = "hyperpeft pixel features 1"
+TILE = 128  # pixels; few enough that the features of a scattered pixel cost little
+
+Tensors = tuple[dict[str, np.ndarray], dict[str, Any]]
+"""Arrays, and what else a file of features holds, as JSON."""
+
+
+class PixelFeatures(ABC):
+    """Features of the pixels of a scene.
+
+    Attributes
+    ----------
+    kind : str
+        In files.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """Features of a pixel, F."""
+
+    @property
+    def reach(self) -> int:
+        """Pixels around a pixel that its features depend on."""
+        return 0
+
+    @abstractmethod
+    def prepare(self, window: SceneWindow) -> np.ndarray:
+        """Features (F, h, w) float32 of the window's region; 0 where not valid."""
+
+    @abstractmethod
+    def check(self, scene: Scene) -> None:
+        """Refuse a scene that does not fit, with SceneError."""
+
+    @abstractmethod
+    def to_tensors(self) -> Tensors:
+        """All that decides the features."""
+
+    @classmethod
+    @abstractmethod
+    def from_tensors(
+        cls, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any], path: Path
+    ) -> Self:
+        """The features of `to_tensors`; KeyError, TypeError or ValueError for anything else."""
+
+    def fingerprint(self, into: Fingerprint) -> None:
+        """Add all that decides the features."""
+        arrays, values = self.to_tensors()
+        into.words(self.kind, sorted(values.items()))
+        for name in sorted(arrays):
+            into.words(name)
+            into.array(arrays[name])
+
+    def to_file(self, path: Path) -> None:
+        """Write safetensors: arrays as tensors, the rest as JSON in the metadata."""
+        arrays, values = self.to_tensors()
+        metadata = {"format": FORMAT, "kind": self.kind, "values": json.dumps(values)}
+        plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        with replacing(path) as temporary:
+            temporary.write_bytes(save(plain, metadata=metadata))
+
+    @staticmethod
+    def from_file(path: Path) -> PixelFeatures:
+        """Read what `to_file` wrote; a file that is not one raises BundleError."""
+        arrays, texts = read_tensors(path, "features")
+        kind = KINDS.get(texts.get("kind", ""))
+        if texts.get("format") != FORMAT or kind is None:
+            got = f"format {texts.get('format')!r}, kind {texts.get('kind')!r}"
+            raise BundleError(f"{path} does not hold features", expected=repr(FORMAT), got=got)
+        odd = [n for n, a in arrays.items() if a.dtype.kind != "f" or not np.isfinite(a).all()]
+        if odd:
+            raise BundleError(f"{path}: {', '.join(odd[:8])}", expected="finite numbers")
+        try:
+            return kind.from_tensors(arrays, json.loads(texts["values"]), path)
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            why = str(error) or type(error).__name__
+            raise BundleError(f"features {path} are damaged ({why})") from None
+
+
+@dataclass(frozen=True, eq=False)
+class SpectraFeatures(PixelFeatures):
+    """The spectrum of the pixel itself, in deviations from a mean.
+
+    Attributes
+    ----------
+    mean, spread : ndarray of float32, shape (B,)
+    wavelengths : ndarray of float64, shape (B,), or None
+        Of the scene that they were fitted to, in nm.
+    """
+
+    kind: ClassVar[str] = "spectra"
+    mean: np.ndarray
+    spread: np.ndarray
+    wavelengths: np.ndarray | None = None
+
+    @classmethod
+    def fit(cls, scene: Scene) -> SpectraFeatures:
+        """With mean and spread of each band over the valid pixels of a scene."""
+        found = covariance_of(scene, scene.valid)
+        spread = np.sqrt(np.diag(found.covariance))
+        spread = np.where(spread > 0, spread, 1.0)
+        return cls(found.mean.astype(np.float32), spread.astype(np.float32), scene.wavelengths)
+
+    @property
+    def count(self) -> int:
+        return len(self.mean)
+
+    def prepare(self, window: SceneWindow) -> np.ndarray:
+        outer, _ = window.clipped(0)
+        valid = window.valid[outer]
+        values = window.values[:, *outer][:, valid].astype(np.float32, copy=False)  # (B, n)
+        out = np.zeros((len(self.mean), *valid.shape), np.float32)
+        out[:, valid] = (values - self.mean[:, None]) / self.spread[:, None]
+        return out
+
+    def check(self, scene: Scene) -> None:
+        check_bands(self, scene)
+
+    def to_tensors(self) -> Tensors:
+        return _with_wavelengths({"mean": self.mean, "spread": self.spread}, self.wavelengths), {}
+
+    @classmethod
+    def from_tensors(
+        cls, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any], path: Path
+    ) -> Self:
+        bands = arrays["mean"].size
+        _require_shapes(arrays, {"mean": (bands,), "spread": (bands,), "wavelengths": (bands,)})
+        if not (arrays["spread"] > 0).all():
+            raise ValueError("a spread that is not above 0")
+        return cls(arrays["mean"], arrays["spread"], arrays.get("wavelengths"))
+
+
+@dataclass(frozen=True, eq=False)
+class ComponentMeans(PixelFeatures):
+    """Principal components of variance 1, and their means over the valid pixels of a window.
+
+    Attributes
+    ----------
+    mean : ndarray of float64, shape (B,)
+    directions : ndarray of float64, shape (k, B)
+        Each divided by the deviation of its component.
+    radius : int
+        The window's side is 2 radius + 1 pixels.
+    wavelengths : ndarray of float64, shape (B,), or None
+    """
+
+    kind: ClassVar[str] = "component means"
+    mean: np.ndarray
+    directions: np.ndarray
+    radius: int
+    wavelengths: np.ndarray | None = None
+
+    @property
+    def count(self) -> int:
+        return 2 * len(self.directions)
+
+    @property
+    def reach(self) -> int:
+        return self.radius
+
+    def prepare(self, window: SceneWindow) -> np.ndarray:
+        outer, inner = window.clipped(self.radius)
+        valid = window.valid[outer]
+        cube = np.zeros((len(self.directions), *valid.shape), np.float32)
+        cube[:, valid] = project(window.values[:, *outer][:, valid], self.mean, self.directions)
+        means = valid_means(cube, valid, self.radius)
+        return np.concatenate([cube[:, *inner], means[:, *inner]])
+
+    def check(self, scene: Scene) -> None:
+        check_bands(self, scene)
+
+    def to_tensors(self) -> Tensors:
+        arrays = {"mean": self.mean, "directions": self.directions}
+        return _with_wavelengths(arrays, self.wavelengths), {"radius": self.radius}
+
+    @classmethod
+    def from_tensors(
+        cls, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any], path: Path
+    ) -> Self:
+        bands, k = arrays["mean"].size, len(arrays["directions"])
+        _require_shapes(
+            arrays, {"mean": (bands,), "directions": (k, bands), "wavelengths": (bands,)}
+        )
+        radius = _whole(values["radius"], 0, 1024)
+        return cls(arrays["mean"], arrays["directions"], radius, arrays.get("wavelengths"))
+
+
+@dataclass(frozen=True, eq=False)
+class ContextFeatures(PixelFeatures):
+    """Context of the reduced cube that respects edges; see `spatial.context_features`.
+
+    Attributes
+    ----------
+    reducer : Reducer
+    standardiser : Standardiser
+        Of the reduced training scene.
+    options : ContextOptions
+    components : int or None
+        So many leading components only.
+    """
+
+    kind: ClassVar[str] = "context"
+    reducer: Reducer
+    standardiser: Standardiser
+    options: ContextOptions
+    components: int | None = None
+
+    @property
+    def count(self) -> int:
+        kept, options = self.components or len(self.standardiser.mean), self.options
+        copies = 1 + len(options.means) + bool(options.guided_radius)
+        leading = min(options.profile_components, kept)
+        return kept * copies + 2 * leading * len(options.profile_radii)
+
+    @property
+    def reach(self) -> int:
+        return self.options.reach
+
+    def prepare(self, window: SceneWindow) -> np.ndarray:
+        outer, inner = window.clipped(self.reach)
+        valid = window.valid[outer]
+        reduced = window.reduced_values(self.reducer)[:, *outer]
+        cube = self.standardiser.apply(reduced, valid)
+        guide = self.standardiser.guide(cube)
+        features = context_features(cube[: self.components], guide, valid, self.options)
+        return features[:, *inner]
+
+    def check(self, scene: Scene) -> None:
+        check_bands(self.reducer, scene)
+
+    def to_tensors(self) -> Tensors:
+        arrays, texts = self.reducer.to_tensors()
+        arrays = {f"reducer.{name}": array for name, array in arrays.items()}
+        arrays |= {"mean": self.standardiser.mean, "spread": self.standardiser.spread}
+        options = {"options": asdict(self.options), "components": self.components}
+        return arrays, {"reducer": texts, **options}
+
+    @classmethod
+    def from_tensors(
+        cls, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any], path: Path
+    ) -> Self:
+        own = {k: v for k, v in arrays.items() if not k.startswith("reducer.")}
+        inner = {k.removeprefix("reducer."): v for k, v in arrays.items() if k not in own}
+        reducer = Reducer.from_tensors(inner, values["reducer"], path)
+        width = len(reducer.scale)
+        _require_shapes(own, {"mean": (width,), "spread": (width,)})
+        if not (own["spread"] > 0).all():
+            raise ValueError("a spread that is not above 0")
+        components = values["components"]
+        return cls(
+            reducer,
+            Standardiser(own["mean"], own["spread"]),
+            _context_options(values["options"]),
+            None if components is None else _whole(components, 1, width),
+        )
+
+
+KINDS: dict[str, type[PixelFeatures]] = {
+    kind.kind: kind for kind in (SpectraFeatures, ComponentMeans, ContextFeatures)
+}
+
+
+def features_at(scene: Scene, features: PixelFeatures, positions: np.ndarray) -> np.ndarray:
+    """Features of some pixels of a scene, of which only the tiles that hold them are read.
+
+    Parameters
+    ----------
+    scene : Scene
+    features : PixelFeatures
+    positions : ndarray of int, shape (n, 2)
+        Row and column.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, F)
+        In the order of the positions.
+    """
+    out = np.zeros((len(positions), features.count), np.float32)
+    height, width, _ = scene.shape
+    corners, tile_of = np.unique(positions // TILE, axis=0, return_inverse=True)
+    for number, (top, left) in enumerate((corners * TILE).tolist()):
+        tile = Tile(top, left, min(top + TILE, height), min(left + TILE, width))
+        values = features.prepare(SceneWindow.read(scene, tile, features.reach, scene.valid))
+        here = tile_of.ravel() == number
+        rows, columns = (positions[here] - [top, left]).T
+        out[here] = values[:, rows, columns].T
+    return out
+
+
+def _with_wavelengths(
+    arrays: dict[str, np.ndarray], wavelengths: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    if wavelengths is None:
+        return arrays
+    return {**arrays, "wavelengths": np.asarray(wavelengths, np.float64)}
+
+
+def _require_shapes(
+    arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """ValueError unless all are there, the wavelengths excepted, of these shapes, and no others."""
+    strange = (set(arrays) ^ set(shapes)) - {"wavelengths"}
+    wrong = {n: a.shape for n, a in arrays.items() if n in shapes and a.shape != shapes[n]}
+    if strange or wrong:
+        raise ValueError(f"expected {dict(shapes)}, got {sorted(strange)} {wrong}")
+
+
+def _whole(value: object, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"expected a whole number from {low} to {high}, got {value!r}")
+    return value
+
+
+def _context_options(values: Mapping[str, Any]) -> ContextOptions:
+    """Options from a file, each within what memory and time allow."""
+    eps = values["guided_eps"]
+    if not isinstance(eps, float) or not 0 < eps < 1e6:
+        raise ValueError(f"expected a number above 0, got {eps!r}")
+    if max(len(values["means"]), len(values["profile_radii"])) > 64:
+        raise ValueError("more than 64 radii")
+    return ContextOptions(
+        means=tuple(_whole(radius, 1, 256) for radius in values["means"]),
+        guided_radius=_whole(values["guided_radius"], 0, 256),
+        guided_eps=eps,
+        profile_radii=tuple(_whole(radius, 1, 64) for radius in values["profile_radii"]),
+        profile_steps=_whole(values["profile_steps"], 0, 256),
+        profile_components=_whole(values["profile_components"], 1, 64),
+    )

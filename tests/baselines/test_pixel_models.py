@@ -1,0 +1,322 @@
+"""Forests and machines in ONNX: scikit-learn's scores, the same in every block and after a file."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from hyperpeft.baselines.pixel_models import (
+    BLOCK,
+    PixelModel,
+    extra_trees,
+    out_of_fold,
+    random_forest,
+    tuned_machine,
+    vector_machine,
+)
+from hyperpeft.errors import BundleError
+from hyperpeft.training.model_selection import random_folds
+
+FITS = {
+    "extra trees": extra_trees(0, 40),
+    "forest": random_forest(0, 40, min_samples_leaf=3, max_features=1 / 3),
+    "machine": vector_machine(16.0, 0.25),
+}
+
+
+def drawn(classes: int, features: int, count: int = 90, seed: int = 0):
+    """Pixels of classes that differ a little in every feature, and others to score."""
+    rng = np.random.default_rng(seed)
+    targets = np.arange(count) % classes
+    x = rng.normal(size=(count, features)) + 0.6 * targets[:, None] / classes
+    others = rng.normal(size=(3 * BLOCK + 17, features)) + 0.3
+    return x.astype(np.float32), targets, (20 * others).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=[(2, 30), (3, 5), (7, 13)], ids=str)
+def data(request):
+    return (*drawn(*request.param), request.param[0])
+
+
+@pytest.fixture(scope="module", params=list(FITS))
+def pair(request, data):
+    """A fitted part and the same as ONNX."""
+    x, targets, others, classes = data
+    part = FITS[request.param](x, targets, classes)
+    return part, part.to_model(), np.concatenate([x, others])
+
+
+def test_scores_are_those_of_scikit_learn(pair):
+    part, model, pixels = pair
+    expected, found = part.scores(pixels), model.scores(pixels)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    ranked = np.sort(expected, axis=1)
+    clear = ranked[:, -1] - ranked[:, -2] > 1e-5  # the first of equals is nobody's mistake
+    np.testing.assert_array_equal(found.argmax(1)[clear], expected.argmax(1)[clear])
+    assert clear.mean() > 0.5
+
+
+def test_classes_are_those_of_scikit_learns_prediction(pair):
+    part, model, pixels = pair
+    scores = model.scores(pixels)
+    ranked = np.sort(scores, axis=1)
+    clear = ranked[:, -1] - ranked[:, -2] > 1e-5
+    assert (part.model.predict(pixels) == scores.argmax(1))[clear].mean() > 0.995
+
+
+def test_a_pixel_depends_on_no_other(pair):
+    _, model, pixels = pair
+    whole = model.scores(pixels)
+    for start in (1, 2, 7, BLOCK - 1):
+        np.testing.assert_array_equal(model.scores(pixels[start:]), whole[start:])
+    np.testing.assert_array_equal(model.scores(pixels[::-1]), whole[::-1])
+    assert model.scores(pixels[:0]).shape == (0, model.classes)
+
+
+def test_threads_change_nothing(pair):
+    _, model, pixels = pair
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(model.scores(pixels))
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(*found)
+
+
+def test_a_model_from_its_file_is_the_model(pair, tmp_path):
+    _, model, pixels = pair
+    model.to_file(tmp_path / "m.onnx")
+    again = PixelModel.from_file(tmp_path / "m.onnx")
+    assert again.content == model.content
+    assert again.digest() == model.digest() == pickle.loads(pickle.dumps(model)).digest()
+    np.testing.assert_array_equal(again.scores(pixels), model.scores(pixels))
+
+
+def test_any_runtime_reads_the_file(pair, tmp_path):
+    """The file is plain ONNX: checked by its library, and run with all its inputs at once."""
+    _, model, pixels = pair
+    model.to_file(tmp_path / "m.onnx")
+    onnx.checker.check_model(onnx.load(tmp_path / "m.onnx"), full_check=True)
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    (scores,) = session.run(["scores"], {"features": pixels})
+    np.testing.assert_allclose(scores, model.scores(pixels), rtol=0, atol=1e-6)
+
+
+def test_a_threshold_between_two_float32_numbers():
+    """Where a threshold of 64 bits is cut to 32, each side keeps its pixels."""
+    low = np.float32(1.0)
+    high = np.nextafter(low, np.float32(2))
+    x = np.array([[low], [high]] * 8, np.float32)
+    part = extra_trees(0, 25)(x, np.array([0, 1] * 8), 2)
+    np.testing.assert_array_equal(part.to_model().scores(x).argmax(1), part.scores(x).argmax(1))
+
+
+def test_classes_that_a_fold_lacks_get_the_least_score():
+    x, targets, others = drawn(3, 5)
+    for fit in FITS.values():
+        some = targets > 0
+        scores = fit(x[some], targets[some], 3).scores(others)
+        assert (scores[:, 0] <= scores[:, 1:].min(axis=1)).all()
+        alone = fit(x[targets == 2], targets[targets == 2], 3).scores(others)
+        assert (alone.argmax(axis=1) == 2).all()
+
+
+def test_scores_out_of_fold_are_of_pixels_that_did_not_train():
+    x, targets, _ = drawn(3, 5)
+    x[np.arange(90), 0] = np.arange(90)  # a pixel's own name: known to trees that have seen it
+    rng = np.random.default_rng(0)
+    shuffled = rng.permutation(targets)
+    folds = random_folds(shuffled, 5, 0)
+    scores = np.concatenate(out_of_fold(extra_trees(0, 60), x, shuffled, 3, folds))
+    truth = np.concatenate([shuffled[fold.held] for fold in folds])
+    assert (scores.argmax(1) == truth).mean() < 0.6
+    fitted = extra_trees(0, 60)(x, shuffled, 3).scores(x)
+    assert (fitted.argmax(1) == shuffled).all()
+
+
+def test_the_tuned_machine_finds_the_grid_point_that_tells_classes_apart():
+    rng = np.random.default_rng(1)
+    x = rng.uniform(-1, 1, (200, 2)).astype(np.float32)
+    targets = (np.hypot(*x.T) > 0.7).astype(int)  # a disk, which no plane cuts out
+    folds = random_folds(targets, 5, 0)
+    tuned = tuned_machine(x, targets, 2, folds)
+    worst = vector_machine(1.0, 1 / 16)
+
+    def accuracy(fit):
+        scores = np.concatenate(out_of_fold(fit, x, targets, 2, folds))
+        return (scores.argmax(1) == np.concatenate([targets[f.held] for f in folds])).mean()
+
+    assert accuracy(tuned) > accuracy(worst) + 0.2
+
+
+# --- files from elsewhere ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def files():
+    x, targets, _ = drawn(3, 5)
+    return {name: fit(x, targets, 3).to_model().content for name, fit in FITS.items()}
+
+
+def changed(content: bytes, change) -> bytes:
+    model = onnx.load_model_from_string(content)
+    change(model)
+    return model.SerializeToString()
+
+
+def attribute(name: str, change):
+    """A change of one list of the forest."""
+
+    def apply(model):
+        (found,) = [a for a in model.graph.node[0].attribute if a.name == name]
+        values = found.floats if found.floats else found.ints
+        new = change(list(values))
+        del values[:]
+        values.extend(new)
+
+    return apply
+
+
+def constant(name: str, array: np.ndarray):
+    """A change of one array of the machine."""
+
+    def apply(model):
+        (found,) = [t for t in model.graph.initializer if t.name == name]
+        found.CopyFrom(numpy_helper.from_array(array, name))
+
+    return apply
+
+
+def external(model):
+    """An array that lies in another file."""
+    (found,) = [t for t in model.graph.initializer if t.name == "mean"]
+    found.ClearField("raw_data")
+    found.data_location = TensorProto.EXTERNAL
+    found.external_data.add(key="location", value="/etc/passwd")
+
+
+def other_operator(model):
+    model.graph.node.append(helper.make_node("Evil", ["scores"], ["more"], domain="com.example"))
+
+
+def first_branch(values):
+    """The index of a node that branches to others, as in `nodes_truenodeids`."""
+    return next(i for i, v in enumerate(values) if v > 0)
+
+
+def back_to_the_root(values):
+    values[first_branch(values[1:]) + 1] = 1
+    return values
+
+
+DAMAGES = {
+    "an operator of another library": ("machine", other_operator, "expected a graph of"),
+    "an operator beside the forest": ("forest", other_operator, "expected a graph of"),
+    "an array in another file": ("machine", external, "in the file itself"),
+    "arrays of other sizes": ("machine", constant("mean", np.zeros(9)), "do not fit"),
+    "a number of pairs that no classes have": (
+        "machine", constant("intercept", np.zeros(5)), "do not fit",
+    ),
+    "numbers that are not finite": (
+        "machine", constant("scale", np.full(5, np.nan)), "not finite",
+    ),
+    "numbers of 32 bits": ("machine", constant("mean", np.zeros(5, np.float32)), "64 bits"),
+    "a branch that leads back": (
+        "forest", attribute("nodes_truenodeids", back_to_the_root), "one parent|lead back",
+    ),
+    "a branch out of its tree": (
+        "forest", attribute("nodes_falsenodeids", lambda v: [10**9, *v[1:]]), "out of their tree",
+    ),
+    "nodes out of order": (
+        "forest", attribute("nodes_nodeids", lambda v: [v[1], v[0], *v[2:]]), "numbered",
+    ),
+    "trees out of order": (
+        "forest", attribute("nodes_treeids", lambda v: [10**6] * len(v)), "numbered",
+    ),
+    "a feature that is not there": (
+        "forest", attribute("nodes_featureids", lambda v: [99] * len(v)), "expected 0 to 4",
+    ),
+    "a class that is not there": (
+        "forest", attribute("class_ids", lambda v: [-1, *v[1:]]), "expected 0 to 2",
+    ),
+    "a leaf that is not there": (
+        "forest", attribute("class_nodeids", lambda v: [10**9, *v[1:]]), "not there",
+    ),
+    "a leaf of a tree that is not there": (
+        "forest", attribute("class_treeids", lambda v: [-7, *v[1:]]), "not there",
+    ),
+    "lists of different lengths": (
+        "forest", attribute("nodes_values", lambda v: v[:-1]), "different lengths",
+    ),
+    "one class alone": ("forest", attribute("class_ids", lambda v: [0] * len(v)), "two classes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", list(DAMAGES))
+def test_a_damaged_file_is_refused(damage, files, tmp_path):
+    which, change, says = DAMAGES[damage]
+    path = tmp_path / "m.onnx"
+    path.write_bytes(changed(files[which], change))
+    with pytest.raises(BundleError, match=says):
+        PixelModel.from_file(path)
+
+
+def test_files_that_are_no_model(files, tmp_path):
+    path = tmp_path / "m.onnx"
+    with pytest.raises(BundleError, match="cannot be read"):
+        PixelModel.from_file(path)
+    other = helper.make_model(helper.make_graph([], "g", [], []))
+    for content in (b"", b"<html>", other.SerializeToString(), files["forest"][: 10**4]):
+        path.write_bytes(content)
+        with pytest.raises(BundleError, match="is not a classifier of pixels"):
+            PixelModel.from_file(path)
+    with path.open("wb") as file:
+        file.truncate(2**30 + 1)
+    with pytest.raises(BundleError, match="expected at most"):
+        PixelModel.from_file(path)
+
+
+def test_a_very_deep_tree_is_refused(files, tmp_path):
+    """A chain of branches, which a runtime that recurses would not survive."""
+
+    def chain(model, levels=10_000):
+        lists = {a.name: a for a in model.graph.node[0].attribute}
+        branches = [2 * i for i in range(levels)]
+        count = 2 * levels + 1
+        true = [i + 1 if i in set(branches) else 0 for i in range(count)]
+        new = {
+            "nodes_treeids": [0] * count,
+            "nodes_nodeids": range(count),
+            "nodes_featureids": [0] * count,
+            "nodes_values": [0.0] * count,
+            "nodes_truenodeids": true,
+            "nodes_falsenodeids": [t + 1 if t else 0 for t in true],
+        }
+        leaves = [i for i in range(count) if not true[i]]
+        new |= {
+            "class_treeids": [0] * len(leaves),
+            "class_nodeids": leaves,
+            "class_ids": [i % 3 for i in range(len(leaves))],
+            "class_weights": [1.0] * len(leaves),
+        }
+        for name, values in new.items():
+            field = lists[name].floats if lists[name].floats else lists[name].ints
+            del field[:]
+            field.extend(values)
+
+    for levels, says in ((10_000, "more than 4096 levels"), (200, None)):
+        path = tmp_path / "m.onnx"
+        path.write_bytes(changed(files["forest"], lambda m, n=levels: chain(m, n)))
+        if says:
+            with pytest.raises(BundleError, match=says):
+                PixelModel.from_file(path)
+        else:
+            assert PixelModel.from_file(path).scores(np.ones((1, 5), np.float32)).shape == (1, 3)
