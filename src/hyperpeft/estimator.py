@@ -27,6 +27,7 @@ from hyperpeft.runs.config import RunConfig, make_config
 from hyperpeft.runs.contract import Trained
 from hyperpeft.runs.experiment import save_run, split_for, train
 from hyperpeft.scenes import LABEL_OPTIONS, exists, is_card, labels_for, open_scene
+from hyperpeft.spectral import check_scale
 
 _NOT_OPTIONS = ("scene", "labels", "layout", "out", "method", "seed")
 AUTO = "auto"
@@ -157,10 +158,11 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     @classmethod
     def load(cls, folder: str | Path, *, backbone: str | Path | None = None) -> SceneClassifier:
-        """A classifier from a run folder, whoever wrote it."""
+        """A classifier from a run folder of any origin."""
         bundle = load_run(folder, backbone=backbone)
         found = cls(bundle.record.config["method"], bundle.record.config["seed"])
         found._predictor = bundle.predictor
+        found._trained_on = bundle.record.scene.get("sha256") or ""
         found.record_ = bundle.record
         found.classes_ = np.asarray(bundle.class_ids)
         found.class_names_ = bundle.classes
@@ -188,6 +190,7 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     def _accept(self, trained: Trained, scene: Scene, split: Split, config: RunConfig) -> None:
         assert scene.labels is not None
+        self._trained_on = scene.sha256
         self._trained, self._scene, self._run_config = trained, scene, config
         self._predictor: Predictor | None = getattr(trained, "predictor", None)
         self.split_ = split
@@ -203,6 +206,10 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         self._check_fitted()
         scene = _scene_of(cube)
         if self._predictor is not None:
+            reducer = getattr(self._predictor, "reducer", None)
+            if reducer is not None and scene.sha256 != self._trained_on:
+                self._predictor.check(scene)
+                check_scale(reducer, scene)
             return classify(self._predictor, scene, probabilities=probabilities)
         if scene.sha256 != self._scene.sha256:
             raise ConfigError(

@@ -83,6 +83,9 @@ def map_(
         str | None, typer.Option(help="tcp://HOST:PORT of a dask.distributed scheduler.")
     ] = None,
     layout: Annotated[str | None, option("layout")] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Multiply the values of another scene: 0.0001.")
+    ] = None,
     backbone: Backbone = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -106,6 +109,7 @@ def map_(
     from hyperpeft.mapping.polygons import write_polygons
     from hyperpeft.runs.evaluate import reopen
     from hyperpeft.runs.folder import inputs_of_run
+    from hyperpeft.scenes import rescale
     from hyperpeft.training.batching import told_to
 
     with Console(quiet=quiet or as_json) as progress:
@@ -115,6 +119,8 @@ def map_(
             refuse_inputs([polygons], inputs, "--polygons")
         progress.stage("Reading the scene")
         target = hyperpeft.open_scene(scene, layout=layout) if scene else reopen(loaded.record, run)
+        if scale is not None:
+            target = rescale(target, scale)
         progress.stage("Mapping")
         try:
             with told_to(progress.note):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,18 +39,19 @@ from hyperpeft.mapping import (
 )
 from hyperpeft.models import load_backbone, weights_sha256
 from hyperpeft.models.spectralgpt import PATCH, SpectralGPT
-from hyperpeft.records import Scene
+from hyperpeft.records import Labels, Scene
+from hyperpeft.records.describe import draw_classes
 from hyperpeft.runs.file_names import ADAPTER, BACKBONE, HEAD, REDUCER, RUN, SPLIT
 from hyperpeft.runs.inputs import inputs_of
 from hyperpeft.runs.record import RunRecord
-from hyperpeft.spectral import Reducer
+from hyperpeft.spectral import Reducer, check_scale
 from hyperpeft.system.files import replacing, within
 from hyperpeft.system.overwrite import Inputs, refuse_inputs
 from hyperpeft.training.classifier import Classifier
 from hyperpeft.training.precision import choose_precision
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bundle:
     """A trained model ready to predict.
 
@@ -96,6 +98,23 @@ class Bundle:
         colours = [(int(r), int(g), int(b)) for r, g, b in scene["colours"]]
         return dict(zip(scene["class_ids"], colours, strict=True))
 
+    def __repr__(self) -> str:
+        return f"<Bundle of {self.record!r}>"
+
+    def _repr_html_(self) -> str:
+        return self.record._repr_html_()
+
+    def plot_map(self, scene: Scene, ax: Any = None) -> Any:
+        """Classify a scene and draw its map with a legend of the classes that occur; the axes."""
+        from matplotlib import pyplot  # takes a second to load
+
+        if ax is None:
+            _, ax = pyplot.subplots(figsize=(6, 5), layout="constrained")
+        ids = self.predict(scene)
+        draw_classes(ax, ids, Labels(ids, self.classes, self.colours, "map"))
+        ax.set_title(scene.name.replace("$", r"\$"))
+        return ax
+
     def classify(
         self,
         scene: Scene,
@@ -125,7 +144,15 @@ class Bundle:
         SceneError
             When the scene has other bands.
         """
+        self._check(scene)
         return classify(self.predictor, scene, probabilities=probabilities, watch=watch)
+
+    def _check(self, scene: Scene) -> None:
+        """Refuse other bands, and in another scene values of another scale."""
+        self.predictor.check(scene)
+        own = self.record.scene.get("sha256")
+        if isinstance(self.predictor, EncoderPredictor) and (own is None or own != scene.sha256):
+            check_scale(self.predictor.reducer, scene)
 
     def predict(self, scene: Scene) -> np.ndarray:
         """Class ids (H, W) int32 of a scene, 0 where it is not valid.
@@ -189,7 +216,7 @@ class Bundle:
             When another process maps to the same file, or a file to write is an input, or cannot be
             written.
         """
-        self.predictor.check(scene)
+        self._check(scene)
         outputs = Outputs(
             Path(path),
             Path(probabilities) if probabilities is not None else None,

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -21,6 +22,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import CoreSchema, core_schema
 
 from hyperpeft.errors import BundleError
+from hyperpeft.records import notebook
 from hyperpeft.runs import record_sections as sections
 from hyperpeft.runs.file_names import RUN
 from hyperpeft.system.files import read_json
@@ -46,7 +48,7 @@ class _As:
         )
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="ignore"))
+@dataclass(frozen=True, repr=False, config=ConfigDict(extra="ignore"))
 class RunRecord:
     """What `run.json` holds: the whole run but the weights. Missing stays missing (None).
 
@@ -76,6 +78,47 @@ class RunRecord:
         if known is not None and strange:
             raise ValueError(f"adapter.class_ids holds {strange[:8]}, which the scene does not")
         return self
+
+    def __repr__(self) -> str:
+        def percent(key: str) -> str:
+            value = self.metrics.get(key)
+            return "none" if value is None else f"{value:.1f}"
+
+        return (
+            f"<RunRecord {self.scene.get('name')}: {self.adapter.get('method')} on "
+            f"{self.backbone.get('name') or 'the bands'}, {self.split.get('train')} training "
+            f"pixels, OA {percent('oa')}, AA {percent('aa')}, kappa x 100 {percent('kappa')}>"
+        )
+
+    def _repr_html_(self) -> str:
+        names = dict(zip(self.scene["class_ids"], self.scene["classes"], strict=True))
+        rows = [
+            [names.get(int(i), i), "none" if value is None else f"{value:.1f}"]
+            for i, value in (self.metrics.get("per_class") or {}).items()
+        ]
+        return notebook.table(repr(self)[1:-1], ["class", "accuracy %"], rows)
+
+    def plot_confusion(self, ax: Any = None) -> Any:
+        """Draw the confusion matrix, rows true and in percent; the axes."""
+        from matplotlib import pyplot  # takes a second to load
+
+        counts = np.array(self.metrics["confusion"], float)
+        percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        names = dict(zip(self.scene["class_ids"], self.scene["classes"], strict=True))
+        labels = [str(names.get(i, i)).replace("$", r"\$") for i in self.metrics["class_ids"]]
+        if ax is None:
+            side = 2.5 + 0.4 * len(labels)
+            _, ax = pyplot.subplots(figsize=(side, side), layout="constrained")
+        ax.imshow(percent, vmin=0, vmax=100, cmap="Blues")
+        for (row, column), value in np.ndenumerate(percent):
+            if counts[row, column]:
+                shade = "white" if value > 60 else "black"
+                ax.text(column, row, f"{value:.0f}", ha="center", va="center", color=shade)
+        ax.set_xticks(range(len(labels)), labels, rotation=90)
+        ax.set_yticks(range(len(labels)), labels)
+        ax.set_xlabel("predicted")
+        ax.set_ylabel("true")
+        return ax
 
     def to_json(self) -> str:
         """Indented JSON; NaN is refused, because missing is null."""

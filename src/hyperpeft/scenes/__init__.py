@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hyperpeft.scenes.catalog.cards import CARDS, get_card
     from hyperpeft.scenes.catalog.fetch import fetch
     from hyperpeft.scenes.catalog.locate import find, list_scenes
+    from hyperpeft.scenes.cubes.rescale import rescale
     from hyperpeft.scenes.ground_area import pixel_areas
     from hyperpeft.scenes.labels.class_names import class_names
     from hyperpeft.scenes.labels.in_memory import labels_for
@@ -50,6 +51,7 @@ _MODULES = {
     "planted_scene": "synthetic.demo",
     "random_scene": "synthetic.random",
     "read_cube": "readers.read",
+    "rescale": "cubes.rescale",
     "read_labels": "labels.read",
     "register_reader": "readers.table",
 }
@@ -79,6 +81,7 @@ __all__ = [
     "read_cube",
     "read_labels",
     "register_reader",
+    "rescale",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -12,6 +12,7 @@ from hyperpeft.spectral.reducer import (
     project,
     read_tensors,
 )
+from hyperpeft.spectral.transfer import check_scale
 
 __all__ = [
     "BIGEARTHNET_MEAN",
@@ -24,6 +25,7 @@ __all__ = [
     "HasBands",
     "Reducer",
     "check_bands",
+    "check_scale",
     "covariance_of",
     "fit",
     "principal_components",

@@ -62,6 +62,14 @@ class Reducer:
     wavelengths: np.ndarray | None = None
     outliers: int = 0
 
+    def __repr__(self) -> str:
+        share = 100 * float(self.explained.sum())
+        return (
+            f"<Reducer {self.kind}: {len(self.mean)} bands to {N_BANDS}, {len(self.components)} "
+            f"components with {share:.2f} % of the variance, {self.normalise}, fitted on "
+            f"{self.pixels:,} pixels ({self.fit_on})>"
+        )
+
     @property
     def bands(self) -> tuple[str, ...] | None:
         """Names of the 12 outputs under "sentinel2"; one that is not seen has another's name."""
