@@ -162,7 +162,8 @@ def test_map(call, finished, tmp_path):
     with rasterio.open(values["files"][1]) as file:
         assert file.count == 2
     status, text, _ = call("map", finished[0], "--out", out)
-    assert text == f"576 pixels classified: {out}\n"
+    assert text.splitlines()[-1] == f"576 pixels classified: {out}"
+    assert "hectares" in text
 
 
 @pytest.mark.parametrize("command", ["scenes list", "backbones list", "scenes info samson"])

@@ -39,7 +39,7 @@ class Console(Progress):
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[said]}"),
+            TextColumn("{task.fields[status]}"),
             console=self._rich,
             disable=quiet or not self._rich.is_terminal,
         )
@@ -61,7 +61,7 @@ class Console(Progress):
         """A new bar."""
         if not self._rich.is_terminal:
             self._rich.print(text, markup=False)
-        self._task = self._bars.add_task(text, total=None, said="")
+        self._task = self._bars.add_task(text, total=None, status="")
 
     def note(self, text: str) -> None:
         """A line above the bars."""
@@ -69,15 +69,17 @@ class Console(Progress):
 
     def trained(self, done: int, total: int, loss: float, validation_oa: float | None) -> None:
         """Move the bar, with loss and validation accuracy."""
-        said = f"loss {loss:.3f}"
+        status = f"loss {loss:.3f}"
         if validation_oa is not None:
-            said += f"  validation OA {validation_oa:.1f} %"
-        self._move(done, total, said)
+            status += f"  validation OA {validation_oa:.1f} %"
+        self._move(done, total, status)
 
     def pretrained(self, done: int, total: int, figures: dict[str, float]) -> None:
         """Move the bar, with the losses."""
-        said = "  ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
-        self._move(done, total, said)
+        status = "  ".join(
+            f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items()
+        )
+        self._move(done, total, status)
 
     def mapped(self, done: int, total: int) -> None:
         """Move the bar, with the pixels done."""
@@ -89,9 +91,9 @@ class Console(Progress):
             self.stage(name)
         self._move(done, total or None, f"{done / 2**20:.1f} MiB")
 
-    def _move(self, done: int, total: int | None, said: str) -> None:
+    def _move(self, done: int, total: int | None, status: str) -> None:
         if self._task is not None:
-            self._bars.update(self._task, completed=done, total=total, said=said)
+            self._bars.update(self._task, completed=done, total=total, status=status)
 
 
 class BenchConsole:
@@ -107,7 +109,7 @@ class BenchConsole:
         self._cells: dict[str, Cell] = {}
         self._ended: dict[str, Outcome] = {}
         self._running: dict[str, tuple[float, str]] = {}  # since, where
-        self._said = ""
+        self._status = ""
         self._lock = RLock()  # the table is drawn by a thread, and dask tells news in another
         self._workers = 1
         self._begun = time.monotonic()
@@ -128,11 +130,11 @@ class BenchConsole:
         self._cells = {cell.path: cell for cell in cells}
         self._ended = {outcome.path: outcome for outcome in finished}
         self._workers, self._begun = workers, time.monotonic()
-        said = f"{len(cells)} cells, {len(finished)} finished before"
+        status = f"{len(cells)} cells, {len(finished)} finished before"
         if self._shown:
             self._live.start()
         else:
-            self._rich.print(said)
+            self._rich.print(status)
 
     def started(self, path: str, where: str) -> None:
         """A process has taken a cell."""
@@ -144,7 +146,7 @@ class BenchConsole:
         with self._lock:
             self._running.pop(outcome.path, None)
             self._ended[outcome.path] = outcome
-            self._said = ""
+            self._status = ""
         if not self._shown:
             left = self._left()
             after = "" if left is None else f", {_duration(left)} left"
@@ -154,18 +156,18 @@ class BenchConsole:
 
     def stage(self, text: str) -> None:
         """What the one cell that is computed in this process is at."""
-        self._said = text
+        self._status = text
 
     def note(self, text: str) -> None:
         """Notes are in the records."""
 
     def trained(self, done: int, total: int, loss: float, validation_oa: float | None) -> None:
         """The training of a cell in this process."""
-        self._said = f"Training {100 * done // max(total, 1)} %, loss {loss:.3f}"
+        self._status = f"Training {100 * done // max(total, 1)} %, loss {loss:.3f}"
 
     def mapped(self, done: int, total: int) -> None:
         """The pixels of a cell in this process."""
-        self._said = f"Classifying {100 * done // max(total, 1)} %"
+        self._status = f"Classifying {100 * done // max(total, 1)} %"
 
     def _left(self) -> float | None:
         """Seconds: what cells like those that are left took, over the processes."""
@@ -224,7 +226,7 @@ class BenchConsole:
             table.add_row(*row)
         lines = []
         for path, (since, where) in list(self._running.items())[: self.ROWS]:
-            at = self._said or (f"process {where}" if where else "")
+            at = self._status or (f"process {where}" if where else "")
             spent = _duration(time.monotonic() - since)
             lines.append(Text(f"* {path.removeprefix('cells/')}  {spent}  {at}", no_wrap=True))
         return Group(Text(head), table, *lines)
@@ -296,11 +298,11 @@ def print_record(record: RunRecord, out: Path) -> None:
 def _baseline_line(adapter: dict[str, Any], baseline: dict[str, Any]) -> str:
     """A baseline in a line: what was chosen, and how many numbers were trained."""
     count = adapter["trainable_parameters"]
-    said = [] if count is None else [f"{count:,} trainable parameters"]
+    parts = [] if count is None else [f"{count:,} trainable parameters"]
     for name, value in baseline.items():
         if name not in ("source", "library") and isinstance(value, int | float | str):
-            said.append(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}")
-    return f"{adapter['method']}: {', '.join(said)}"
+            parts.append(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}")
+    return f"{adapter['method']}: {', '.join(parts)}"
 
 
 def print_areas(areas: dict[str, Any]) -> None:

@@ -322,7 +322,7 @@ class AdapterBank:
         """What the hash of the weights does not tell: how the encoder reads an image."""
         config, size = record.config, SIZES.get(record.backbone["name"])
         heads = config["num_heads"] or (size.num_heads if size else self.encoder.dim // 64)
-        wanted = {
+        trained = {
             "image_size": config["image_size"],
             "stride": config["stride"],
             "num_heads": heads,
@@ -333,5 +333,5 @@ class AdapterBank:
             "stride": self.encoder.patch_embed.stride,
             "num_heads": first.attn.num_heads,  # type: ignore[union-attr]
         }
-        if wanted != own:
-            raise BundleError(f"{folder} was trained on this base model", expected=own, got=wanted)
+        if trained != own:
+            raise BundleError(f"{folder} was trained on this base model", expected=own, got=trained)

@@ -98,9 +98,9 @@ def _same_run(config: RunConfig, found: dict[str, Any]) -> bool:
 
     Whatever the path that named the folder, and whatever was chosen where this one leaves it open.
     """
-    wanted = config.model_dump(mode="json")
-    either = {"out": None, **{n: wanted[n] for n in OPEN if wanted[n] in (None, "auto")}}
-    return {**found, **either} == {**wanted, **either}
+    options = config.model_dump(mode="json")
+    either = {"out": None, **{n: options[n] for n in OPEN if options[n] in (None, "auto")}}
+    return {**found, **either} == {**options, **either}
 
 
 def files_of_run(folder: Path) -> Iterator[tuple[str, Path]]:

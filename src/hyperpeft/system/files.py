@@ -62,7 +62,7 @@ def replacing(path: Path) -> Iterator[Path]:
         if isinstance(error, HyperpeftError) or not isinstance(error, Exception):
             raise
         why = getattr(error, "strerror", None) or " ".join(str(error).split())
-        if not isinstance(error, OSError) and not any(said in why for said in _NOT_WRITTEN):
+        if not isinstance(error, OSError) and not any(sign in why for sign in _NOT_WRITTEN):
             raise
         raise ConfigError(
             f"{path} cannot be written ({why})", hint="make room, or choose another folder"

@@ -14,7 +14,7 @@ REMOTE = (
     "HTTP", "MRF", "NGW", "OAPIF", "OGCAPI", "PLMOSAIC", "PLScenes", "STACIT", "STACTA", "WCS",
     "WFS", "WMS", "WMTS",
 )  # fmt: skip
-# Who wants GDAL to read from servers sets the variable: ours only stands in its absence.
+# A variable that the user has set stays as it is.
 _SETTINGS = {
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",  # no file on a server exists
     "GDAL_SKIP": " ".join(REMOTE),

@@ -110,11 +110,11 @@ def _take(path: Path, what: str, wait: bool) -> IO[str] | None:
 
 
 def _release(file: IO[str], path: Path) -> None:
-    # Where the folder has gone, and come again with another process, its lock is not ours.
-    ours = _same(file, path)
+    # Where the folder has gone, and come again with another process, its lock belongs to that one.
+    is_own = _same(file, path)
     if sys.platform == "win32":  # which removes no open file
         file.close()
-    if ours:
+    if is_own:
         with suppress(OSError):
             path.unlink()
     file.close()
