@@ -61,7 +61,10 @@ COMMANDS = {
         "Accuracy and area of a map with 95 % intervals, from a checked sample.",
     ),
     "scenes list": ("scenes:scenes_list", "List the scenes that can be opened by name."),
-    "scenes info": ("scenes:scenes_info", "Show a scene's sensor, classes, counts and files."),
+    "scenes info": (
+        "scenes:scenes_info",
+        "Show a card's classes and files, or what a file says of itself.",
+    ),
     "scenes fetch": ("scenes:scenes_fetch", "Download a scene into the cache and verify it."),
     "backbones list": ("backbones:backbones_list", "List the backbones that can be named."),
     "backbones convert": (

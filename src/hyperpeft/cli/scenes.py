@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from hyperpeft import scenes
 from hyperpeft.cli.common import AsJson, Quiet
 from hyperpeft.cli.console import Console, print_table
+from hyperpeft.cli.run_options import option
 
 
 def scenes_list(as_json: AsJson = False) -> None:
@@ -35,12 +37,17 @@ def scenes_list(as_json: AsJson = False) -> None:
 
 
 def scenes_info(
-    name: Annotated[str, typer.Argument(help="A card's name.")], as_json: AsJson = False
+    name: Annotated[str, typer.Argument(help="A card's name, or a file as for `train`.")],
+    layout: Annotated[str | None, option("layout")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Show a scene's sensor, classes, counts and files.
+    """Show a card's classes and files, or what a file says of itself.
 
-    Example: `hyperpeft scenes info salinas-a`
+    Example: `hyperpeft scenes info scene.tif`
     """
+    if not scenes.is_card(name) or Path(name).is_file():
+        _file_info(scenes.describe_file(name, layout), as_json)
+        return
     card = scenes.get_card(name)
     if as_json:
         print(json.dumps(asdict(card)))
@@ -55,6 +62,36 @@ def scenes_info(
     )
     for file in card.files:
         print(f"{file.role}: {scenes.find(file) or f'not here ({file.url or file.names[0]})'}")
+
+
+def _file_info(found: scenes.FileDescription, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(asdict(found)))
+        return
+    kind = f" ({found.format})" if found.format else ""
+    print(f"{found.name}{kind}: {found.rows} x {found.columns} pixels, {found.bands} bands")
+    rows = [["values", found.dtype], ["valid pixels", f"{found.valid_pixels:,}"]]
+    if found.levels is not None:
+        low, mean, high = found.levels
+        rows.append(["smallest, mean, largest", f"{low:.6g}, {mean:.6g}, {high:.6g}"])
+    if found.wavelengths is not None:
+        low, high = min(found.wavelengths), max(found.wavelengths)
+        width = f", {min(found.fwhm):.4g} to {max(found.fwhm):.4g} nm wide" if found.fwhm else ""
+        rows.append(["wavelengths", f"{low:g} to {high:g} nm{width}"])
+    else:
+        rows.append(["wavelengths", "none"])
+    bad = ", ".join(map(str, found.bad_bands[:40])) + (" ..." if len(found.bad_bands) > 40 else "")
+    rows.append(["bad bands", bad or "none"])
+    rows.append(["nodata", ", ".join(f"{value:g}" for value in found.nodata) or "none"])
+    code = f" (EPSG:{found.epsg})" if found.epsg else ""
+    rows.append(["CRS", f"{found.crs}{code}" if found.crs else "none"])
+    if found.transform is not None:
+        rows.append(["transform", ", ".join(f"{value:.10g}" for value in found.transform)])
+    if found.pixel_hectares is not None:
+        rows.append(["pixel", f"{found.pixel_hectares:.6g} ha"])
+    print_table(["", ""], rows)
+    for note in found.notes:
+        print(f"note: {note}")
 
 
 def scenes_fetch(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hyperpeft.scenes.catalog.fetch import fetch
     from hyperpeft.scenes.catalog.locate import find, list_scenes
     from hyperpeft.scenes.cubes.rescale import rescale
+    from hyperpeft.scenes.describe import FileDescription, describe_file
     from hyperpeft.scenes.ground_area import pixel_areas
     from hyperpeft.scenes.labels.class_names import class_names
     from hyperpeft.scenes.labels.in_memory import labels_for
@@ -34,7 +35,9 @@ _MODULES = {
     "File": "catalog.card",
     "LABEL_OPTIONS": "labels.read",
     "class_names": "labels.class_names",
+    "FileDescription": "describe",
     "demo_scene": "synthetic.demo",
+    "describe_file": "describe",
     "exists": "readers.read",
     "Reader": "readers.table",
     "fetch": "catalog.fetch",
@@ -61,9 +64,11 @@ __all__ = [
     "LABEL_OPTIONS",
     "Card",
     "File",
+    "FileDescription",
     "Reader",
     "class_names",
     "demo_scene",
+    "describe_file",
     "exists",
     "fetch",
     "files_of",
