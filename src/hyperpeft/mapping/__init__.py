@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from hyperpeft.mapping.pixel_predictor import PixelPredictor
     from hyperpeft.mapping.predictor import EncoderPredictor, Predictor
+    from hyperpeft.mapping.refinement import Refinement
     from hyperpeft.mapping.tiled import Mapped, Outputs, map_to_files, tiles_here
     from hyperpeft.mapping.tiles import SIZE, plan
 
@@ -34,6 +35,7 @@ _MODULES = {
     "PixelFeatures": "pixel_features",
     "PixelPredictor": "pixel_predictor",
     "Predictor": "predictor",
+    "Refinement": "refinement",
     "SIZE": "tiles",
     "SpectraFeatures": "pixel_features",
     "TileMap": "mapper",
@@ -59,6 +61,7 @@ __all__ = [
     "PixelPredictor",
     "Predictor",
     "SpectraFeatures",
+    "Refinement",
     "TileMap",
     "cell_of",
     "classify",

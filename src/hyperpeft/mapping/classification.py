@@ -10,6 +10,7 @@ import numpy as np
 from hyperpeft.mapping.batches import ClassMap
 from hyperpeft.mapping.mapper import Layers, Mapper
 from hyperpeft.mapping.predictor import Predictor
+from hyperpeft.mapping.refinement import Refinement
 from hyperpeft.mapping.tiled import tiles_here
 from hyperpeft.mapping.tiles import SIZE, plan
 from hyperpeft.records import UNLABELLED, Scene
@@ -21,6 +22,7 @@ def classify(
     where: np.ndarray | None = None,
     *,
     probabilities: bool = False,
+    refinement: Refinement | None = None,
     watch: Callable[[int, int], None] | None = None,
 ) -> ClassMap:
     """Classify pixels of a scene, tile by tile as `map_to_files` does, without a file.
@@ -33,6 +35,7 @@ def classify(
         The pixels to classify, all of them valid; every valid pixel by default.
     probabilities : bool
         Keep the probability of every class: float32 (K, H, W), NaN where nothing is predicted.
+    refinement : Refinement, optional
     watch : callable, optional
         Told (pixels done, pixels in all).
 
@@ -56,7 +59,7 @@ def classify(
         if watch is not None:
             watch(done, total)
 
-    mapper = Mapper(predictor, Layers(probabilities=probabilities))
+    mapper = Mapper(predictor, Layers(probabilities=probabilities), refinement=refinement)
     tiles = [tile for tile in plan(shape, SIZE, predictor.cell) if where[tile.inside].any()]
     for tile, result in tiles_here(mapper, scene, tiles, advance, where):
         ids[tile.inside] = result.ids

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.ndimage import binary_dilation
 
 from hyperpeft.mapping.adaptive import Filled, fill
 from hyperpeft.mapping.predictor import Predictor
+from hyperpeft.mapping.refinement import Refinement
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.mapping.tiles import Tile
 from hyperpeft.records import UNLABELLED, Scene
@@ -65,22 +67,31 @@ class TileData:
     Attributes
     ----------
     tile, region : Tile
-        The tile, and the part of the scene whose pixels are predicted for it.
+        The tile, and the part of the scene whose pixels decide it.
+    wanted : ndarray of bool
+        Pixels of the tile to classify.
+    predicted : ndarray of bool
+        Pixels of the region to predict.
     valid : ndarray of bool
         Of the region.
     prepared : object
         From `Predictor.prepare`.
+    guide : ndarray or None
+        From `Refinement.guide`.
     """
 
     tile: Tile
     region: Tile
+    wanted: np.ndarray
+    predicted: np.ndarray
     valid: np.ndarray
     prepared: Any
+    guide: np.ndarray | None
 
 
 @dataclass(frozen=True)
 class Mapper:
-    """A predictor and what to keep of it; all of it can be sent to another process.
+    """A predictor and what to make of its logits; all of it can be sent to another process.
 
     Attributes
     ----------
@@ -88,11 +99,14 @@ class Mapper:
     layers : Layers
     adaptive : bool
         Predict where the map is uncertain, fill elsewhere, and audit what was filled.
+    refinement : Refinement or None
+        Of the probabilities, on the image.
     """
 
     predictor: Predictor
     layers: Layers = Layers()
     adaptive: bool = False
+    refinement: Refinement | None = None
 
     @property
     def class_ids(self) -> np.ndarray:
@@ -102,13 +116,24 @@ class Mapper:
     @property
     def halo(self) -> int:
         """Pixels around a tile that are read with it."""
-        return self.predictor.reach
+        return self.predictor.reach + (self.refinement.reach if self.refinement else 0)
 
     def read(self, scene: Scene, tile: Tile, where: np.ndarray | None = None) -> TileData:
         """Read a tile and prepare it; `where` (H, W) restricts the pixels, and is valid ones."""
-        window = SceneWindow.read(scene, tile, self.predictor.reach, scene.valid)
-        valid = (scene.valid if where is None else where)[tile.inside]
-        return TileData(tile, tile, valid, self.predictor.prepare(window))
+        refinement = self.refinement
+        reach = refinement.reach if refinement else 0
+        region = tile.expanded(reach, self.predictor.cell, scene.valid.shape)
+        window = SceneWindow.read(scene, region, self.predictor.reach, scene.valid)
+        valid = scene.valid[region.inside]
+        wanted = (scene.valid if where is None else where)[tile.inside]
+        predicted = valid if reach else wanted
+        if reach and where is not None:
+            near = binary_dilation(where[region.inside], np.ones((2 * reach + 1, 2 * reach + 1)))
+            predicted = valid & near
+        guide = refinement.guide(window) if refinement else None
+        return TileData(
+            tile, region, wanted, predicted, valid, self.predictor.prepare(window), guide
+        )
 
     def map(self, data: TileData, told: Callable[[int], None] | None = None) -> TileMap:
         """Classify a tile.
@@ -117,29 +142,28 @@ class Mapper:
         ----------
         data : TileData
         told : callable, optional
-            Told how many pixels more are done.
+            Told how many pixels of the tile more are done.
         """
         start = time.monotonic()
         work = _Work(self.predictor, data, told)
         described = None
-        if self.adaptive and data.valid.any():
-            described = self.predictor.described(data.prepared, data.valid)
+        if self.adaptive and data.predicted.any():
+            described = self.predictor.described(data.prepared, data.predicted)
         if described is not None:
             seed = (data.tile.top, data.tile.left)
             filled = fill(described, work.places, work.predict, seed=seed)
         else:
             n = len(work.places)
             filled = Filled(work.predict(np.arange(n)), np.ones(n, bool), None)
+        chosen, probabilities = self._probabilities(filled, data)
         if told is not None:
-            told(int((~filled.encoded).sum()))
-        ids, probabilities, confidence = self._layers(filled, data.valid)
+            told(int((~filled.encoded[chosen]).sum()))
+        result = self._layers(probabilities, filled.encoded[chosen], data.wanted)
         audit = filled.audit
         return TileMap(
-            ids,
-            probabilities,
-            confidence,
-            pixels=len(filled.logits),
-            encoded=int(filled.encoded.sum()),
+            *result,
+            pixels=len(probabilities),
+            encoded=int(filled.encoded[chosen].sum()),
             seconds=time.monotonic() - start,
             busy=work.busy,
             audited=audit.pixels if audit else 0,
@@ -147,14 +171,24 @@ class Mapper:
             bound=audit.bound if audit else 0.0,
         )
 
+    def _probabilities(self, filled: Filled, data: TileData) -> tuple[np.ndarray, torch.Tensor]:
+        """Which predicted pixels (n,) are wanted, and their probabilities (m, K)."""
+        wanted = np.zeros(data.predicted.shape, bool)
+        wanted[data.tile.within(data.region)] = data.wanted
+        chosen = wanted[data.predicted]
+        chances = torch.from_numpy(filled.logits).softmax(1)  # (n, K)
+        if self.refinement is None or data.guide is None:
+            return chosen, chances[torch.from_numpy(chosen)]
+        cube = np.zeros((len(self.class_ids), *data.predicted.shape), np.float32)
+        cube[:, data.predicted] = chances.T.numpy()
+        refined = self.refinement.apply(cube, data.guide, data.valid)
+        return chosen, torch.from_numpy(np.ascontiguousarray(refined[:, wanted].T))
+
     def _layers(
-        self, filled: Filled, valid: np.ndarray
+        self, chances: torch.Tensor, encoded: np.ndarray, valid: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         ids = np.full(valid.shape, UNLABELLED, np.int32)
-        ids[valid] = self.class_ids[filled.logits.argmax(1)]
-        if not (self.layers.probabilities or self.layers.confidence):
-            return ids, None, None
-        chances = torch.from_numpy(filled.logits).softmax(1)  # (n, K)
+        ids[valid] = self.class_ids[chances.argmax(1).numpy()]
         probabilities = confidence = None
         if self.layers.probabilities:
             probabilities = np.full((len(self.class_ids), *valid.shape), np.nan, np.float32)
@@ -163,7 +197,7 @@ class Mapper:
             best = chances.topk(2, dim=1).values
             entropy = torch.special.entr(chances).sum(1)
             confidence = np.full((3, *valid.shape), np.nan, np.float32)
-            confidence[:, valid] = np.stack([best[:, 0] - best[:, 1], entropy, filled.encoded])
+            confidence[:, valid] = np.stack([best[:, 0] - best[:, 1], entropy, encoded])
         return ids, probabilities, confidence
 
 
@@ -173,22 +207,27 @@ class _Work:
     def __init__(
         self, predictor: Predictor, data: TileData, told: Callable[[int], None] | None
     ) -> None:
-        self._predictor, self._prepared, self._told = predictor, data.prepared, told
-        self.places = np.argwhere(data.valid) + np.array([data.region.top, data.region.left])
+        self._predictor, self._data, self._told = predictor, data, told
+        self.places = np.argwhere(data.predicted) + np.array([data.region.top, data.region.left])
         self.busy = 0.0
 
     def predict(self, which: np.ndarray) -> np.ndarray:
-        """Logits (n, K) of pixels by their index among the valid ones."""
+        """Logits (n, K) of pixels by their index among the predicted ones."""
         start = time.monotonic()
         logits = self._predictor.logits(
-            self._prepared,
+            self._data.prepared,
             self.places[which],
             scattered=len(which) < len(self.places),
-            told=self._done,
+            told=self._count,
         )
         self.busy += time.monotonic() - start
         return logits
 
-    def _done(self, batch: np.ndarray) -> None:
-        if self._told is not None:
-            self._told(len(batch))
+    def _count(self, batch: np.ndarray) -> None:
+        if self._told is None:
+            return
+        tile = self._data.tile
+        rows, columns = (batch - np.array([tile.top, tile.left])).T
+        height, width = tile.shape
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        self._told(int(self._data.wanted[rows[inside], columns[inside]].sum()))

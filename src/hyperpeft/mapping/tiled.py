@@ -218,6 +218,8 @@ def identify(mapper: Mapper, scene: Scene, size: int) -> str:
     fingerprint.array(np.packbits(scene.valid))
     fingerprint.array(mapper.class_ids)
     mapper.predictor.fingerprint(fingerprint)
+    if mapper.refinement is not None:
+        mapper.refinement.fingerprint(fingerprint)
     return fingerprint.hexdigest()
 
 

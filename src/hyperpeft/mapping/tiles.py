@@ -37,6 +37,29 @@ class Tile:
         """Rows and columns in the scene."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
+    def expanded(self, reach: int, cell: int, shape: tuple[int, int]) -> Tile:
+        """The tile with at least `reach` pixels around it, in whole cells, inside the scene.
+
+        Examples
+        --------
+        >>> Tile(8, 8, 16, 16).expanded(3, 8, (100, 20))
+        Tile(top=0, left=0, bottom=24, right=20)
+        """
+        if not reach:
+            return self
+        height, width = shape
+        return Tile(
+            max(0, (self.top - reach) // cell * cell),
+            max(0, (self.left - reach) // cell * cell),
+            min(height, -(-(self.bottom + reach) // cell) * cell),
+            min(width, -(-(self.right + reach) // cell) * cell),
+        )
+
+    def within(self, outer: Tile) -> tuple[slice, slice]:
+        """Rows and columns of this tile in an array of a larger one."""
+        rows = slice(self.top - outer.top, self.bottom - outer.top)
+        return rows, slice(self.left - outer.left, self.right - outer.left)
+
 
 def plan(shape: tuple[int, int], size: int, cell: int) -> list[Tile]:
     """The tiles of a scene (H, W), row after row.
