@@ -14,9 +14,8 @@ import numpy as np
 import torch
 
 from hyperpeft.mapping.tiles import by_cell
-from hyperpeft.patches import Windows
 from hyperpeft.training.batching import Batches
-from hyperpeft.training.classifier import Classifier, check_finite
+from hyperpeft.training.classifier import Classifier, WindowSet, check_finite, mean_logits
 from hyperpeft.training.precision import autocast, held_in
 
 # Pixels per side. On a processor more windows than its cache holds are slower.
@@ -53,7 +52,7 @@ def cell_of(device: torch.device | str) -> int:
 
 def logits_of(
     model: Classifier,
-    windows: Windows,
+    windows: WindowSet,
     positions: np.ndarray,
     cell: int,
     precision: str,
@@ -80,7 +79,7 @@ def logits_of(
     model.eval()
 
     def predicted(positions: torch.Tensor) -> torch.Tensor:
-        return model(windows.at(positions).to(device)).float().cpu()
+        return mean_logits(model, windows, positions)
 
     try:
         with held_in(model, precision):

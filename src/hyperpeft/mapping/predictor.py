@@ -100,7 +100,8 @@ class EncoderPredictor(Predictor):
         With its adapters merged.
     reducer : Reducer
     class_ids : ndarray of int32, shape (K,)
-    patch_size : int
+    patch_sizes : tuple of int
+        Sides of the windows; the logits are the mean over them.
     precision : "fp32" or "bf16"
     batch_cell : int or None
         See `Predictor.cell`; chosen for the device where None.
@@ -109,7 +110,7 @@ class EncoderPredictor(Predictor):
     model: Classifier
     reducer: Reducer
     class_ids: np.ndarray
-    patch_size: int
+    patch_sizes: tuple[int, ...]
     precision: str = "fp32"
     batch_cell: int | None = None
 
@@ -120,7 +121,7 @@ class EncoderPredictor(Predictor):
 
     @property
     def reach(self) -> int:
-        return self.patch_size // 2
+        return max(self.patch_sizes) // 2
 
     @property
     def cell(self) -> int:
@@ -142,8 +143,8 @@ class EncoderPredictor(Predictor):
         told: Callable[[np.ndarray], None] | None = None,
     ) -> np.ndarray:
         padded, origin = prepared
-        windows = Windows.over_halo(padded, self.patch_size, self.device)
         half = self.reach
+        windows = [self._windows(padded, size) for size in self.patch_sizes]
         index = np.zeros([side - 2 * half for side in padded.shape[1:]], np.int64)
         index[tuple((positions - origin).T)] = np.arange(len(positions))
         out = np.empty((len(positions), len(self.class_ids)), np.float32)
@@ -156,11 +157,17 @@ class EncoderPredictor(Predictor):
                 told(batch)
         return out
 
+    def _windows(self, padded: np.ndarray, size: int) -> Windows:
+        """Windows of a size over a cube whose halo is that of the largest."""
+        cut = self.reach - size // 2
+        inner = padded[:, cut : padded.shape[1] - cut, cut : padded.shape[2] - cut]
+        return Windows.over_halo(inner, size, self.device)
+
     def to(self, device: str) -> EncoderPredictor:
         return replace(self, model=copy.deepcopy(self.model).to(device))
 
     def fingerprint(self, into: Fingerprint) -> None:
-        into.words(torch.__version__, self.device.type, self.precision, self.cell, self.patch_size)
+        into.words(torch.__version__, self.device.type, self.precision, self.cell, self.patch_sizes)
         into.module(self.model)
         into.reducer(self.reducer)
 

@@ -94,10 +94,14 @@ class _Member(Classifier):
         self.name, self.route = name, route
 
     def forward(
-        self, x: Tensor, entering: int | None = None, centres: Tensor | None = None
+        self,
+        x: Tensor,
+        entering: int | None = None,
+        centres: Tensor | None = None,
+        window: int | None = None,
     ) -> Tensor:
         with self.route.take(((self.name, slice(None)),)):
-            return super().forward(x, entering, centres)
+            return super().forward(x, entering, centres, window)
 
     def forward_to(self, windows: Tensor, block: int) -> Tensor:
         with self.route.take(((self.name, slice(None)),)):

@@ -27,7 +27,7 @@ from hyperpeft.training.checkpoint import (
     Checkpoints,
     restore_optimiser,
 )
-from hyperpeft.training.classifier import Classifier, predict
+from hyperpeft.training.classifier import Classifier, WindowSet, predict
 from hyperpeft.training.optim import cosine, optimiser, parameter_groups
 from hyperpeft.training.precision import autocast, choose_precision, held_in
 from hyperpeft.training.token_cache import TokenCache, is_worthwhile
@@ -119,7 +119,9 @@ class Trainer:
     ----------
     model : Classifier
         Learns what requires gradients.
-    windows : Windows
+    windows : Windows or sequence of Windows
+        Of several sizes: a step trains on one of them, drawn anew each time, and predictions are
+        the mean over all.
     train, validation : Pixels
         Without validation pixels the last weights are kept, otherwise those of the best epoch.
     recipe : Recipe
@@ -133,7 +135,7 @@ class Trainer:
     def __init__(
         self,
         model: Classifier,
-        windows: Windows,
+        windows: WindowSet,
         train: Pixels,
         validation: Pixels,
         recipe: Recipe,
@@ -161,7 +163,8 @@ class Trainer:
         self.model, self.optimizer = self.accelerator.prepare(model, optimiser(groups))
         warmup = round(recipe.warmup * self.steps)
         self.schedule = cosine(self.optimizer.optimizer, steps=self.steps, warmup=warmup)
-        self.windows, self.train, self.validation = windows, train, validation
+        self.windows = (windows,) if isinstance(windows, Windows) else tuple(windows)
+        self.train, self.validation = train, validation
         self.recipe, self.seed, self.watch = recipe, seed, watch
         self.parts = recipe.accumulate  # that a batch is computed in; more where memory is short
         self.checkpoints = checkpoints
@@ -258,6 +261,8 @@ class Trainer:
     def _gradient(self, mine: Tensor) -> float | None:
         """The loss of a step, its gradient accumulated; None where a part does not fit."""
         draw = self._generator(1 + self.state.step)
+        several = len(self.windows)
+        window = int(torch.randint(several, (), generator=draw)) if several > 1 else 0
         torch.manual_seed(draw.initial_seed())  # of dropout
         parts = mine.tensor_split(min(self.parts, len(mine)))
         total = 0.0
@@ -265,7 +270,7 @@ class Trainer:
             for number, part in enumerate(parts, start=1):
                 last = number == len(parts)
                 with nullcontext() if last else self.accelerator.no_sync(self.model):
-                    loss = self._loss(part, draw) * (len(part) / len(mine))
+                    loss = self._loss(part, self.windows[window], draw) * (len(part) / len(mine))
                     self.accelerator.backward(loss)
                 total += loss.item()
         except torch.OutOfMemoryError:
@@ -275,7 +280,7 @@ class Trainer:
             return None
         return total
 
-    def _loss(self, part: Tensor, draw: torch.Generator) -> Tensor:
+    def _loss(self, part: Tensor, windows: Windows, draw: torch.Generator) -> Tensor:
         device = self.accelerator.device
         symmetries = draw_symmetries(len(part), draw) if self.recipe.augment else None
         centres = None
@@ -283,11 +288,11 @@ class Trainer:
             x, entering = self.cache.at(part, symmetries), self.cache.block
             centres = self.cache.centres[part].to(device)
         else:
-            x, entering = self.windows.at(self.train.positions[part]), None
+            x, entering = windows.at(self.train.positions[part]), None
             if symmetries is not None:
                 x = apply_symmetry(x, symmetries)
         with autocast(device, self.precision):
-            logits = self.model(x.to(device), entering, centres)
+            logits = self.model(x.to(device), entering, centres, windows.patch_size)
         targets = self.train.targets[part].to(device)
         return F.cross_entropy(logits.float(), targets, label_smoothing=self.recipe.label_smoothing)
 
@@ -295,7 +300,7 @@ class Trainer:
         """Compute the tokens below the first block that learns, where that pays."""
         recipe, precision = self.recipe, self.precision
         folder = None if self.checkpoints is None else self.checkpoints.folder
-        if is_worthwhile(
+        if len(self.windows) == 1 and is_worthwhile(
             self.plain.encoder,
             len(self.train),
             augment=recipe.augment,
@@ -306,7 +311,7 @@ class Trainer:
             start = time.monotonic()
             self.cache = TokenCache(
                 self.plain,
-                self.windows,
+                self.windows[0],
                 self.train.positions,
                 augment=recipe.augment,
                 precision=precision,

@@ -31,6 +31,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 FOLDS = 5
+DEALING = 100  # added to the seed for the second dealing of random folds
+DEAD_ZONE = 5  # pixels: more would leave too few pixels and classes to score
 MOST_FAR = 0.5  # of the weight of left-out pixels, see `far_share`
 
 
@@ -205,6 +207,57 @@ def far_share(positions: np.ndarray, valid: np.ndarray, reach: int) -> float:
     """
     distance = cKDTree(positions).query(np.argwhere(valid), p=np.inf)[0]
     return min(float(np.mean(distance > reach)), MOST_FAR)
+
+
+class Folds(NamedTuple):
+    """Random and dead-zone folds of training pixels, and how much each left-out pixel counts.
+
+    Attributes
+    ----------
+    folds : list of Fold
+    held : ndarray of int, shape (m,)
+        The left-out pixels, fold by fold.
+    weights : ndarray, shape (m,)
+        They sum to 1, or there is no pixel.
+    near : int
+        The first so many folds are random ones.
+    """
+
+    folds: list[Fold]
+    held: np.ndarray
+    weights: np.ndarray
+    near: int
+
+
+def honest_folds(
+    positions: np.ndarray,
+    targets: np.ndarray,
+    valid: np.ndarray,
+    seed: int,
+    regions: np.ndarray | None = None,
+) -> Folds:
+    """Folds by which everything about a run is selected.
+
+    Parameters
+    ----------
+    positions : ndarray of int, shape (n, 2)
+        Row and column of the training pixels.
+    targets : ndarray of int, shape (n,)
+        Class indices.
+    valid : ndarray of bool, shape (H, W)
+    seed : int
+    regions : ndarray of int, shape (n,), optional
+        The polygon that each pixel was drawn in; 0 for none.
+    """
+    near = random_folds(targets, FOLDS, seed) + random_folds(targets, FOLDS, seed + DEALING)
+    far = dead_zone_folds(positions, targets, DEAD_ZONE, FOLDS, seed, regions)
+    share = far_share(positions, valid, DEAD_ZONE)
+    if not near or not far or not share:
+        share = 1.0 if far and not near else 0.0
+        far = far if share else []
+    held, weights = pooled(near, far, share)
+    total = weights.sum()
+    return Folds([*near, *far], held, weights / total if total else weights, len(near))
 
 
 def spacing(positions: np.ndarray, targets: np.ndarray, valid: np.ndarray) -> float:

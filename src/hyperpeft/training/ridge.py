@@ -48,6 +48,8 @@ def ridge(
     indicators = F.one_hot(targets, classes).to(features.dtype)  # (n, K)
     centre, share = features.mean(0), indicators.mean(0)
     x, y = features - centre, indicators - share
+    if n > 2 * x.shape[1]:
+        return _primal(x, y, indicators, centre, share, strength)
     gram = x @ x.T  # (n, n)
     mu = strength * gram.diagonal().mean() + 1e-12
     inverse = torch.linalg.inv(gram + mu * torch.eye(n, dtype=gram.dtype, device=gram.device))
@@ -56,6 +58,26 @@ def ridge(
     # I - G (G + mu I)^-1 = mu (G + mu I)^-1; the mean that is subtracted takes 1 / n more.
     free = (mu * inverse.diagonal() - 1 / n).clamp_min(1e-6)
     left_out = indicators - (mu * dual) / free.unsqueeze(1)
+    return Ridge(weight, share - weight @ centre, left_out)
+
+
+def _primal(
+    x: Tensor,
+    y: Tensor,
+    indicators: Tensor,
+    centre: Tensor,
+    share: Tensor,
+    strength: float | Tensor,
+) -> Ridge:
+    """The same head where pixels are many: one inverse of (D, D), none of (n, n)."""
+    n = len(x)
+    mu = strength * x.pow(2).sum(1).mean() + 1e-12
+    system = x.T @ x + mu * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    projected = torch.linalg.solve(system, x.T).T  # (n, D)
+    weight = y.T @ projected  # (K, D)
+    # The diagonal of the smoother, with the mean that is subtracted.
+    own = (x * projected).sum(1) + 1 / n
+    left_out = indicators - (y - x @ weight.T) / (1 - own).clamp_min(1e-6).unsqueeze(1)
     return Ridge(weight, share - weight @ centre, left_out)
 
 
