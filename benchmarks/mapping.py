@@ -99,7 +99,7 @@ def map_region(
     ids = np.arange(1, 9, dtype=np.int32)
     model = StandIn(8) if stand_in else Classifier(load_backbone("tiny", image_size), 8)
     model.requires_grad_(False).eval()
-    mapper = Mapper(EncoderPredictor(model, reducer, ids, 9))
+    mapper = Mapper(EncoderPredictor(model, reducer, ids, (9,)))
     colours = {int(i): (int(i) * 30, 90, 90) for i in ids}
 
     class Enough(Exception):

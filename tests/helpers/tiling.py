@@ -29,7 +29,7 @@ def mapper_for(scene, patch_size: int = 5, **changes) -> Mapper:
     with torch.no_grad():
         model.head.weight.mul_(50)  # so that classes follow the pixels
     reducer = spectral.fit(scene)
-    predictor = EncoderPredictor(model, reducer, IDS, patch_size, "fp32", 8)
+    predictor = EncoderPredictor(model, reducer, IDS, (patch_size,), "fp32", 8)
     return Mapper(predictor, **changes)
 
 

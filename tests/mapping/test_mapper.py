@@ -19,7 +19,7 @@ IDS = np.array([3, 7, 200], np.int32)
 def pieces():
     scene = planted(height=11, width=9)
     model = Classifier(encoder(), 3).eval()
-    return scene, EncoderPredictor(model, spectral.fit(scene), IDS, 5)
+    return scene, EncoderPredictor(model, spectral.fit(scene), IDS, (5,))
 
 
 def test_only_the_chosen_pixels_get_a_class(pieces):

@@ -141,7 +141,7 @@ NOT_DEFAULT = {
     "layout": "h w b", "method": "probe", "backbone": "small", "num_heads": 2,
     "pretrained": False, "image_size": 24, "stride": 4, "targets": ("q", "k"), "blocks": 2,
     "options": {"rank": 4}, "per_class": 7, "fraction": 0.25, "split": "disjoint",
-    "split_window": 5, "split_gap": 3, "validation": 0.5, "recipe": "paper", "patch_size": 5,
+    "split_window": 5, "split_gap": 3, "validation": 0.5, "recipe": "paper", "patch_size": 5, "refine": "graph",
     "reduce": "mnf", "normalise": "zscore", "reflectance_scale": 10000.0, "fit_on": "train",
     "centre": False, "head": "random", "epochs": 3, "batch_size": 8, "accumulate": 2,
     "lr": 1e-3, "head_lr": 1e-2, "lam": 4.0, "weight_decay": 0.5, "label_smoothing": 0.25,

@@ -58,7 +58,7 @@ def test_records_of_earlier_versions_are_read_and_kept(study, tmp_path):
             "config",
             "patch_size",
             8,
-            "patch_size: expected an odd number from 1 to 63, got 8",
+            "patch_size: expected an odd number from 1 to 63, or a list of such, got 8",
         ),
         ("config", "image_size", 10**6, "config.image_size: expected less than or equal to 128"),
         ("config", "num_heads", 1.5, "config.num_heads: expected a valid integer, got 1.5"),

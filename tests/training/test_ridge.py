@@ -59,3 +59,20 @@ def test_scale_has_the_least_cross_entropy(pixels):
     for other in (0.8, 1.25):
         assert F.cross_entropy(scores * scale * other, targets) >= best
     assert logit_scale(10 * scores, targets) == pytest.approx(scale / 10, rel=0.15)
+
+
+def test_many_pixels_take_the_other_form():
+    """With more pixels than twice the features: the same head, the same left-out scores."""
+    rng = np.random.default_rng(1)
+    targets = np.arange(60) % 3
+    features = torch.from_numpy(rng.standard_normal((60, 12)) + 2 * np.eye(12)[targets])
+    fitted = ridge(features, torch.from_numpy(targets), 3, 0.2)
+    indicators = F.one_hot(torch.from_numpy(targets), 3).double()
+    alpha = strength_of(features, 0.2)
+    other = Ridge(alpha=alpha).fit(features, indicators)
+    np.testing.assert_allclose(fitted.weight.numpy(), other.coef_, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(fitted.bias.numpy(), other.intercept_, rtol=1e-8, atol=1e-10)
+    for i in range(0, 60, 7):
+        rest = np.arange(60) != i
+        expected = Ridge(alpha=alpha).fit(features[rest], indicators[rest]).predict(features[[i]])
+        np.testing.assert_allclose(fitted.left_out[i].numpy(), expected[0], rtol=1e-6, atol=1e-8)

@@ -10,7 +10,8 @@ from hyperpeft.patches import Windows, centres_of, resize
 from hyperpeft.runs.config import WINDOWS
 from hyperpeft.training.classifier import Classifier
 from hyperpeft.training.loop import Pixels
-from hyperpeft.training.window_search import choose
+from hyperpeft.training.model_selection import honest_folds
+from hyperpeft.training.window_search import select_windows
 from tests.helpers.small import encoder
 
 
@@ -29,12 +30,18 @@ def task(block: int, noise: float, seed: int) -> tuple[np.ndarray, Pixels]:
     return cube.astype(np.float32), Pixels(positions, targets)
 
 
+def choose(model: Classifier, cube: np.ndarray, train: Pixels, sizes, **how):
+    valid = np.ones(cube.shape[1:], bool)
+    folds = honest_folds(train.positions.numpy(), train.targets.numpy(), valid, seed=0)
+    return select_windows(model, cube, train, sizes, folds, **how)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_single_pixels_where_every_pixel_is_another(seed):
     """Where neighbours say nothing of each other, more of them is more noise."""
     cube, train = task(block=1, noise=0.7, seed=seed)
     found = choose(Classifier(encoder(), 2), cube, train, WINDOWS)
-    assert found.best.patch_size <= 3
+    assert found.windows[0] <= 3
     assert found.tried[0].error < 0.5 * found.tried[-1].error  # the pixel alone against 11 x 11
 
 
@@ -42,7 +49,7 @@ def test_single_pixels_where_every_pixel_is_another(seed):
 def test_large_windows_where_pixels_are_noisy(seed):
     cube, train = task(block=20, noise=3.0, seed=seed)
     found = choose(Classifier(encoder(), 2), cube, train, WINDOWS)
-    assert found.best.patch_size >= 5
+    assert found.windows[0] >= 5
 
 
 def test_a_window_larger_than_the_scene_is_not_tried():
@@ -57,21 +64,22 @@ def test_the_centre_counts_where_neighbours_say_nothing():
     cube, train = task(block=1, noise=0.7, seed=0)
     alone = choose(Classifier(encoder(), 2), cube, train, (7,))
     beside = choose(Classifier(encoder(), 2, centre=True), cube, train, (7,))
-    assert beside.best.centre_share > 0
-    assert beside.best.error < alone.best.error
+    assert beside.tried[0].centre_share > 0
+    assert beside.tried[0].error < alone.tried[0].error
 
 
-def test_the_head_that_was_chosen_is_the_one_that_starts():
-    """Its decisions are those of the ridge solution on the very features of the model."""
+def test_the_heads_that_were_selected_are_those_that_start():
+    """Their decisions are those of the ridge solutions on the very features of the model."""
     cube, train = task(block=5, noise=1.0, seed=0)
-    model = Classifier(encoder(), 2, centre=True).eval()
-    choice = choose(model, cube, train, WINDOWS)
-    model.start_head(choice.head, train.targets)
-    windows = Windows(cube, choice.best.patch_size).at(train.positions)
-    with torch.no_grad():
-        logits = model(windows)
-        features = model.features(model.encoder(resize(windows)), centres_of(windows))
-    scores = features.double() @ choice.head.weight.T + choice.head.bias
-    ratio = (logits.double() / scores).flatten()
-    torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio), rtol=1e-3, atol=1e-3)
-    assert ratio[0] > 0
+    encoder_ = encoder()
+    choice = choose(Classifier(encoder_, 2, centre=True).eval(), cube, train, (1, 5), most=2)
+    model = Classifier(encoder_, 2, centre=True, windows=choice.windows).eval()
+    model.start_heads(choice.heads, choice.factor)
+    for size in choice.windows:
+        windows = Windows(cube, size).at(train.positions)
+        with torch.no_grad():
+            logits = model(windows)
+            features = model.features(model.encoder(resize(windows)), centres_of(windows))
+        head = choice.heads[size]
+        scores = features.double() @ head.weight.T + head.bias
+        torch.testing.assert_close(logits.double(), scores * choice.factor, rtol=1e-3, atol=1e-3)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +13,23 @@ from accelerate import PartialState
 from torch import nn
 
 from hyperpeft import adapters, spectral
-from hyperpeft.mapping import ClassMap, EncoderPredictor, classify
+from hyperpeft.mapping import EncoderPredictor
 from hyperpeft.models import image_size_of, load_backbone, weights_sha256
+from hyperpeft.models.spectralgpt import SpectralGPT
 from hyperpeft.patches import Windows
 from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs import bundle, sections
-from hyperpeft.runs.config import WINDOWS, RunConfig
+from hyperpeft.runs.config import RunConfig
 from hyperpeft.runs.contract import Prepared, Trained, identity_of
 from hyperpeft.runs.file_names import REDUCER
 from hyperpeft.runs.memory_check import check_memory
 from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.classifier import Classifier, check_outputs
 from hyperpeft.training.loop import Pixels, Recipe, Trainer
+from hyperpeft.training.model_selection import Folds, honest_folds
 from hyperpeft.training.precision import choose_precision
-from hyperpeft.training.window_search import choose
+from hyperpeft.training.window_search import MOST, Selection, select_windows
 
 
 @dataclass(frozen=True)
@@ -36,26 +38,15 @@ class TrainedAdapter(Trained):
 
     Attributes
     ----------
-    predictor : EncoderPredictor
     method, base : str
         Names of the method and of the base model.
     """
 
-    predictor: EncoderPredictor = field(kw_only=True)
     method: str = field(kw_only=True)
     base: str = field(kw_only=True)
 
-    def predict(
-        self,
-        scene: Scene,
-        where: np.ndarray | None = None,
-        *,
-        probabilities: bool = False,
-        watch: Callable[[int, int], None] | None = None,
-    ) -> ClassMap:
-        return classify(self.predictor, scene, where, probabilities=probabilities, watch=watch)
-
     def save(self, folder: Path) -> int:
+        assert isinstance(self.predictor, EncoderPredictor)
         size = bundle.save_weights(folder, self.predictor.model, self.method, self.base)
         self.predictor.reducer.to_file(folder / REDUCER)
         return size
@@ -67,7 +58,7 @@ class PreparedAdapter(Prepared):
     resumable = True
 
     def __init__(self, config: RunConfig, scene: Scene, split: Split, progress: Progress) -> None:
-        self.config, self.split = config, split
+        self.config, self.scene, self.split = config, scene, split
         self.method = adapters.get_method(config.method)
         self.class_ids = np.unique(split.train_ids)
         device = PartialState().device
@@ -100,11 +91,8 @@ class PreparedAdapter(Prepared):
             seed=config.seed,
             **config.options,
         )
-        count = len(self.class_ids)
-        self.model = Classifier(encoder, count, config.seed, centre=config.centre).to(device)
         self.train = self._pixels(split.train, split.train_ids)
-        self.patch_size, self.windows_tried = self._select_window(cube, progress)
-        self.windows = Windows(cube, self.patch_size, device)
+        self._select_windows(encoder, cube, progress)
         self.identity = identity_of(config, scene, split, self.backbone["weights_sha256"])
 
     def _load_encoder(self, scene: Scene) -> Any:
@@ -130,30 +118,57 @@ class PreparedAdapter(Prepared):
         digest = str(self.backbone["weights_sha256"])[:12]
         return f"backbone {name} starts from pretrained weights ({digest})"
 
-    def _select_window(
-        self, cube: np.ndarray, progress: Progress
-    ) -> tuple[int, list[dict[str, Any]]]:
-        """The window's size, and how the candidates did; the head is fitted on the way."""
-        config, auto = self.config, self.config.patch_size == "auto"
-        if not auto and config.head != "ridge":
-            assert config.patch_size != "auto"
-            return config.patch_size, []
-        sizes = WINDOWS if config.patch_size == "auto" else (config.patch_size,)
-        progress.stage("Selecting the window" if auto else "Fitting the head")
-        choice = choose(self.model, cube, self.train, sizes, self.precision)
+    def _select_windows(self, encoder: SpectralGPT, cube: np.ndarray, progress: Progress) -> None:
+        """Select the windows, make the classifier and fit its heads."""
+        config, device = self.config, PartialState().device
+        count, auto = len(self.class_ids), config.patch_size == "auto"
+        sizes = config.windows
+        self.windows_tried: list[dict[str, Any]] = []
+        self.selection: Selection | None = None
+        if auto or config.head == "ridge":
+            progress.stage("Selecting the windows" if auto else "Fitting the head")
+            frozen = Classifier(encoder, count, centre=config.centre).to(device)
+            self.selection = select_windows(
+                frozen,
+                cube,
+                self.train,
+                sizes,
+                self.folds,
+                precision=self.precision,
+                most=MOST if auto else len(sizes),
+            )
+            self.windows_tried = [candidate._asdict() for candidate in self.selection.tried]
+            sizes = self.selection.windows
         if auto:
-            size = choice.best.patch_size
-            progress.note(f"window {size} x {size}, selected on the training pixels")
-        if config.head == "ridge":
-            self.model.start_head(choice.head, self.train.targets.to(PartialState().device))
-        return choice.best.patch_size, [candidate._asdict() for candidate in choice.tried]
+            names = ", ".join(f"{size} x {size}" for size in sizes)
+            progress.note(f"windows of {names}, selected on the training pixels")
+        self.patch_sizes = sizes
+        self.model = Classifier(
+            encoder, count, config.seed, centre=config.centre, windows=sizes
+        ).to(device)
+        if self.selection is not None and config.head == "ridge":
+            self.model.start_heads(self.selection.heads, self.selection.factor)
+        self.windows = [Windows(cube, size, device) for size in sizes]
+
+    @cached_property
+    def folds(self) -> Folds:
+        """Folds of the training pixels, by which everything is selected."""
+        labels, train = self.scene.labels, self.split.train
+        regions = None if labels is None else labels.regions
+        return honest_folds(
+            train,
+            self.train.targets.numpy(),
+            self.scene.valid,
+            self.config.seed,
+            None if regions is None else regions[tuple(train.T)],
+        )
 
     def _pixels(self, positions: np.ndarray, true: np.ndarray) -> Pixels:
         targets = np.searchsorted(self.class_ids, true).astype(np.int64)
         return Pixels(torch.from_numpy(positions.astype(np.int64)), torch.from_numpy(targets))
 
-    def fit(self, progress: Progress, checkpoints: Checkpoints | None = None) -> TrainedAdapter:
-        config, model = self.config, self.model
+    def _fit(self, progress: Progress, checkpoints: Checkpoints | None) -> TrainedAdapter:
+        config, model, sizes = self.config, self.model, self.patch_sizes
         progress.stage("Training")
         outcome = Trainer(
             model,
@@ -174,19 +189,19 @@ class PreparedAdapter(Prepared):
         _merge(model)
         return TrainedAdapter(
             self.class_ids.astype(np.int32),
-            self.patch_size,
+            max(sizes),
             sections.reducer_section(self.reducer),
             self.backbone,
             adapter,
             outcome,
             self.notes,
             resolved={
-                "patch_size": self.patch_size,
+                "patch_size": sizes[0] if len(sizes) == 1 else list(sizes),
                 "image_size": self.image_size,
                 "lr": config.rate,
             },
             predictor=EncoderPredictor(
-                model, self.reducer, self.class_ids, self.patch_size, outcome.precision
+                model, self.reducer, self.class_ids, sizes, outcome.precision
             ),
             method=config.method,
             base=config.backbone,

@@ -40,6 +40,7 @@ from hyperpeft.runs.bundle import (
     check_usable,
     load_base,
     sees_centre,
+    windows_of,
     with_head,
 )
 from hyperpeft.runs.file_names import ADAPTER, RUN
@@ -88,9 +89,16 @@ class _Member(Classifier):
     """A run's classifier on the shared encoder: it predicts with its own adapters, always."""
 
     def __init__(
-        self, encoder: SpectralGPT, classes: int, name: str, route: _Route, *, centre: bool
+        self,
+        encoder: SpectralGPT,
+        classes: int,
+        name: str,
+        route: _Route,
+        *,
+        centre: bool,
+        windows: Sequence[int] = (),
     ) -> None:
-        super().__init__(encoder, classes, centre=centre)
+        super().__init__(encoder, classes, centre=centre, windows=windows)
         self.name, self.route = name, route
 
     def forward(
@@ -215,7 +223,9 @@ class AdapterBank:
             )
         device = self.encoder.pos_embed_spatial.device
         classes, centre = len(record.adapter["class_ids"]), sees_centre(record)
-        member = _Member(self.encoder, classes, name, self._route, centre=centre)
+        member = _Member(
+            self.encoder, classes, name, self._route, centre=centre, windows=windows_of(record)
+        )
         bundle = with_head(folder, record, member.to(device))
         if method.adapter is not None:
             _, found = adapters.restore(self.encoder, folder / ADAPTER)
@@ -295,6 +305,7 @@ class AdapterBank:
             start = groups[-1][1].stop if groups else 0
             groups.append((name, slice(start, start + sum(n == name for n in names))))
         members = {name: self._member(name)[0] for name, _ in groups}
+        window = windows.shape[-1]
         middle = (centres_of(windows) if centres is None else centres)[order]
         with self._route.take(tuple(groups)):
             images = resize(windows[order], self.encoder.image_size)
@@ -302,7 +313,7 @@ class AdapterBank:
         rows = [
             row
             for name, where in groups
-            for row in members[name].from_tokens(tokens[where], middle[where])
+            for row in members[name].from_tokens(tokens[where], middle[where], window)
         ]
         back = {row: place for place, row in enumerate(order)}
         return [rows[back[row]] for row in range(len(names))]

@@ -48,13 +48,13 @@ class PreparedBaseline(Prepared):
     """A baseline and its task."""
 
     def __init__(self, config: RunConfig, scene: Scene, split: Split, progress: Progress) -> None:
-        assert config.patch_size != "auto"  # `resolve_defaults` gave it a number
-        self.config, self.class_ids = config, np.unique(split.train_ids)
+        self.config, self.scene, self.split = config, scene, split
+        self.class_ids = np.unique(split.train_ids)
         self.baseline, self.notes = BASELINES[config.method], []
         self.task = Task(
             scene,
             split,
-            patch_size=config.patch_size,
+            patch_size=config.largest_window,
             fit_on=config.fit_on,
             seed=config.seed,
             options=config.options,
@@ -68,7 +68,7 @@ class PreparedBaseline(Prepared):
         )
         self.identity = identity_of(config, scene, split)
 
-    def fit(self, progress: Progress, checkpoints: Checkpoints | None = None) -> TrainedBaseline:
+    def _fit(self, progress: Progress, checkpoints: Checkpoints | None) -> TrainedBaseline:
         baseline, config = self.baseline, self.config
         progress.stage(f"Fitting {baseline.name}")
         start = time.monotonic()

@@ -34,6 +34,7 @@ from hyperpeft.mapping import (
     Mapper,
     Outputs,
     Predictor,
+    Refinement,
     classify,
     map_to_files,
 )
@@ -41,9 +42,10 @@ from hyperpeft.models import load_backbone, weights_sha256
 from hyperpeft.models.spectralgpt import PATCH, SpectralGPT
 from hyperpeft.records import Labels, Scene
 from hyperpeft.records.describe import draw_classes
-from hyperpeft.runs.file_names import ADAPTER, BACKBONE, HEAD, REDUCER, RUN, SPLIT
+from hyperpeft.runs.file_names import ADAPTER, BACKBONE, HEAD, REDUCER, REFINEMENT, RUN, SPLIT
 from hyperpeft.runs.inputs import inputs_of
 from hyperpeft.runs.record import RunRecord
+from hyperpeft.spatial import RefineOptions
 from hyperpeft.spectral import Reducer, check_scale
 from hyperpeft.system.files import replacing, within
 from hyperpeft.system.overwrite import Inputs, refuse_inputs
@@ -59,10 +61,13 @@ class Bundle:
     ----------
     record : RunRecord
     predictor : Predictor
+    refinement : Refinement or None
+        Of the probabilities, on the image.
     """
 
     record: RunRecord
     predictor: Predictor
+    refinement: Refinement | None = None
 
     @property
     def class_ids(self) -> np.ndarray:
@@ -145,7 +150,13 @@ class Bundle:
             When the scene has other bands.
         """
         self._check(scene)
-        return classify(self.predictor, scene, probabilities=probabilities, watch=watch)
+        return classify(
+            self.predictor,
+            scene,
+            probabilities=probabilities,
+            refinement=self.refinement,
+            watch=watch,
+        )
 
     def _check(self, scene: Scene) -> None:
         """Refuse other bands, and in another scene values of another scale."""
@@ -225,7 +236,7 @@ class Bundle:
         refuse_inputs(outputs.replaced, chain(inputs, inputs_of(self.record.config)))
         layers = Layers(probabilities is not None, confidence is not None)
         return map_to_files(
-            Mapper(self.predictor, layers, adaptive),
+            Mapper(self.predictor, layers, adaptive, self.refinement),
             scene,
             outputs,
             self.classes,
@@ -294,7 +305,12 @@ def load_run(folder: str | Path, *, backbone: str | Path | None = None) -> Bundl
         adapters.merge(adapters.load(encoder, folder / ADAPTER))
     elif method.trains_encoder:
         _load_tensors(encoder, folder / BACKBONE)
-    model = Classifier(encoder, len(record.adapter["class_ids"]), centre=sees_centre(record))
+    model = Classifier(
+        encoder,
+        len(record.adapter["class_ids"]),
+        centre=sees_centre(record),
+        windows=windows_of(record),
+    )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return with_head(folder, record, model.to(device))
 
@@ -322,6 +338,20 @@ def load_base(record: RunRecord, backbone: str | Path | None = None) -> Spectral
         # A built-in size that started from scratch does so again, whatever weights there are now.
         pretrained=backbone is not None or bool(record.backbone.get("pretrained", True)),
     )
+
+
+def windows_of(record: RunRecord) -> tuple[int, ...]:
+    """Sides of a run's windows; records of before there could be several hold a number."""
+    sizes = record.config["patch_size"]
+    return (sizes,) if isinstance(sizes, int) else tuple(sizes)
+
+
+def load_refinement(folder: Path, record: RunRecord, reducer: Reducer) -> Refinement | None:
+    """The refinement of a run; None where it has none, or is older than refinement."""
+    kind = record.config.get("refine", "none")
+    if kind == "none":
+        return None
+    return Refinement.from_file(folder / REFINEMENT, RefineOptions(kind), reducer)
 
 
 def sees_centre(record: RunRecord) -> bool:
@@ -352,10 +382,10 @@ def with_head(folder: Path, record: RunRecord, model: Classifier) -> Bundle:
         model.eval(),
         reducer,
         np.array(record.adapter["class_ids"], np.int32),
-        record.config["patch_size"],
+        windows_of(record),
         choose_precision(record.config["precision"], next(model.parameters()).device),
     )
-    return Bundle(record, predictor)
+    return Bundle(record, predictor, load_refinement(folder, record, reducer))
 
 
 def _load_tensors(module: nn.Module, path: Path, expected: set[str] | None = None) -> None:

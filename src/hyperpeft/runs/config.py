@@ -22,6 +22,7 @@ LAMBDA = 16.0
 # a head that starts at random and sees the pooled tokens alone.
 PAPER: dict[str, Any] = {
     "patch_size": 9,
+    "refine": "none",
     "image_size": 32,
     "normalise": "zscore",
     "centre": False,
@@ -153,10 +154,16 @@ class RunConfig(BaseModel):
     recipe: Literal["default", "paper"] = Field(
         "default", description="default, or paper: the plain one of arXiv 2505.15334."
     )
-    patch_size: int | Literal["auto"] = Field(
+    patch_size: int | Literal["auto"] | tuple[int, ...] = Field(
         "auto",
-        description="Side of the window around a pixel, odd, 1 to 63; or auto: selected by "
-        "cross-validation on the training pixels.",
+        description="Side of the window around a pixel, odd, 1 to 63, or several, such as 1,5,11, "
+        "whose predictions are averaged; or auto: selected by cross-validation on the training "
+        "pixels.",
+    )
+    refine: Literal["auto", "none", "guided", "graph"] = Field(
+        "auto",
+        description="Refinement of the class probabilities along the edges of the scene: none, "
+        "guided (filter), graph (smoothing), or auto: guided, but graph where labels lie densely.",
     )
     reduce: Literal["pca", "sentinel2", "mnf"] = Field(
         "pca", description="Reduction of the bands to 12: pca, sentinel2 or mnf."
@@ -247,14 +254,24 @@ class RunConfig(BaseModel):
 
     @field_validator("patch_size", mode="before")
     @classmethod
-    def _number(cls, value: Any) -> Any:
-        number = whole_number(value) if isinstance(value, str) else None
-        return value if number is None else number
+    def _numbers(cls, value: Any) -> Any:
+        parts = value.split(",") if isinstance(value, str) else ()
+        numbers = [whole_number(part.strip()) for part in parts]
+        if not numbers or None in numbers:
+            return value
+        return numbers[0] if len(numbers) == 1 else tuple(numbers)
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """The windows of `patch_size`, or those that "auto" selects from."""
+        if isinstance(self.patch_size, tuple):
+            return self.patch_size
+        return WINDOWS if self.patch_size == "auto" else (self.patch_size,)
 
     @property
     def largest_window(self) -> int:
-        """`patch_size`, or the largest that may be chosen in its place."""
-        return max(WINDOWS) if self.patch_size == "auto" else self.patch_size
+        """The largest window, or the largest that may be selected in its place."""
+        return max(self.windows)
 
     @property
     def rate(self) -> float:

@@ -10,16 +10,17 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from hyperpeft.mapping import ClassMap
+from hyperpeft.mapping import ClassMap, Predictor, Refinement, classify
 from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs.config import RunConfig
+from hyperpeft.runs.refinement import fit_refinement
 from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.loop import Outcome
 
@@ -40,6 +41,10 @@ class Trained(ABC):
     notes : list of str
     resolved : dict
         Options that were left open, as they were selected.
+    predictor : Predictor or None
+        None where a method predicts on its own scene only.
+    refinement : Refinement or None
+        Of its probabilities.
     """
 
     class_ids: np.ndarray
@@ -51,8 +56,14 @@ class Trained(ABC):
     notes: list[str] = field(default_factory=list)
     baseline: dict[str, Any] | None = None
     resolved: dict[str, Any] = field(default_factory=dict)
+    predictor: Predictor | None = field(default=None, kw_only=True)
+    refinement: Refinement | None = field(default=None, kw_only=True)
 
-    @abstractmethod
+    @property
+    def reach(self) -> int:
+        """Pixels around a pixel that its class depends on, refinement included."""
+        return self.window // 2 + (self.refinement.reach if self.refinement else 0)
+
     def predict(
         self,
         scene: Scene,
@@ -62,6 +73,15 @@ class Trained(ABC):
         watch: Callable[[int, int], None] | None = None,
     ) -> ClassMap:
         """Classify pixels of a scene; see `hyperpeft.mapping.classify`."""
+        assert self.predictor is not None
+        return classify(
+            self.predictor,
+            scene,
+            where,
+            probabilities=probabilities,
+            refinement=self.refinement,
+            watch=watch,
+        )
 
     @abstractmethod
     def save(self, folder: Path) -> int | None:
@@ -80,12 +100,14 @@ class Prepared(ABC):
     """
 
     resumable: ClassVar[bool] = False  # whether training keeps checkpoints
+    config: RunConfig
+    scene: Scene
+    split: Split
     notes: list[str]
     identity: str
 
-    @abstractmethod
     def fit(self, progress: Progress, checkpoints: Checkpoints | None = None) -> Trained:
-        """Train.
+        """Train, and prepare the refinement of what is predicted.
 
         Parameters
         ----------
@@ -93,6 +115,16 @@ class Prepared(ABC):
         checkpoints : Checkpoints, optional
             Where an interrupted training keeps its state; without them nothing is written.
         """
+        trained = self._fit(progress, checkpoints)
+        refinement = fit_refinement(self.config, self.scene, self.split, trained.predictor)
+        kind = "none" if refinement is None else refinement.options.kind
+        return replace(
+            trained, refinement=refinement, resolved={**trained.resolved, "refine": kind}
+        )
+
+    @abstractmethod
+    def _fit(self, progress: Progress, checkpoints: Checkpoints | None) -> Trained:
+        """Train; see `fit`."""
 
 
 def identity_of(config: RunConfig, scene: Scene, split: Split, *words: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import torch
@@ -23,7 +24,9 @@ from hyperpeft.runs.contract import Trained
 from hyperpeft.runs.evaluate import Evaluation, evaluate
 from hyperpeft.runs.labelled_scene import labelled_scene
 from hyperpeft.runs.record import RunRecord
+from hyperpeft.runs.refinement import without_training
 from hyperpeft.runs.scoring import mask_of, score_map
+from hyperpeft.splits import split_kind
 from hyperpeft.training import batching
 from hyperpeft.training.checkpoint import CHECKPOINT, Checkpoints
 
@@ -95,12 +98,11 @@ def _compose(config: RunConfig, overwrite: bool, progress: Progress) -> RunRecor
     with batching.told_to(note):
         trained = _train(config, scene, split, overwrite, progress)
         progress.stage("Mapping" if config.map else "Testing")
-        where = scene.valid if config.map else mask_of(split.test, scene.valid.shape)
-        mapped = trained.predict(scene, where, watch=progress.mapped)
-    record = _record(config, scene, split, trained, mapped, notes)
+        predicted = _predict(config, scene, split, trained, progress)
+    record = _record(config, scene, split, trained, predicted, notes)
     if not PartialState().is_main_process:
         return record
-    written = run_folder.write(config, record, trained, split, scene, mapped)
+    written = run_folder.write(config, record, trained, split, scene, predicted.mapped)
     for text in written.notes[len(record.notes) :]:
         progress.note(text)
     return written
@@ -111,7 +113,7 @@ def _record(
     scene: Scene,
     split: Split,
     trained: Trained,
-    mapped: ClassMap,
+    predicted: Predicted,
     notes: list[str],
 ) -> RunRecord:
     """The record of a finished run."""
@@ -122,11 +124,11 @@ def _record(
         config={**config.model_dump(mode="json"), **trained.resolved},
         scene=sections.scene_section(scene, scene.labels),
         reducer=trained.reducer,
-        split=sections.split_section(split, scene, trained.window),
+        split=sections.split_section(split, scene, 2 * trained.reach + 1, hidden=predicted.hidden),
         backbone=trained.backbone,
         adapter=trained.adapter,
-        metrics=score_map(mapped.ids, split.test, split.test_ids, trained.class_ids),
-        timing=sections.timing_section(trained.outcome, mapped),
+        metrics=score_map(predicted.tested.ids, split.test, split.test_ids, trained.class_ids),
+        timing=sections.timing_section(trained.outcome, predicted.tested),
         environment=sections.environment_section(trained.outcome, config.seed),
         notes=[*notes, *trained.notes],
         baseline=trained.baseline,
@@ -173,11 +175,10 @@ def save_run(
     with run_folder.run_folder(config, False, overwrite):
         if overwrite:
             run_folder.clear(config.out)
-        where = scene.valid if config.map else mask_of(split.test, scene.valid.shape)
-        mapped = trained.predict(scene, where)
+        predicted = _predict(config, scene, split, trained, Progress())
         notes = [*scene.notes, *split.notes]
-        record = _record(config, scene, split, trained, mapped, notes)
-        return run_folder.write(config, record, trained, split, scene, mapped)
+        record = _record(config, scene, split, trained, predicted, notes)
+        return run_folder.write(config, record, trained, split, scene, predicted.mapped)
 
 
 def split_for(config: RunConfig, scene: Scene) -> Split:
@@ -185,9 +186,55 @@ def split_for(config: RunConfig, scene: Scene) -> Split:
     return select_split(resolve_defaults(config), scene)
 
 
+class Predicted(NamedTuple):
+    """What a method says of its scene.
+
+    Attributes
+    ----------
+    mapped : ClassMap
+        Of the whole scene, or of the test pixels alone.
+    tested : ClassMap
+        That the test pixels are scored by.
+    hidden : bool
+        Whether the training pixels were taken for not valid in `tested`.
+    """
+
+    mapped: ClassMap
+    tested: ClassMap
+    hidden: bool
+
+
+def _predict(
+    config: RunConfig, scene: Scene, split: Split, trained: Trained, progress: Progress
+) -> Predicted:
+    """Map the scene, or its test pixels, as the configuration says."""
+    hidden = _must_hide(config, scene, split, trained)
+    test = mask_of(split.test, scene.valid.shape)
+    shown = replace(scene, valid=without_training(scene, split)) if hidden else scene
+    where = scene.valid if config.map and not hidden else test
+    tested = trained.predict(shown, where, watch=progress.mapped)
+    mapped = tested
+    if config.map and hidden:
+        mapped = trained.predict(scene, watch=progress.mapped)
+    return Predicted(mapped, tested, hidden)
+
+
+def _must_hide(config: RunConfig, scene: Scene, split: Split, trained: Trained) -> bool:
+    """Whether a spatial split promises more than its distances keep.
+
+    The windows of the encoder never hold a training pixel there. Context features and refinement
+    look further: where that reaches a training pixel, the training pixels are taken for not valid
+    while the test pixels are predicted, so that nothing of them is seen.
+    """
+    if not split_kind(config.split).spatial:
+        return False
+    return bool(splits.leakage(split, scene.valid.shape, 2 * trained.reach + 1))
+
+
 def check_options(config: RunConfig) -> None:
     """Find what is wrong with the options of the method and the window before any work."""
-    check_patch_size(config.largest_window)
+    for size in config.windows:
+        check_patch_size(size)
     methods.check(config)
 
 

@@ -5,6 +5,7 @@ RUN/run.json                the record: options, scene, split, backbone, adapter
     backbone.safetensors    of `full`: the whole encoder
     head.safetensors        LayerNorm and linear layer
     reducer.safetensors     from the scene's bands to 12
+    refinement.safetensors  what guides the refinement of the probabilities
     split.npz               training, validation and test pixels
     history.csv             losses by epoch
     map.tif, map.qml, map.png, confusion.png
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 RUN, HEAD, REDUCER, SPLIT = "run.json", "head.safetensors", "reducer.safetensors", "split.npz"
 ADAPTER, BACKBONE, HISTORY = "adapter", "backbone.safetensors", "history.csv"
+REFINEMENT = "refinement.safetensors"
 MAP, STYLE, PICTURE, CONFUSION = "map.tif", "map.qml", "map.png", "confusion.png"
 
 # Of a benchmark: its configuration; of a cell: why it failed, and its class map as a picture.

@@ -29,6 +29,7 @@ from hyperpeft.runs.file_names import (
     MAP,
     PICTURE,
     REDUCER,
+    REFINEMENT,
     RUN,
     SPLIT,
     STYLE,
@@ -41,12 +42,12 @@ from hyperpeft.system.output_folder import output_folder
 from hyperpeft.training.checkpoint import CHECKPOINT, write_history
 
 # Options that a run may choose itself; its record holds what it chose.
-OPEN = ("patch_size", "image_size", "lr")
+OPEN = ("patch_size", "image_size", "lr", "refine")
 
 # What a run writes: the only names that --overwrite removes.
 OUTPUTS = (
-    RUN, HEAD, REDUCER, SPLIT, BACKBONE, ADAPTER, HISTORY, MAP, f"{MAP}.aux.xml", STYLE, PICTURE,
-    CONFUSION, CHECKPOINT.parts[0],
+    RUN, HEAD, REDUCER, REFINEMENT, SPLIT, BACKBONE, ADAPTER, HISTORY, MAP, f"{MAP}.aux.xml",
+    STYLE, PICTURE, CONFUSION, CHECKPOINT.parts[0],
 )  # fmt: skip
 
 
@@ -154,6 +155,9 @@ def write(
     assert labels is not None
     notes = list(record.notes)
     adapter = {**record.adapter, "bytes": trained.save(out)}
+    if trained.refinement is not None:
+        trained.refinement.reducer.to_file(out / REDUCER)
+        trained.refinement.to_file(out / REFINEMENT)
     write_history(out / HISTORY, trained.outcome.history)
     splits.save(split, out / SPLIT)
     areas = None

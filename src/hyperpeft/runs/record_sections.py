@@ -12,11 +12,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
-def _window(value: Any) -> Any:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if value is None or value == "auto" or (whole and 1 <= value <= 63 and value % 2 == 1):
+def _windows(value: Any) -> Any:
+    sizes = value if isinstance(value, list) and value else [value]
+    whole = all(isinstance(size, int) and not isinstance(size, bool) for size in sizes)
+    if value is None or value == "auto":
         return value
-    raise ValueError("expected an odd number from 1 to 63")
+    if whole and all(1 <= size <= 63 and size % 2 == 1 for size in sizes):
+        return value
+    raise ValueError("expected an odd number from 1 to 63, or a list of such")
 
 
 def _square(rows: list[list[int]]) -> list[list[int]]:
@@ -45,12 +48,13 @@ class ConfigSection(Section):
     num_heads: Annotated[int, Field(ge=1, le=2**16)] | None
     image_size: Annotated[int, Field(ge=8, le=128)] | None
     stride: Annotated[int, Field(ge=1, le=8)] | None
-    patch_size: Annotated[int | str | None, BeforeValidator(_window)]
+    patch_size: Annotated[int | str | list[int] | None, BeforeValidator(_windows)]
     precision: Literal["auto", "fp32", "bf16"] | None
     split: str | None = None
     per_class: Whole | None = None
     fraction: Number | None = None
     seed: Whole | None = None
+    refine: Literal["auto", "none", "guided", "graph"] | None = None
 
 
 class SceneSection(Section):
@@ -96,8 +100,15 @@ class ReducerSection(Section):
 class Leakage(Section):
     """How far training pixels reach into the windows of test pixels."""
 
-    patch_size: Whole | None = None
+    patch_size: Whole | None = Field(
+        None, description="side of the window of all that decides a prediction"
+    )
     test_windows_touching_train: Number | None = Field(None, description="share, 0 to 1")
+    training_hidden: bool | None = Field(
+        None,
+        description="whether the training pixels were taken for not valid while the test pixels "
+        "were predicted",
+    )
 
 
 class SplitSection(Section):

@@ -49,8 +49,20 @@ def reducer_section(reducer: Reducer) -> dict[str, Any]:
     }
 
 
-def split_section(split: Split, scene: Scene, patch_size: int) -> dict[str, Any]:
-    """Kind and sizes of the split, and how far training pixels reach into test windows."""
+def split_section(
+    split: Split, scene: Scene, window: int, *, hidden: bool = False
+) -> dict[str, Any]:
+    """Kind and sizes of the split, and how far training pixels reach into test windows.
+
+    Parameters
+    ----------
+    window : int
+        Side of the window of all that decides a prediction.
+    hidden : bool
+        The training pixels were not valid while the test pixels were predicted, so that no
+        window holds one.
+    """
+    touching = 0.0 if hidden else splits.leakage(split, scene.valid.shape, window)
     return {
         "kind": split.kind,
         "sha256": splits.digest(split),
@@ -59,8 +71,9 @@ def split_section(split: Split, scene: Scene, patch_size: int) -> dict[str, Any]
         "test": len(split.test),
         "per_class": {str(i): counts for i, counts in split.per_class().items()},
         "leakage": {
-            "patch_size": patch_size,
-            "test_windows_touching_train": splits.leakage(split, scene.valid.shape, patch_size),
+            "patch_size": window,
+            "test_windows_touching_train": touching,
+            "training_hidden": hidden,
         },
     }
 

@@ -32,6 +32,7 @@ from scipy.spatial import cKDTree
 
 FOLDS = 5
 DEALING = 100  # added to the seed for the second dealing of random folds
+MANY = 1500  # training pixels: of more, about so many are drawn to select on
 DEAD_ZONE = 5  # pixels: more would leave too few pixels and classes to score
 MOST_FAR = 0.5  # of the weight of left-out pixels, see `far_share`
 
@@ -214,6 +215,8 @@ class Folds(NamedTuple):
 
     Attributes
     ----------
+    pixels : ndarray of int, shape (p,)
+        The training pixels that the folds divide, by index; everything below counts in these.
     folds : list of Fold
     held : ndarray of int, shape (m,)
         The left-out pixels, fold by fold.
@@ -223,6 +226,7 @@ class Folds(NamedTuple):
         The first so many folds are random ones.
     """
 
+    pixels: np.ndarray
     folds: list[Fold]
     held: np.ndarray
     weights: np.ndarray
@@ -249,15 +253,31 @@ def honest_folds(
     regions : ndarray of int, shape (n,), optional
         The polygon that each pixel was drawn in; 0 for none.
     """
-    near = random_folds(targets, FOLDS, seed) + random_folds(targets, FOLDS, seed + DEALING)
-    far = dead_zone_folds(positions, targets, DEAD_ZONE, FOLDS, seed, regions)
+    pixels = some_of_each(targets, MANY, seed)
+    where, what = positions[pixels], targets[pixels]
+    near = random_folds(what, FOLDS, seed) + random_folds(what, FOLDS, seed + DEALING)
+    places = None if regions is None else regions[pixels]
+    far = dead_zone_folds(where, what, DEAD_ZONE, FOLDS, seed, places)
     share = far_share(positions, valid, DEAD_ZONE)
     if not near or not far or not share:
         share = 1.0 if far and not near else 0.0
         far = far if share else []
     held, weights = pooled(near, far, share)
     total = weights.sum()
-    return Folds([*near, *far], held, weights / total if total else weights, len(near))
+    return Folds(pixels, [*near, *far], held, weights / total if total else weights, len(near))
+
+
+def some_of_each(targets: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """Indices of all pixels, or of about `most`, as many of each class as its share; sorted."""
+    n = len(targets)
+    if n <= most:
+        return np.arange(n)
+    rng = np.random.default_rng(seed)
+    kept = []
+    for c in np.unique(targets):
+        members = np.flatnonzero(targets == c)
+        kept.append(rng.permutation(members)[: max(2, round(most * len(members) / n))])
+    return np.sort(np.concatenate(kept))
 
 
 def spacing(positions: np.ndarray, targets: np.ndarray, valid: np.ndarray) -> float:

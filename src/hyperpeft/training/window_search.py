@@ -31,7 +31,6 @@ SHARES = (0.0, 0.25, 0.5, 1.0, 2.0)  # of the centre pixel, see `Classifier.fit_
 STRENGTHS = (0.03, 0.1, 0.3)
 MOST = 3  # windows of a model: each costs a pass of the encoder
 GAIN = 0.02  # of the error, for which another window is added
-MANY = 1500  # training pixels: of more, so many are drawn to select on
 
 
 class Candidate(NamedTuple):
@@ -107,9 +106,9 @@ def select_windows(
                 Windows(cube, size, device), train.positions
             ).double()
         found[size] = _best_head(model, features[size], train.targets, size, folds)
-    order = _forward(found, train.targets.numpy(), folds, most)
+    order = _forward(found, train.targets.numpy()[folds.pixels], folds, most)
     scores = np.mean([found[size][1] for size in order], axis=0)
-    truth = train.targets.numpy()[folds.held]
+    truth = train.targets.numpy()[folds.pixels][folds.held]
     targets = train.targets.to(device)
     heads = {
         size: model.fit_head(
@@ -128,8 +127,8 @@ def _best_head(
 ) -> tuple[Candidate, np.ndarray]:
     """The head whose left-out scores have the least error, and these scores (m, K)."""
     classes = model.classes
-    truth = targets.numpy()
-    values = features.cpu().numpy()
+    truth = targets.numpy()[folds.pixels]
+    values = features.cpu().numpy()[folds.pixels]
     best: tuple[Candidate, np.ndarray] | None = None
     for share in SHARES if model.centre else (0.0,):
         scaled = values * model.feature_scale(features, share).cpu().numpy()

@@ -1,0 +1,57 @@
+"""The refinement of a run: which kind, and what it is guided by."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hyperpeft import spectral
+from hyperpeft.mapping import EncoderPredictor, Predictor, Refinement
+from hyperpeft.records import Scene, Split
+from hyperpeft.runs.config import RunConfig
+from hyperpeft.spatial import RefineOptions
+from hyperpeft.training.model_selection import DEAD_ZONE, far_share
+
+DENSE = 0.25  # share of a scene far from all labels, below which the labels lie densely
+
+
+def fit_refinement(
+    config: RunConfig, scene: Scene, split: Split, predictor: Predictor | None
+) -> Refinement | None:
+    """The refinement that a configuration asks for; None for none.
+
+    "auto" is the guided filter, but where hardly a pixel is far from a label: there each pixel's
+    own label or its neighbour's is known, and the weaker graph smoothing loses less.
+
+    Parameters
+    ----------
+    config : RunConfig
+    scene : Scene
+    split : Split
+    predictor : Predictor or None
+        Its reducer guides the refinement where it has one.
+    """
+    kind = config.refine
+    if kind == "none" or predictor is None:
+        return None
+    if kind == "auto":
+        dense = far_share(split.train, scene.valid, DEAD_ZONE) < DENSE
+        kind = "graph" if dense else "guided"
+    if isinstance(predictor, EncoderPredictor):
+        reducer = predictor.reducer
+    else:
+        reducer = spectral.fit(
+            scene,
+            reduce="pca",
+            normalise="sqrt",
+            fit_on=config.fit_on,
+            train=split.train,
+        )
+    return Refinement.fit(RefineOptions(kind), reducer, scene)
+
+
+def without_training(scene: Scene, split: Split) -> np.ndarray:
+    """Valid pixels (H, W) of a scene that neither train nor validate."""
+    valid = scene.valid.copy()
+    for pixels in (split.train, split.validation):
+        valid[tuple(pixels.T)] = False
+    return valid
