@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from hyperpeft import adapters
 from hyperpeft.baselines import BASELINES
+from hyperpeft.baselines.pixel_models import PixelModel
 from hyperpeft.errors import BundleError
 from hyperpeft.mapping import (
     SIZE,
@@ -38,11 +39,26 @@ from hyperpeft.mapping import (
     classify,
     map_to_files,
 )
+from hyperpeft.mapping.mixture import MixturePredictor
+from hyperpeft.mapping.pixel_features import PixelFeatures
+from hyperpeft.mapping.pixel_predictor import PixelPredictor
 from hyperpeft.models import load_backbone, weights_sha256
 from hyperpeft.models.spectralgpt import PATCH, SpectralGPT
 from hyperpeft.records import Labels, Scene
 from hyperpeft.records.describe import draw_classes
-from hyperpeft.runs.file_names import ADAPTER, BACKBONE, HEAD, REDUCER, REFINEMENT, RUN, SPLIT
+from hyperpeft.runs.config import AUTO, BACKBONE_PART, METHOD
+from hyperpeft.runs.file_names import (
+    ADAPTER,
+    BACKBONE,
+    FEATURES,
+    HEAD,
+    MODEL,
+    PARTS,
+    REDUCER,
+    REFINEMENT,
+    RUN,
+    SPLIT,
+)
 from hyperpeft.runs.inputs import inputs_of
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.spatial import RefineOptions
@@ -85,10 +101,14 @@ class Bundle:
         return self._encoder().reducer
 
     def _encoder(self) -> EncoderPredictor:
-        if not isinstance(self.predictor, EncoderPredictor):
-            method = self.record.adapter["method"]
-            raise BundleError(f"a run of {method} has no adapted backbone", hint="use `predictor`")
-        return self.predictor
+        parts = [self.predictor]
+        if isinstance(self.predictor, MixturePredictor):
+            parts = list(self.predictor.parts)
+        for part in parts:
+            if isinstance(part, EncoderPredictor):
+                return part
+        method = self.record.adapter["method"]
+        raise BundleError(f"a run of {method} has no adapted backbone", hint="use `predictor`")
 
     @property
     def classes(self) -> dict[int, str]:
@@ -300,7 +320,7 @@ def load_run(folder: str | Path, *, backbone: str | Path | None = None) -> Bundl
     check_usable(folder, record)
     encoder = load_base(record, backbone)
     check_base(folder, record, weights_sha256(encoder.state_dict()), backbone)
-    method = adapters.get_method(record.adapter["method"])
+    method = adapters.get_method(method_of_backbone(record))
     if method.adapter is not None:
         adapters.merge(adapters.load(encoder, folder / ADAPTER))
     elif method.trains_encoder:
@@ -385,7 +405,39 @@ def with_head(folder: Path, record: RunRecord, model: Classifier) -> Bundle:
         windows_of(record),
         choose_precision(record.config["precision"], next(model.parameters()).device),
     )
-    return Bundle(record, predictor, load_refinement(folder, record, reducer))
+    mixed = _with_classic_parts(folder, record, predictor)
+    return Bundle(record, mixed, load_refinement(folder, record, reducer))
+
+
+def method_of_backbone(record: RunRecord) -> str:
+    """The adapter method of a run; of `auto`, that of its part on the backbone."""
+    method = str(record.adapter["method"])
+    return METHOD if method == AUTO else method
+
+
+def _with_classic_parts(
+    folder: Path, record: RunRecord, predictor: EncoderPredictor
+) -> EncoderPredictor | MixturePredictor:
+    """The mixture of a run of `auto`; the predictor itself of other runs."""
+    reports = record.adapter.get("parts")
+    if not reports:
+        return predictor
+    used = [report for report in reports if report["weight"] > 0]
+    parts: list[Predictor] = []
+    for report in used:
+        if report["name"] == BACKBONE_PART:
+            parts.append(predictor)
+            continue
+        place = folder / PARTS / report["name"]
+        within(folder, str(Path(PARTS) / report["name"]))
+        features = PixelFeatures.from_file(place / FEATURES)
+        model = PixelModel.from_file(place / MODEL)
+        parts.append(PixelPredictor(features, model, predictor.class_ids))
+    return MixturePredictor(
+        tuple(parts),
+        tuple(report["factor"] for report in used),
+        tuple(report["weight"] for report in used),
+    )
 
 
 def _load_tensors(module: nn.Module, path: Path, expected: set[str] | None = None) -> None:

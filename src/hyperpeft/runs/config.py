@@ -18,6 +18,9 @@ from hyperpeft.system.text import whole_number
 LR = {"full": 3e-5}
 DEFAULT_LR = 1e-4
 LAMBDA = 16.0
+# The method that mixes an adapted backbone with classic classifiers, the adapter of its part on the
+# backbone, and that part's name.
+AUTO, METHOD, BACKBONE_PART = "auto", "krona+", "backbone"
 # The plain recipe of arXiv 2505.15334: one window for every scene, whitened components at 32 x 32,
 # a head that starts at random and sees the pooled tokens alone.
 PAPER: dict[str, Any] = {
@@ -87,7 +90,8 @@ class RunConfig(BaseModel):
 
     method: str = Field(
         "krona+",
-        description="full, probe, lora, lora+, krona, krona+ or lokr; or a baseline: "
+        description="auto: krona+ and classic classifiers, mixed as the training pixels favour; or "
+        "full, probe, lora, lora+, krona, krona+, lokr; or a baseline: "
         f"{', '.join(BASELINES)}.",
     )
     backbone: str = Field(

@@ -6,6 +6,7 @@ RUN/run.json                the record: options, scene, split, backbone, adapter
     head.safetensors        LayerNorm and linear layer
     reducer.safetensors     from the scene's bands to 12
     refinement.safetensors  what guides the refinement of the probabilities
+    parts/NAME/             of `auto`: features.safetensors and model.onnx of a classic part
     split.npz               training, validation and test pixels
     history.csv             losses by epoch
     map.tif, map.qml, map.png, confusion.png
@@ -16,6 +17,7 @@ from __future__ import annotations
 RUN, HEAD, REDUCER, SPLIT = "run.json", "head.safetensors", "reducer.safetensors", "split.npz"
 ADAPTER, BACKBONE, HISTORY = "adapter", "backbone.safetensors", "history.csv"
 REFINEMENT = "refinement.safetensors"
+PARTS, FEATURES, MODEL = "parts", "features.safetensors", "model.onnx"
 MAP, STYLE, PICTURE, CONFUSION = "map.tif", "map.qml", "map.png", "confusion.png"
 
 # Of a benchmark: its configuration; of a cell: why it failed, and its class map as a picture.

@@ -27,6 +27,7 @@ from hyperpeft.runs.file_names import (
     HEAD,
     HISTORY,
     MAP,
+    PARTS,
     PICTURE,
     REDUCER,
     REFINEMENT,
@@ -46,7 +47,7 @@ OPEN = ("patch_size", "image_size", "lr", "refine")
 
 # What a run writes: the only names that --overwrite removes.
 OUTPUTS = (
-    RUN, HEAD, REDUCER, REFINEMENT, SPLIT, BACKBONE, ADAPTER, HISTORY, MAP, f"{MAP}.aux.xml",
+    RUN, HEAD, REDUCER, REFINEMENT, SPLIT, BACKBONE, ADAPTER, PARTS, HISTORY, MAP, f"{MAP}.aux.xml",
     STYLE, PICTURE, CONFUSION, CHECKPOINT.parts[0],
 )  # fmt: skip
 

@@ -10,17 +10,21 @@ from hyperpeft.errors import ConfigError, SplitError
 from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs.adapter_method import PreparedAdapter
+from hyperpeft.runs.auto_method import PreparedAuto
 from hyperpeft.runs.baseline_method import PreparedBaseline
-from hyperpeft.runs.config import RunConfig
+from hyperpeft.runs.config import AUTO, METHOD, RunConfig
 from hyperpeft.runs.contract import Prepared
 
 
 def check(config: RunConfig) -> None:
     """Refuse an unknown method, or options that it does not have, before anything is read."""
+    if config.method == AUTO:
+        adapters.get_method(METHOD).check_options(config.options)
+        return
     if config.method in BASELINES:  # its options were checked when its defaults were filled in
         return
     if config.method not in adapters.METHODS:
-        known = ", ".join([*adapters.METHODS, *BASELINES])
+        known = ", ".join([AUTO, *adapters.METHODS, *BASELINES])
         raise ConfigError("method", expected=f"one of {known}", got=repr(config.method))
     adapters.get_method(config.method).check_options(config.options)
 
@@ -47,5 +51,9 @@ def prepare(
     if len(np.unique(split.train_ids)) < 2:
         got = len(np.unique(split.train_ids))
         raise SplitError("classes to tell apart", expected="at least 2", got=got)
-    kind = PreparedBaseline if config.method in BASELINES else PreparedAdapter
+    kind: type[PreparedAuto | PreparedBaseline | PreparedAdapter] = PreparedAdapter
+    if config.method == AUTO:
+        kind = PreparedAuto
+    elif config.method in BASELINES:
+        kind = PreparedBaseline
     return kind(config, scene, split, progress or Progress())

@@ -1,0 +1,82 @@
+"""A calibrated mixture of predictors: p = sum_m w_m softmax(factor_m * logits_m)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+
+from hyperpeft.mapping.fingerprint import Fingerprint
+from hyperpeft.mapping.predictor import Predictor
+from hyperpeft.mapping.scene_window import SceneWindow
+from hyperpeft.records import Scene
+
+LEAST = 1e-12  # probability whose logarithm is still a number in float32
+
+
+@dataclass(frozen=True, eq=False)
+class MixturePredictor(Predictor):
+    """Predictors of the same classes, mixed; its logits are log-probabilities.
+
+    Attributes
+    ----------
+    parts : tuple of Predictor
+        The first one is the slowest: progress is counted by it, and it describes pixels for
+        adaptive maps.
+    factors, weights : tuple of float
+        Inverse temperature and weight of each part; the weights sum to 1.
+    """
+
+    parts: tuple[Predictor, ...]
+    factors: tuple[float, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def class_ids(self) -> np.ndarray:  # type: ignore[override]
+        """Ids (K,) of the classes, the same in every part."""
+        return self.parts[0].class_ids
+
+    @property
+    def reach(self) -> int:
+        return max(part.reach for part in self.parts)
+
+    @property
+    def cell(self) -> int:
+        return max(part.cell for part in self.parts)
+
+    def check(self, scene: Scene) -> None:
+        for part in self.parts:
+            part.check(scene)
+
+    def prepare(self, window: SceneWindow) -> tuple[Any, ...]:
+        return tuple(part.prepare(window) for part in self.parts)
+
+    def logits(
+        self,
+        prepared: tuple[Any, ...],
+        positions: np.ndarray,
+        *,
+        scattered: bool = False,
+        told: Callable[[np.ndarray], None] | None = None,
+    ) -> np.ndarray:
+        total = np.zeros((len(positions), len(self.class_ids)))
+        rows = zip(self.parts, prepared, self.factors, self.weights, strict=True)
+        for number, (part, own, factor, weight) in enumerate(rows):
+            tell = told if number == 0 else None
+            logits = part.logits(own, positions, scattered=scattered, told=tell)
+            total += weight * softmax(factor * logits.astype(np.float64), axis=1)
+        return np.log(np.maximum(total, LEAST)).astype(np.float32)
+
+    def to(self, device: str) -> MixturePredictor:
+        return replace(self, parts=tuple(part.to(device) for part in self.parts))
+
+    def fingerprint(self, into: Fingerprint) -> None:
+        into.words("mixture", self.factors, self.weights)
+        for part in self.parts:
+            part.fingerprint(into)
+
+    def described(self, prepared: tuple[Any, ...], valid: np.ndarray) -> np.ndarray | None:
+        return self.parts[0].described(prepared[0], valid)

@@ -1,0 +1,222 @@
+"""`auto`: an adapted backbone beside classic classifiers, mixed as the training pixels favour.
+
+The parts see different things: windows through the backbone, context that respects edges, what
+opens and closes around a pixel, the spectrum alone. Each gives scores of pixels that it was fitted
+without, of random folds and of dead-zone folds (`training.model_selection`); from these come one
+temperature a part and the weights of the mixture (`training.combination`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.special import log_softmax
+
+from hyperpeft.baselines import pixel_models
+from hyperpeft.baselines.pixel_models import FOLD_TREES, Fit
+from hyperpeft.mapping import Predictor
+from hyperpeft.mapping.mixture import MixturePredictor
+from hyperpeft.mapping.pixel_features import (
+    ContextFeatures,
+    PixelFeatures,
+    SpectraFeatures,
+    features_at,
+)
+from hyperpeft.mapping.pixel_predictor import PixelPredictor
+from hyperpeft.mapping.refinement import Refinement
+from hyperpeft.progress import Progress
+from hyperpeft.records import Scene, Split
+from hyperpeft.runs.adapter_method import PreparedAdapter, TrainedAdapter
+from hyperpeft.runs.config import AUTO, BACKBONE_PART, METHOD, RunConfig
+from hyperpeft.runs.contract import Prepared, Trained
+from hyperpeft.runs.file_names import FEATURES, MODEL, PARTS
+from hyperpeft.spatial import CONTEXT, PROFILE, ContextOptions, RefineOptions
+from hyperpeft.training.checkpoint import Checkpoints
+from hyperpeft.training.combination import mixture_weights, temperature_factor
+
+SMALL_PROFILE = ContextOptions(
+    means=(), guided_radius=0, profile_radii=(2, 4, 6), profile_steps=8, profile_components=4
+)
+LEAST_WEIGHT = 0.02  # a part of less is left out: it costs time and says nothing
+
+
+@dataclass(frozen=True)
+class PartReport:
+    """A part of the mixture, for the record.
+
+    Attributes
+    ----------
+    name : str
+    weight : float
+        0 where the part was left out.
+    factor : float
+        Inverse temperature of its scores.
+    accuracy : float
+        Percent of the left-out pixels, weighted as the folds are.
+    likelihood : float
+        Mean probability that it gives to their classes.
+    """
+
+    name: str
+    weight: float
+    factor: float
+    accuracy: float
+    likelihood: float
+
+
+@dataclass(frozen=True)
+class TrainedAuto(Trained):
+    """An adapted backbone and classic classifiers, mixed."""
+
+    backbone_part: TrainedAdapter = field(kw_only=True)
+    classic: dict[str, PixelPredictor] = field(kw_only=True)
+
+    def save(self, folder: Path) -> int | None:
+        for name, part in self.classic.items():
+            part.features.to_file(folder / PARTS / name / FEATURES)
+            assert isinstance(part.model, pixel_models.PixelModel)
+            part.model.to_file(folder / PARTS / name / MODEL)
+        return self.backbone_part.save(folder)
+
+
+class PreparedAuto(Prepared):
+    """The backbone part, prepared; the classic parts' features, and the weights of all."""
+
+    resumable = True
+
+    def __init__(self, config: RunConfig, scene: Scene, split: Split, progress: Progress) -> None:
+        self.config, self.scene, self.split = config, scene, split
+        inner = config.model_copy(update={"method": METHOD})
+        self.backbone_part = PreparedAdapter(inner, scene, split, progress)
+        self.notes, self.identity = self.backbone_part.notes, self.backbone_part.identity
+        self.class_ids = self.backbone_part.class_ids.astype(np.int32)
+        self.targets = self.backbone_part.train.targets.numpy()
+        progress.stage("Weighing the parts")
+        self.features = self._features()
+        self.values = {
+            name: features_at(scene, features, split.train)
+            for name, features in self.features.items()
+        }
+        self.fits = self._fits()
+        self.reports = self._weigh()
+        self.notes = [*self.notes, self._summary()]
+        progress.note(self.notes[-1])
+
+    def _features(self) -> dict[str, PixelFeatures]:
+        """What each classic part sees."""
+        reducer = self.backbone_part.reducer
+        standardiser = Refinement.fit(RefineOptions(), reducer, self.scene).standardiser
+        return {
+            "context-trees": ContextFeatures(reducer, standardiser, CONTEXT),
+            "profile-trees": ContextFeatures(reducer, standardiser, PROFILE),
+            "profile-svm": ContextFeatures(reducer, standardiser, SMALL_PROFILE),
+            "spectra-forest": SpectraFeatures.fit(self.scene),
+        }
+
+    def _fits(self) -> dict[str, tuple[Fit, Fit]]:
+        """How each classic part is fitted, and how in a fold that only weighs it."""
+        seed, folds = self.config.seed, self.backbone_part.folds
+        machine = pixel_models.tuned_machine(
+            self.values["profile-svm"][folds.pixels],
+            self.targets[folds.pixels],
+            len(self.class_ids),
+            folds.folds[: folds.near // 2] or folds.folds,
+        )
+        trees = pixel_models.extra_trees(seed), pixel_models.extra_trees(seed, FOLD_TREES)
+        forest = pixel_models.random_forest(seed), pixel_models.random_forest(seed, FOLD_TREES)
+        return {
+            "context-trees": trees,
+            "profile-trees": trees,
+            "profile-svm": (machine, machine),
+            "spectra-forest": forest,
+        }
+
+    def _weigh(self) -> list[PartReport]:
+        """Temperatures and weights from the scores of left-out pixels, the backbone's first."""
+        folds, count = self.backbone_part.folds, len(self.class_ids)
+        what = self.targets[folds.pixels]
+        truth = what[folds.held]
+        selection = self.backbone_part.selection
+        scores = {}
+        if selection is not None:  # a head that starts at random says nothing yet
+            scores[BACKBONE_PART] = selection.factor * selection.scores
+        for name, (_, fit) in self.fits.items():
+            values = self.values[name][folds.pixels]
+            parts = pixel_models.out_of_fold(fit, values, what, count, folds.folds)
+            scores[name] = np.concatenate(parts) if parts else np.zeros((0, count))
+        factors = {
+            name: 1.0 if name == BACKBONE_PART else temperature_factor(values, truth, folds.weights)
+            for name, values in scores.items()
+        }
+        rows = np.arange(len(truth))
+        likelihoods = {
+            name: np.exp(log_softmax(factors[name] * values, axis=1)[rows, truth])
+            for name, values in scores.items()
+        }
+        weights = mixture_weights(np.stack(list(likelihoods.values())), folds.weights)
+        weights = np.where(weights < LEAST_WEIGHT, 0, weights)
+        weights /= weights.sum()
+        return [
+            PartReport(
+                name,
+                float(weight),
+                factors[name],
+                100 * float(folds.weights @ (scores[name].argmax(axis=1) == truth)),
+                float(folds.weights @ likelihoods[name]),
+            )
+            for name, weight in zip(scores, weights, strict=True)
+        ]
+
+    def _summary(self) -> str:
+        """One line: which parts count how much, and which is best alone."""
+        used = sorted(self.reports, key=lambda part: -part.weight)
+        shares = ", ".join(f"{part.name} {100 * part.weight:.0f} %" for part in used if part.weight)
+        best = max(self.reports, key=lambda part: part.accuracy)
+        return (
+            f"mixture of {shares}; best alone on left-out training pixels: {best.name}, "
+            f"{best.accuracy:.1f} %"
+        )
+
+    def _fit(self, progress: Progress, checkpoints: Checkpoints | None) -> TrainedAuto:
+        trained = self.backbone_part._fit(progress, checkpoints)
+        progress.stage("Fitting the classic parts")
+        used = {part.name: part for part in self.reports if part.weight}
+        classic = {
+            name: PixelPredictor(self.features[name], self._model(name), self.class_ids)
+            for name in self.features
+            if name in used
+        }
+        predictors: dict[str, Predictor] = {**classic}
+        if BACKBONE_PART in used:
+            assert trained.predictor is not None
+            predictors = {BACKBONE_PART: trained.predictor, **classic}
+        mixture = MixturePredictor(
+            tuple(predictors.values()),
+            tuple(used[name].factor for name in predictors),
+            tuple(used[name].weight for name in predictors),
+        )
+        adapter = {
+            **trained.adapter,
+            "method": AUTO,
+            "parts": [asdict(report) for report in self.reports],
+        }
+        return TrainedAuto(
+            self.class_ids,
+            2 * mixture.reach + 1,
+            trained.reducer,
+            trained.backbone,
+            adapter,
+            trained.outcome,
+            self.notes,
+            resolved=trained.resolved,
+            predictor=mixture,
+            backbone_part=replace(trained),
+            classic=classic,
+        )
+
+    def _model(self, name: str) -> pixel_models.PixelModel:
+        """A classic part, fitted to all training pixels."""
+        fit = self.fits[name][0]
+        return fit(self.values[name], self.targets, len(self.class_ids)).to_model()
