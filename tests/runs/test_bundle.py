@@ -31,7 +31,8 @@ from tests.helpers.small import (
 )
 
 FILES = {
-    "run.json", "adapter", "head.safetensors", "reducer.safetensors", "split.npz", "history.csv",
+    "run.json", "adapter", "head.safetensors", "reducer.safetensors", "refinement.safetensors",
+    "split.npz", "history.csv",
     "map.tif", "map.tif.aux.xml", "map.qml", "map.png", "confusion.png",
 }  # fmt: skip
 MAP = {"map.tif", "map.tif.aux.xml", "map.qml", "map.png"}

@@ -120,7 +120,7 @@ class Trainer:
     model : Classifier
         Learns what requires gradients.
     windows : Windows or sequence of Windows
-        Of several sizes: a step trains on one of them, drawn anew each time, and predictions are
+        Of several sizes: a step trains on one of them, drawn for each step, and predictions are
         the mean over all.
     train, validation : Pixels
         Without validation pixels the last weights are kept, otherwise those of the best epoch.
