@@ -29,6 +29,7 @@ app = typer.Typer(
 GROUPS = {
     "scenes": typer.Typer(no_args_is_help=True, help="Benchmark scenes: list, show, download."),
     "backbones": typer.Typer(no_args_is_help=True, help="Backbones: list, convert checkpoints."),
+    "hub": typer.Typer(no_args_is_help=True, help="Runs on the Hugging Face Hub: push, pull."),
     "adapters": typer.Typer(no_args_is_help=True, help="Trained adapters: list, export, merge."),
 }
 # A command, MODULE:FUNCTION in this package, and the first line of the function's docstring.
@@ -71,6 +72,8 @@ COMMANDS = {
         "backbones:backbones_convert",
         "Check a checkpoint key by key and write it as safetensors.",
     ),
+    "hub push": ("hub:hub_push", "Share a trained run, with a model card."),
+    "hub pull": ("hub:hub_pull", "Fetch a shared run into a folder that maps at once."),
     "adapters list": (
         "adapters:adapters_list",
         "List trained runs: method, parameters, size, backbone, scene and accuracy.",

@@ -1,0 +1,229 @@
+"""Runs on the Hugging Face Hub: pushed with a model card, pulled into a folder that maps at once.
+
+What travels is JSON and safetensors, and the card; no file that a library would have to execute.
+The record's paths are cut to names: where a user keeps files is nobody else's business.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hyperpeft.errors import BundleError, ConfigError, DownloadError
+from hyperpeft.runs.bundle import check_usable
+from hyperpeft.runs.file_names import ADAPTER, BACKBONE, HEAD, REDUCER, RUN
+from hyperpeft.runs.record import RunRecord
+from hyperpeft.system.files import within
+
+CARD = "README.md"
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+_PATHS = ("scene", "labels", "split", "backbone", "out")  # options that may name a file
+
+
+def pushed_files(folder: Path) -> list[str]:
+    """Names of the files of a run that travel, relative to its folder.
+
+    Raises
+    ------
+    BundleError
+        The folder is no complete run of an adapter.
+    """
+    record = RunRecord.from_file(folder / RUN)
+    check_usable(folder, record)
+    names = [RUN, HEAD, REDUCER, BACKBONE, *(f"{ADAPTER}/{name}" for name in _ADAPTER_FILES)]
+    found = [name for name in names if within(folder, name).is_file()]
+    missing = [name for name in (HEAD, REDUCER) if name not in found]
+    if missing:
+        raise BundleError(
+            f"{folder} cannot be shared", expected=f"{HEAD} and {REDUCER}", got=f"no {missing[0]}"
+        )
+    return found
+
+
+def push(
+    folder: str | Path, repo: str, *, private: bool = False, revision: str | None = None
+) -> str:
+    """Upload a run; the address of its page.
+
+    The token is that of `hf auth login` or HF_TOKEN, the server that of HF_ENDPOINT, as for every
+    program that uses `huggingface_hub`.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Of the run.
+    repo : str
+        NAME/REPOSITORY; it is created where it does not exist.
+    private : bool
+        Of a repository that is created.
+    revision : str, optional
+        A branch.
+
+    Raises
+    ------
+    BundleError
+        The folder is no complete run of an adapter.
+    DownloadError
+        The server refuses, or cannot be reached.
+    """
+    folder = Path(folder)
+    names = pushed_files(folder)
+    with tempfile.TemporaryDirectory(prefix="hyperpeft-hub-") as place:
+        stage = Path(place)
+        for name in names:
+            (stage / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, stage / name)
+        values = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        for name in names:
+            if name.endswith(".json"):
+                text = (folder / name).read_text(encoding="utf-8")
+                (stage / name).write_text(_without_folders(text, values), encoding="utf-8")
+        card = model_card(RunRecord.from_file(stage / RUN), repo)
+        (stage / CARD).write_text(card, encoding="utf-8")
+        with _hub(repo) as api:
+            address = api.create_repo(repo, private=private, exist_ok=True)
+            api.upload_folder(
+                repo_id=repo, folder_path=stage, revision=revision,
+                commit_message=f"Run of {values['adapter']['method']} on {values['scene']['name']}",
+            )  # fmt: skip
+    return str(address)
+
+
+def pull(repo: str, folder: str | Path, *, revision: str | None = None) -> RunRecord:
+    """Download a run into a new folder; its record.
+
+    Parameters
+    ----------
+    repo : str
+    folder : str or Path
+        Must not exist, or be empty.
+    revision : str, optional
+        A branch, a tag or a commit.
+
+    Raises
+    ------
+    ConfigError
+        The folder holds something.
+    BundleError
+        What the repository holds is no run.
+    DownloadError
+        The server refuses, or cannot be reached.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists", hint="choose another --to, or empty it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.part-", dir=folder.parent) as place:
+        stage = Path(place) / "run"
+        with _hub(repo) as api:
+            present = api.list_repo_files(repo, revision=revision)
+            names = [RUN, HEAD, REDUCER, BACKBONE, *(f"{ADAPTER}/{n}" for n in _ADAPTER_FILES)]
+            wanted = [name for name in (*names, CARD) if name in present]
+            if not {RUN, HEAD, REDUCER} <= set(wanted):
+                raise BundleError(
+                    f"{repo} holds no run", expected=f"{RUN}, {HEAD} and {REDUCER}",
+                    got=", ".join(sorted(present)[:8]) or "nothing",
+                )  # fmt: skip
+            for name in wanted:
+                api.hf_hub_download(repo, name, revision=revision, local_dir=stage)
+        shutil.rmtree(stage / ".cache", ignore_errors=True)  # notes of the library on its download
+        record = RunRecord.from_file(stage / RUN)
+        check_usable(stage, record)
+        if folder.exists():
+            folder.rmdir()
+        stage.replace(folder)
+    return record
+
+
+def model_card(record: RunRecord, repo: str) -> str:
+    """The page of a run: accuracy beside the kind of split and its leakage, classes, use."""
+    scene, split, adapter = record.scene, record.split, record.adapter
+    leak = (split.get("leakage") or {}).get("test_windows_touching_train")
+    reach = "unknown" if leak is None else f"{100 * leak:.0f} % of the test windows"
+    scores = " | ".join(_score(record.metrics.get(key)) for key in ("oa", "aa", "kappa"))
+    classes = "\n".join(
+        f"| {i} | {_cell(name)} | {_score((record.metrics.get('per_class') or {}).get(str(i)))} |"
+        for i, name in zip(scene["class_ids"], scene["classes"], strict=True)
+    )
+    parameters = adapter.get("trainable_parameters")
+    count = f"{parameters:,}" if parameters else "unknown"
+    return f"""---
+library_name: hyperpeft
+tags:
+- hyperspectral
+- remote-sensing
+- land-cover
+---
+
+# {_cell(scene["name"])}: {adapter["method"]} on {_cell(record.backbone.get("name") or "")}
+
+An adapter that classifies a hyperspectral scene of {scene["shape"][2]} bands into
+{len(scene["classes"])} classes. Trained parameters: {count}.
+
+| split | training pixels | hold a training pixel | OA | AA | kappa x 100 |
+|---|---:|---:|---:|---:|---:|
+| {_cell(split["kind"])} | {split.get("train")} | {reach} | {scores} |
+
+Test windows that hold a training pixel make an accuracy look better than that of a new place.
+These are accuracies at the labelled pixels of one scene, not of a map.
+
+| id | class | accuracy % |
+|---:|---|---:|
+{classes}
+
+```
+hyperpeft hub pull {repo} --to runs/pulled
+hyperpeft map runs/pulled SCENE.tif --out map.tif
+```
+
+The scene must have the same bands. The base weights have the hash
+`{record.backbone.get("weights_sha256")}` (sha256 of names and float32 values); others are refused.
+"""
+
+
+def _score(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2f}"
+
+
+def _cell(text: str) -> str:
+    return " ".join(str(text).split()).replace("|", "/").replace("`", "'").replace("<", "(")
+
+
+def _without_folders(text: str, values: Mapping[str, Any]) -> str:
+    """A JSON text without the folders that the files of a record's options lie in."""
+    named = [values["config"].get(name) for name in _PATHS] + [values["backbone"].get("name")]
+    parts = [part for spec in named if isinstance(spec, str) for part in spec.split(",")]
+    folders = {str(Path(part).parent) for part in parts} - {".", "/", ""}
+    for folder in sorted(folders, key=len, reverse=True):
+        text = text.replace(json.dumps(f"{folder}/")[1:-1], "")
+        text = text.replace(json.dumps(folder)[1:-1], ".")
+    return text
+
+
+@contextmanager
+def _hub(repo: str) -> Iterator[Any]:
+    """The client, whose many exceptions become one."""
+    from huggingface_hub import HfApi  # loads a web client
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
+    try:
+        yield HfApi(library_name="hyperpeft")
+    except (BundleError, ConfigError):
+        raise
+    except HFValidationError as problem:
+        raise ConfigError(
+            f"the repository {repo!r}", expected="NAME/REPOSITORY", got=str(problem)[:160]
+        ) from None
+    except Exception as problem:  # of the web client, the file system and the hub's answers
+        why = " ".join(str(problem).split())[:300] or type(problem).__name__
+        raise DownloadError(
+            f"{repo} on the hub: {why}",
+            hint="check the name, the network, and the token (`hf auth login`)",
+        ) from None
