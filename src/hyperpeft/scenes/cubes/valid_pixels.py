@@ -136,6 +136,8 @@ def _look_at_all(cube: Cube, huge: float) -> Tally:
             whole = np.ones_like(tally.valid[rows, columns])
             tally.mask((rows, columns), whole, NODATA)
     if tally.zeros is not None:
+        for mask in (cube.masks or {}).values():
+            tally.zeros &= ~mask
         outside = from_the_edge(tally.zeros)
         if np.count_nonzero(outside) >= _BORDER and bands > 3:
             tally.fills.add(0.0)
@@ -168,6 +170,7 @@ def _question(cube: Cube) -> dict[str, object]:
         "empty": [str(value) for value in cube.empty],
         "largest": str(np.ravel(largest_stored(cube)).tolist()),
         "key": cube.key,
+        "masks": {name: int(mask.sum()) for name, mask in (cube.masks or {}).items()},
         "others": [
             [str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in cube.others
         ],

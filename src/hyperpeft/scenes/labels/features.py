@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hyperpeft.errors import LabelsError
+from hyperpeft.scenes.labels.class_names import normal_form
 from hyperpeft.scenes.labels.class_values import ask_about_ignored
 
 CLASS_NAMES = (
@@ -155,7 +156,7 @@ def _plain(value: Any) -> Any:
     if value is None or (isinstance(value, float) and value != value):
         return None
     if isinstance(value, str):
-        text = value.strip()
+        text = normal_form(value)
         return None if text.lower() in _MISSING else text
     return value if isinstance(value, int | float) else str(value)
 

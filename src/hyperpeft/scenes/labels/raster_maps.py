@@ -13,8 +13,8 @@ from hyperpeft.records.colours import Colour
 from hyperpeft.scenes.labels.class_names import names_of_ids
 from hyperpeft.scenes.labels.maps import LabelMap
 from hyperpeft.scenes.readers.detect import Probe
+from hyperpeft.scenes.readers.envi_header import envi_data_file
 from hyperpeft.scenes.readers.gdal import crs_of, open_raster, transform_of
-from hyperpeft.scenes.readers.rasters import envi_data_file
 from hyperpeft.system.memory import require_memory
 
 
@@ -26,7 +26,7 @@ def read_raster_map(probe: Probe, key: Any = None) -> LabelMap:
     LabelsError
         Not a raster, colours instead of ids, or several bands.
     """
-    path = envi_data_file(probe.path)
+    path = envi_data_file(probe.path, LabelsError)
     key = key if isinstance(key, str) else None
     with open_raster(probe if path == probe.path else path, key, LabelsError) as dataset:
         band, alpha = _band(path, dataset)

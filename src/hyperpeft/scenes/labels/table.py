@@ -9,6 +9,7 @@ from typing import Any
 
 from hyperpeft.errors import LabelsError
 from hyperpeft.scenes.labels.envi_rois import is_rois
+from hyperpeft.scenes.labels.envi_xml_rois import is_xml_rois
 from hyperpeft.scenes.labels.points_csv import is_table
 from hyperpeft.scenes.labels.vectors import is_vector
 from hyperpeft.scenes.readers import recognise
@@ -54,6 +55,9 @@ _HERE = "hyperpeft.scenes.labels"
 LABEL_READERS: list[LabelReader] = [
     LabelReader("points", "", is_table, f"{_HERE}.points_csv:read_table", vectors=True),
     LabelReader("vectors", "", is_vector, f"{_HERE}.vectors:read_vectors", vectors=True),
+    LabelReader(
+        "XML regions", "", is_xml_rois, f"{_HERE}.envi_xml_rois:read_xml_rois", vectors=True
+    ),
     LabelReader("regions", "", is_rois, f"{_HERE}.envi_rois:read_rois"),
     LabelReader(
         "named maps", "labels", recognise.is_named_arrays, f"{_HERE}.named_maps:read_named_map"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import logging
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,23 +18,56 @@ from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.gdal_checks import refuse_remote_vectors
 from hyperpeft.system.gdal_env import stay_offline
 
-SUFFIXES = (".gpkg", ".geojson", ".json", ".shp", ".fgb", ".gml", ".kml", ".gdb", ".zip", ".shz")
-_PARTS = (".dbf", ".shx", ".prj", ".cpg")  # of a shapefile
+SUFFIXES = (
+    ".gpkg", ".geojson", ".geojsonl", ".geojsons", ".ndjson", ".json", ".topojson", ".shp", ".fgb",
+    ".gml", ".kml", ".kmz", ".gpx", ".gdb", ".zip", ".shz", ".sqlite", ".db", ".tab", ".mif",
+    ".dxf", ".gmt", ".jml", ".osm", ".pbf", ".parquet",
+)  # fmt: skip
+_PARTS = {
+    ".shp": (".dbf", ".shx", ".prj", ".cpg"),
+    ".tab": (".dat", ".map", ".id", ".ind"),
+    ".mif": (".mid",),
+}
+_HINT = (
+    "vectors are read from GeoPackage, GeoJSON, shapefile, FlatGeobuf, KML, GPX, SQLite, MapInfo "
+    "and other formats of OGR, and points from CSV"
+)
+_UTF8 = re.compile(
+    rb"[\xc3-\xdf][\x80-\xbf]|\xc2[\xa0-\xbf]|[\xe0-\xef][\x80-\xbf]{2}"
+    rb"|[\xf0-\xf4][\x80-\xbf]{3}"
+)
+_LARGEST_TABLE = 2**26  # bytes of a .dbf that are looked at
+_SQLITE = b"SQLite format 3\0"
+_ROOT = re.compile(rb"<(?:\w+:)?(\w+)[\s>/]")
+_XML_ROOTS = (b"kml", b"gpx", b"FeatureCollection", b"GeoPackage", b"osm")
+_JSON = (b'"FeatureCollection"', b'"Feature"', b'"Topology"')
 
 
 def is_vector(probe: Probe) -> bool:
-    """Whether a file is one of points, lines or polygons; a GeoPackage may hold a raster."""
+    """Whether a file is one of points, lines or polygons, by its content or its name.
+
+    A GeoPackage and other files of SQLite may hold a raster.
+    """
     path, suffix = probe.path, probe.suffix
-    if suffix in _PARTS and path.with_suffix(".shp").is_file():
-        raise LabelsError(
-            f"{path} is a part of a shapefile", hint=f"give {path.with_suffix('.shp')}"
-        )
-    if suffix != ".gpkg":
-        return suffix in SUFFIXES
-    try:
-        return any(kind is not None for kind in list_layers(path).values())
-    except LabelsError:
-        return False
+    for whole, parts in _PARTS.items():
+        if suffix in parts and path.with_suffix(whole).is_file():
+            raise LabelsError(
+                f"{path} is a part of a {'shapefile' if whole == '.shp' else 'MapInfo layer'}",
+                hint=f"give {path.with_suffix(whole)}",
+            )
+    if probe.is_folder:
+        return suffix == ".gdb" or any(p.suffix.lower() == ".shp" for p in path.iterdir())
+    if probe.head.startswith(_SQLITE):
+        try:
+            return any(kind is not None for kind in list_layers(path).values())
+        except LabelsError:
+            return False
+    if suffix in SUFFIXES:
+        return True
+    if probe.is_xml:
+        root = _ROOT.search(probe.head)
+        return root is not None and root[1] in _XML_ROOTS
+    return probe.head.lstrip().startswith(b"{") and any(mark in probe.head for mark in _JSON)
 
 
 def read_vectors(probe: Probe, layer: str | None, class_field: str | None) -> Features:
@@ -53,6 +88,8 @@ def read_vectors(probe: Probe, layer: str | None, class_field: str | None) -> Fe
     """
     path = probe.path
     layers = [name for name, kind in list_layers(path).items() if kind is not None]
+    if layer is None and len(layers) > 1:
+        layers = _filled(path, layers)
     if layer is not None and layer not in layers:
         listing = ", ".join(f"{path}:{name}" for name in layers)
         raise LabelsError(f"{path} has no layer {layer!r}", expected=f"one of {listing}")
@@ -78,6 +115,17 @@ def read_vectors(probe: Probe, layer: str | None, class_field: str | None) -> Fe
     )
 
 
+def _filled(path: Path, layers: list[str]) -> list[str]:
+    """The layers that hold features: GPX always has five."""
+    import pyogrio  # after GDAL is kept offline
+
+    counts = {
+        name: _call_ogr(path, pyogrio.read_info, path, layer=name, force_feature_count=True)
+        for name in layers
+    }
+    return [name for name, info in counts.items() if info["features"]] or layers
+
+
 def list_layers(path: Path) -> dict[str, str | None]:
     """Layers of a file and their kind of geometry; None for a table without any."""
     stay_offline()
@@ -92,8 +140,23 @@ def read_layer(path: Path, layer: str) -> tuple[dict[str, Any], np.ndarray, list
     """Meta data ("fields", "crs"), geometries as WKB, and the columns of a layer."""
     from pyogrio.raw import read  # after GDAL is kept offline
 
-    meta, _, geometry, columns = _call_ogr(path, read, path, layer=layer, force_2d=True)
+    options = {"layer": layer, "force_2d": True, "encoding": shapefile_encoding(path)}
+    meta, _, geometry, columns = _call_ogr(path, read, path, **options)
     return meta, geometry, columns
+
+
+def shapefile_encoding(path: Path) -> str | None:
+    """UTF-8 for a shapefile whose texts are that although no .cpg says so; else as OGR decides."""
+    table = path.with_suffix(".dbf")
+    beside = [p.suffix.lower() for p in path.parent.glob(f"{glob.escape(path.stem)}.*")]
+    if path.suffix.lower() != ".shp" or ".cpg" in beside or not table.is_file():
+        return None
+    with table.open("rb") as file:
+        data = file.read(_LARGEST_TABLE)
+    data = data[int.from_bytes(data[8:10], "little") :]
+    pairs = _UTF8.findall(data)
+    other = len(re.findall(rb"[\x80-\xff]", data)) - sum(map(len, pairs))
+    return "UTF-8" if pairs and other * 10 <= len(pairs) else None
 
 
 def _call_ogr(path: Path, call: Any, *arguments: Any, **options: Any) -> Any:
@@ -108,6 +171,6 @@ def _call_ogr(path: Path, call: Any, *arguments: Any, **options: Any) -> Any:
     except Exception as problem:  # pyogrio's errors have no common root
         why = " ".join(str(problem).split())[:160]
         beside = "; a shapefile needs its .shx and .dbf beside it" if path.suffix == ".shp" else ""
-        raise LabelsError(f"{path} cannot be read as vectors ({why}){beside}") from None
+        raise LabelsError(f"{path} cannot be read as vectors ({why}){beside}", hint=_HINT) from None
     finally:
         logger.setLevel(level)

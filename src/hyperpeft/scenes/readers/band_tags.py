@@ -19,6 +19,7 @@ from hyperpeft.scenes.cubes.cube import to_nm, widths_to_nm
 _CENTRES = ("wavelength", "wavelengths", "center_wavelength", "centre_wavelength")
 _WIDTHS = ("fwhm", "fwhms", "bandwidth")
 _UNITS = ("wavelength_units", "wavelength_unit", "wavelengths_units", "units_wavelength")
+_MOST = 0.5  # of the bands
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _NAMED = re.compile(  # from the first digit on only: a thousand digits are looked at once
     rf"(?<![\d.])({_NUMBER})\s*\(?(nanometers?|nanometres?|nm|micrometers?|micrometres?|um|µm)\b"
@@ -38,6 +39,14 @@ class BandTags:
         self.descriptions = [text or "" for text in dataset.descriptions]
         self.scales = np.array(dataset.scales, dtype=np.float64)
         self.offsets = np.array(dataset.offsets, dtype=np.float64)
+
+    def select(self, keep: np.ndarray) -> None:
+        """Forget all bands but some, by their indices."""
+        self.count = len(keep)
+        self.bands = [self.bands[i] for i in keep]
+        self.imagery = [self.imagery[i] for i in keep]
+        self.descriptions = [self.descriptions[i] for i in keep]
+        self.scales, self.offsets = self.scales[keep], self.offsets[keep]
 
     def spectral(self) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Band centres and widths in nm, each None unless every band has one."""
@@ -108,6 +117,14 @@ class BandTags:
             )
         return np.full(self.count, 1 / factor), np.zeros(self.count)
 
+    def without_wavelength(self) -> list[int]:
+        """Indices of the few bands without a wavelength, where the others have one each."""
+        for name in _CENTRES:
+            there = [_is_number(tags.get(name)) for tags in self.bands]
+            if any(there) and sum(there) >= _MOST * self.count:
+                return [i for i, found in enumerate(there) if not found]
+        return []
+
     def _units(self) -> str | None:
         for tags in (*self.bands[:1], self.whole):
             for name in _UNITS:
@@ -128,6 +145,13 @@ class BandTags:
 
 def _lower(tags: dict[str, str]) -> dict[str, str]:
     return {name.lower().replace(" ", "_"): value for name, value in tags.items()}
+
+
+def _is_number(text: str | None) -> bool:
+    try:
+        return text is not None and float(text) > 0
+    except ValueError:
+        return False
 
 
 def _from_texts(texts: list[str | None]) -> np.ndarray | None:

@@ -13,7 +13,10 @@ from hyperpeft.scenes.readers import hdf5_checks
 HEAD = 2**16  # bytes that are looked at
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 NPY_MAGIC = b"\x93NUMPY"
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 ZIP_MAGIC = b"PK\x03\x04"
+_ARCHIVES = (ZIP_MAGIC, b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07")
+_STREAMS = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
 _SPACE = b"\xef\xbb\xbf \t\r\n"
 _PROLOGUE = re.compile(
     rb"\A(?:[\s\xef\xbb\xbf]+|<\?xml.*?\?>|<!--.*?-->)*", re.DOTALL | re.IGNORECASE
@@ -72,6 +75,14 @@ class Probe:
     def has(self, *names: str) -> bool:
         """Whether an HDF5 file holds all of these groups and datasets."""
         return self.members.issuperset(names)
+
+
+def is_archive(probe: Probe) -> bool:
+    """Whether a file is an archive of files, by its first bytes; .npz and .kmz are not meant."""
+    is_tar = probe.head[257:262] == b"ustar"
+    named = probe.suffix in (".gz", ".tgz", ".bz2", ".xz", ".zst")
+    packed = any(probe.head.startswith(magic) for magic in _ARCHIVES)
+    return is_tar or packed or (named and any(probe.head.startswith(m) for m in _STREAMS))
 
 
 def is_html(head: bytes) -> bool:

@@ -12,7 +12,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.warp import transform as reproject
 
-from hyperpeft.errors import HyperpeftError, SceneError
+from hyperpeft.errors import HyperpeftError, LabelsError, SceneError
 from hyperpeft.scenes.cubes.cube import Transform
 from hyperpeft.scenes.readers import hdf5_checks
-from hyperpeft.scenes.readers.detect import Probe
+from hyperpeft.scenes.readers.detect import Probe, is_archive
+from hyperpeft.scenes.readers.envi_header import ENVI_DATA
 from hyperpeft.scenes.readers.gdal_checks import (
     check_sources,
     import_rasterio,
@@ -33,8 +34,8 @@ from hyperpeft.scenes.readers.gdal_checks import (
 from hyperpeft.scenes.readers.read_errors import first_words
 from hyperpeft.system.text import whole_number
 
+_VECTORS = (".shp", ".geojson", ".json", ".kml", ".kmz", ".gml", ".gpx", ".fgb", ".tab", ".mif")
 _CACHE_MB = "256"  # holds a row of blocks of a wide scene, all bands
-ENVI_DATA = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin", ".envi")
 
 
 @contextmanager
@@ -71,11 +72,26 @@ def open_raster(
         except Exception as problem:  # also UnicodeDecodeError, of GDAL's own message
             reason = first_words(problem, 160).replace(str(path), path.name)
             raise error(
-                f"{path} cannot be opened as a raster ({reason})", hint=_advice(path)
+                f"{path} cannot be opened as a raster ({reason})", hint=_advice(probe, error)
             ) from None
         with dataset:
             check_sources(path, dataset, error)
             yield dataset
+
+
+@contextmanager
+def list_pages(probe: Probe) -> Iterator[list[Any]]:
+    """The opened pages of a TIFF that has several; none where it has one or cannot be read."""
+    rasterio = import_rasterio(probe.path)
+    with ExitStack() as opened:
+        opened.enter_context(silence_gdal())
+        opened.enter_context(rasterio.Env())
+        try:
+            whole = opened.enter_context(rasterio.open(probe.path))
+            pages = [opened.enter_context(rasterio.open(name)) for name in whole.subdatasets]
+        except Exception:  # whoever reads the file says what is wrong
+            pages = []
+        yield pages
 
 
 @contextmanager
@@ -164,7 +180,17 @@ def _key_of(subdataset: str) -> str:
     return page[1] if page else re.split(r"[:/]", subdataset)[-1]
 
 
-def _advice(path: Path) -> str:
+def _advice(probe: Probe, error: type[HyperpeftError]) -> str:
+    path = probe.path
+    if is_archive(probe):
+        return "it is an archive: unpack it, and give what it holds"
     if path.suffix.lower() in ENVI_DATA[1:]:
         return f"an ENVI data file needs its header {path.with_suffix('.hdr').name} beside it"
+    if error is LabelsError:
+        return (
+            "give class ids as a raster or an array, vectors (GeoPackage, GeoJSON, shapefile, KML, "
+            "GPX, MapInfo, SQLite) or a CSV of points"
+        )
+    if path.suffix.lower() in _VECTORS:
+        return "it holds vectors: give it as --labels, and a raster or an array as the scene"
     return "give a MATLAB, NumPy, GeoTIFF or ENVI file that is complete"

@@ -32,6 +32,7 @@ _PATTERN = "*?["
 _SCENES = (".tif", ".tiff", ".vrt", ".hdr", ".nc", ".he5", ".h5", ".jp2")
 _ON_GRID = 0.01  # of a pixel
 _SAME_WAVELENGTH = 2.0  # nm
+_COMPARED = 2**24  # values of two tiles
 _MOST = 0.9  # of the bands have to be in every tile
 
 
@@ -99,6 +100,7 @@ def join(tiles: Sequence[Scene], name: str, rgb: tuple[int, int, int] | None = N
         max(place[i] + tile.valid.shape[i] for place, tile in zip(places, tiles, strict=True))
         for i in (0, 1)
     )
+    same = _refuse_covered(tiles, places)
     check_size(f"a mosaic of {len(tiles)} tiles", (height, width))
     cube = MosaicCube(tiles, places, (height, width))
     valid = np.zeros((height, width), dtype=bool)
@@ -122,11 +124,41 @@ def join(tiles: Sequence[Scene], name: str, rgb: tuple[int, int, int] | None = N
             f"a mosaic of {len(tiles)} tiles, {int((~valid).sum())} of {valid.size} pixels "
             "not valid in any",
             *dropped,
+            *same,
             *_few(notes),
         ),
         fwhm=first.fwhm,
         part=" ".join(tile.part for tile in tiles),
     )
+
+
+def _refuse_covered(tiles: Sequence[Scene], places: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+    """Refuse a tile that lies wholly in another one and has other values; note equal ones."""
+    notes = []
+    for i, (tile, (row, column)) in enumerate(zip(tiles, places, strict=True)):
+        height, width = tile.valid.shape
+        for other, (top, left) in zip(tiles[:i], places[:i], strict=True):
+            rows = slice(row - top, row - top + height)
+            columns = slice(column - left, column - left + width)
+            inside = rows.start >= 0 and columns.start >= 0
+            if not inside or rows.stop > len(other.valid) or columns.stop > other.valid.shape[1]:
+                continue
+            both = tile.valid & other.valid[rows, columns]
+            step = max(1, height * width * tile.shape[2] // _COMPARED)
+            for r in range(0, height, step):
+                there = both[r]
+                mine = tile.window(slice(r, r + 1), slice(0, width))[:, 0][:, there]
+                at = slice(rows.start + r, rows.start + r + 1)
+                theirs = other.window(at, columns)[:, 0][:, there]
+                if not np.array_equal(mine, theirs):
+                    raise SceneError(
+                        f"tile {tile.name} lies wholly in {other.name} and has other values",
+                        expected="tiles beside each other, or bands of one image",
+                        hint="give one of them; bands are told from tiles by their wavelengths, or "
+                        "by names such as vnir and swir",
+                    )
+            notes.append(f"{tile.name} lies wholly in {other.name} and has the same values")
+    return tuple(notes)
 
 
 class MosaicCube(LazyCube):

@@ -69,8 +69,19 @@ def read_zarr(probe: Probe, key: str | Sequence[str] | None, layout: str | None)
 
 def read_netcdf(probe: Probe, key: str | Sequence[str] | None, layout: str | None) -> Cube:
     """The cube of a NetCDF-4 file, see `_read_labelled`."""
-    require_package(probe.path, "h5netcdf")
+    _require_netcdf(probe)
     return _read_labelled(probe.path, key if isinstance(key, str) else None, layout, zarr=False)
+
+
+def _require_netcdf(probe: Probe) -> None:
+    """Refuse what cannot be read here: NetCDF-4 without its package, and 64-bit data."""
+    if probe.is_hdf5:
+        require_package(probe.path, "h5netcdf")
+    elif probe.head.startswith(b"CDF\x05"):
+        raise SceneError(
+            f"{probe.path} is NetCDF of 64-bit data (CDF-5), which is not read",
+            hint="convert it with nccopy -k nc4",
+        )
 
 
 def _read_labelled(path: Path, key: str | None, given: str | None, *, zarr: bool) -> Cube:
@@ -117,9 +128,11 @@ def _read_labelled(path: Path, key: str | None, given: str | None, *, zarr: bool
 def open_named(probe: Probe) -> dict[str, xr.Dataset]:
     """The groups of a Zarr store or a NetCDF file, each with what the groups above it hold."""
     zarr = probe.is_folder
-    require_package(probe.path, "zarr" if zarr else "h5netcdf")
     if zarr:
+        require_package(probe.path, "zarr")
         refuse_pickles(probe.path)
+    else:
+        _require_netcdf(probe)
     named, _ = _open(probe.path, zarr)
     return {group: _with_parents(named, group) for group in named}
 
@@ -201,7 +214,7 @@ class NamedCube(LazyCube):
     def __init__(self, values: xr.DataArray, roles: dict[str, str], dtype: np.dtype) -> None:
         self.values = values.drop_vars(list(values.coords))
         self.roles = roles
-        self.dtype = dtype
+        self.dtype = dtype.newbyteorder("=")
         bands, height, width = (values.sizes[roles[dim]] for dim in DIMS)
         self.shape = (bands, height, width)
 

@@ -5,7 +5,6 @@ The cube stays on disk and is read by windows.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +16,21 @@ from rasterio.enums import MaskFlags
 from hyperpeft.errors import SceneError
 from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.cubes.scaling import scale_note
+from hyperpeft.scenes.readers.band_stack import stacked
 from hyperpeft.scenes.readers.band_tags import BandTags
-from hyperpeft.scenes.readers.detect import Probe
-from hyperpeft.scenes.readers.gdal import ENVI_DATA, crs_of, open_raster, transform_of
-from hyperpeft.system.text import whole_number
+from hyperpeft.scenes.readers.detect import TIFF_MAGIC, Probe
+from hyperpeft.scenes.readers.envi_header import (
+    INTERLEAVES,
+    envi_data_file,
+    interleave,
+    is_cut_short,
+    number,
+    read_fields,
+    values_size,
+)
+from hyperpeft.scenes.readers.envi_raw import has_mark, read_raw
+from hyperpeft.scenes.readers.extra_bands import find_extra_bands
+from hyperpeft.scenes.readers.gdal import crs_of, list_pages, open_raster, transform_of
 
 _LARGEST_SIDECAR = 2**24  # bytes
 
@@ -42,25 +52,36 @@ def read_raster(
     """
     key = key if isinstance(key, str) else None
     path = envi_data_file(probe.path)
+    if has_mark(path):
+        return read_raw(path, "it begins with a byte-order mark")
+    if key is None and probe.head[:4] in TIFF_MAGIC and (pages := _pages(probe)) is not None:
+        return pages
     with open_raster(probe if path == probe.path else path, key) as dataset:
         if any(np.dtype(t).kind not in "biuf" for t in dataset.dtypes):
             raise SceneError(f"{path}", expected="real numbers", got=f"type {dataset.dtypes[0]}")
         data = _lazy(dataset.name)
+        notes: tuple[str, ...] = ()
         if dataset.driver == "ENVI":
-            _check_interleave(path)
-            if _envi_field(path, "file compression"):
+            fields = read_fields(path)
+            notes = _check_envi(path, fields)
+            if is_cut_short(fields, dataset.tags(ns="ENVI")):
+                return read_raw(path, "one of its lines is too long for GDAL")
+            if number(fields, "file_compression"):
                 data = data.load()  # a window of a gzip stream costs the whole stream
-            else:
-                _refuse_short_envi(path, dataset)
         tags = BandTags(dataset)
+        extra = find_extra_bands(dataset, tags)
+        if len(extra.keep) < dataset.count:
+            tags.select(extra.keep)
+            data = data.isel(band=extra.keep)
+        nodata = [dataset.nodatavals[i] for i in extra.keep]
         scale, offset = tags.scaling()
         cube = Cube(
             path=path,
             data=data,
             good=tags.good(),
-            nodata=tuple(None if value == 0 else value for value in dataset.nodatavals),
-            empty=(0.0,) if 0 in dataset.nodatavals else (),
-            masks=_mask_band(dataset),
+            nodata=tuple(None if value == 0 else value for value in nodata),
+            empty=(0.0,) if 0 in nodata else (),
+            masks={**(_mask_band(dataset) or {}), **extra.masks} or None,
             scale=scale,
             offset=offset,
             crs=crs_of(dataset),
@@ -69,11 +90,24 @@ def read_raster(
             key=key or "",
             others=sources_of(path, dataset),
         )
-        cube = replace(cube, notes=scale_note(cube))
+        cube = replace(cube, notes=(*notes, *extra.notes, *scale_note(cube)))
         wavelengths, fwhm = tags.spectral()
         if wavelengths is None and dataset.driver == "VRT":
             return _like_first_source(cube, dataset)
         return replace(cube, wavelengths=wavelengths, fwhm=fwhm)
+
+
+def _pages(probe: Probe) -> Cube | None:
+    """The pages of a TIFF as bands, where each is one band of the same size."""
+    with list_pages(probe) as pages:
+        shapes = {(page.count, page.shape, page.dtypes) for page in pages}
+        if len(pages) < 2 or len(shapes) > 1 or pages[0].count > 1:
+            return None
+        count = len(pages)
+    cubes = [read_raster(probe, str(number)) for number in range(1, count + 1)]
+    note = f"the {count} pages of the file are stacked as bands; FILE:NUMBER chooses one"
+    cube = stacked(cubes, (note,))
+    return replace(cube, key="pages", others=tuple(p for p in cube.others if p != probe.path))
 
 
 def sources_of(path: Path, dataset: Any, seen: tuple[Path, ...] = ()) -> tuple[Path, ...]:
@@ -135,28 +169,6 @@ def _like_first_source(cube: Cube, dataset: Any) -> Cube:
     return cube
 
 
-def envi_data_file(path: Path) -> Path:
-    """The data file of an ENVI header; any other path as it is.
-
-    Raises
-    ------
-    SceneError
-        No data file lies beside the header.
-    """
-    if path.suffix.lower() != ".hdr":
-        return path
-    stem = path.with_suffix("")  # scene.hdr or scene.bsq.hdr
-    beside = {p.name.lower(): p for p in path.parent.iterdir() if p.is_file()}
-    for ending in ENVI_DATA:
-        data = beside.get((stem.name + ending).lower())
-        if data is not None:
-            return data
-    raise SceneError(
-        f"the ENVI header {path} has no data file beside it",
-        expected=f"{stem.name} with no ending or one of {', '.join(ENVI_DATA[1:])}",
-    )
-
-
 def _lazy(name: str) -> Any:
     import rioxarray  # after GDAL is kept offline
 
@@ -166,40 +178,33 @@ def _lazy(name: str) -> Any:
     return data
 
 
-def _envi_field(path: Path, field: str) -> int:
-    """A whole number of the ENVI header beside a data file; 0 where there is none."""
-    return whole_number(_envi_text(path, field)) or 0
+def _check_envi(path: Path, fields: dict[str, str]) -> tuple[str, ...]:
+    """Refuse what GDAL reads as something else; note what is left over.
 
-
-def _envi_text(path: Path, field: str) -> str:
-    """A word of the ENVI header beside a data file; "" where there is none."""
-    for header in (path.with_suffix(".hdr"), Path(f"{path}.hdr")):
-        if header.is_file():
-            with header.open(encoding="latin-1") as file:
-                text = file.read(100_000)
-            found = re.search(rf"(?im)^[ \t]*{field}[ \t]*=[ \t]*(\S+)", text)
-            return found[1] if found else ""
-    return ""
-
-
-def _check_interleave(path: Path) -> None:
-    """GDAL reads an unknown interleave as bsq, and the pixels of every band from others."""
-    found = _envi_text(path, "interleave")
-    if found.lower() not in ("bsq", "bil", "bip"):
+    GDAL reads an unknown interleave as bsq, and the pixels of every band from others; behind the
+    end of a raw file it reads zeros.
+    """
+    order = interleave(fields)
+    if order not in INTERLEAVES:
         raise SceneError(
-            f"{path}: interleave in its header", expected="bsq, bil or bip", got=found or "none"
+            f"{path}: interleave in its header",
+            expected="bsq, bil or bip",
+            got=order.split()[0] if order else "none",
         )
-
-
-def _refuse_short_envi(path: Path, dataset: Any) -> None:
-    """GDAL reads zeros behind the end of a raw file: compare its size with the header's."""
-    pixels = dataset.count * dataset.height * dataset.width
-    offset = _envi_field(path, "header offset")
-    size = offset + pixels * np.dtype(dataset.dtypes[0]).itemsize
-    if path.stat().st_size < size:
+    if number(fields, "file_compression"):
+        return ()
+    size = number(fields, "header_offset") + values_size(fields)
+    stored = path.stat().st_size
+    if stored < size:
         raise SceneError(
             f"{path} is shorter than its header says",
             expected=f"{size} bytes",
-            got=path.stat().st_size,
+            got=stored,
             hint="the file is cut short, or its header belongs to another one: get both again",
         )
+    if stored > size:
+        return (
+            f"the data file has {stored - size} bytes more than its header says; check that the "
+            "header belongs to it",
+        )
+    return ()

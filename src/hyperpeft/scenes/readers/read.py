@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from hyperpeft.scenes.cubes.orientation import north_up
 from hyperpeft.scenes.cubes.scaling import check_scaling
 from hyperpeft.scenes.cubes.scan_cache import load_scan, save_scan
 from hyperpeft.scenes.cubes.valid_pixels import check_pixels, check_size
-from hyperpeft.scenes.readers.detect import Probe, check_file
+from hyperpeft.scenes.readers.band_stack import stack
+from hyperpeft.scenes.readers.detect import Probe, check_file, is_archive
 from hyperpeft.scenes.readers.gdal import silence_gdal
 from hyperpeft.scenes.readers.mosaic import join, tile_paths
 from hyperpeft.scenes.readers.table import identify, reader_of
@@ -71,15 +73,47 @@ def read_cube(
     if probe is None or (probe.is_folder and probe.kind == "raster"):
         tiles = tile_paths(str(path)) or []
         if len(tiles) > 1:
-            scenes = [read_cube(tile, key, layout, rgb=rgb) for tile in tiles]
-            return join(scenes, name or printable(_mosaic_name(str(path), tiles)), rgb)
+            title = name or printable(_mosaic_name(str(path), tiles))
+            return _read_several(str(path), tiles, key, layout, title, rgb)
         file, chosen = split_spec(tiles[0]) if tiles else (file, chosen)
         probe = identify(check_file(file, SceneError))
     with silence_gdal():
         cube = _read(probe, chosen if chosen is not None else key, layout)
-        cube = north_up(cube)
-        check_scaling(cube)
-        return _to_scene(cube.drop_bad(), name or printable(file.stem), rgb)
+        return _to_scene(cube, name or printable(file.stem), rgb)
+
+
+def _read_several(
+    spec: str,
+    files: list[Path],
+    key: str | Sequence[str] | None,
+    layout: str | None,
+    name: str,
+    rgb: tuple[int, int, int] | None,
+) -> Scene:
+    """Files as the bands of one image, or as tiles of a mosaic."""
+    cubes = []
+    with silence_gdal():
+        for tile in files:
+            file, chosen = split_spec(tile)
+            probe = identify(check_file(file, SceneError))
+            cubes.append(_read(probe, chosen if chosen is not None else key, layout))
+        whole = stack(cubes, spec)
+        if whole is not None:
+            return _to_scene(whole, name, rgb)
+        stems = [printable(split_spec(file)[0].stem) for file in files]
+        scenes = [_to_scene(c, stem, rgb) for c, stem in zip(cubes, stems, strict=True)]
+    return join(scenes, name, rgb)
+
+
+def _held(probe: Probe) -> str:
+    """The first names in a zip archive, for a message."""
+    try:
+        with zipfile.ZipFile(probe.path) as archive:
+            names = [printable(Path(name).name) for name in archive.namelist() if name[-1:] != "/"]
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):
+        return ""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f" of {', '.join(names[:3])}{more}" if names else ""
 
 
 def exists(spec: str) -> bool:
@@ -92,11 +126,20 @@ def _mosaic_name(spec: str, tiles: list[Path]) -> str:
 
 
 def _read(probe: Probe, key: str | Sequence[str] | None, layout: str | None) -> Cube:
-    """One file by the reader of its kind; an array named in HDF5 is read as it is stored."""
+    """One file by the reader of its kind, north up and without bad bands.
+
+    An array that is named in HDF5 is read as it is stored.
+    """
+    if probe.kind == "raster" and is_archive(probe):
+        raise SceneError(
+            f"{probe.path} is an archive{_held(probe)}", hint="unpack it, and give the folder"
+        )
     reader = reader_of(probe.kind)
     if isinstance(key, str) and not reader.takes_key and probe.is_hdf5:
         reader = reader_of("arrays")
-    return reader.read(probe, key, layout)
+    cube = north_up(reader.read(probe, key, layout))
+    check_scaling(cube)
+    return cube.drop_bad()
 
 
 def _to_scene(cube: Cube, name: str, rgb: tuple[int, int, int] | None) -> Scene:

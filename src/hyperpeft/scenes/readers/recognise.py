@@ -57,9 +57,19 @@ def is_netcdf4(probe: Probe) -> bool:
     return probe.is_hdf5 and probe.suffix in _NETCDF_NAMES
 
 
+def is_netcdf3(probe: Probe) -> bool:
+    """NetCDF-3 (classic, 64-bit offset) or the later 64-bit data."""
+    return probe.head[:4] in (b"CDF\x01", b"CDF\x02", b"CDF\x05")
+
+
+def is_netcdf(probe: Probe) -> bool:
+    """NetCDF of any version."""
+    return is_netcdf4(probe) or is_netcdf3(probe)
+
+
 def is_named_arrays(probe: Probe) -> bool:
     """A Zarr store or a NetCDF file, whose dimensions have names."""
-    return is_zarr(probe) or is_netcdf4(probe)
+    return is_zarr(probe) or is_netcdf(probe)
 
 
 def is_arrays(probe: Probe) -> bool:

@@ -62,6 +62,8 @@ def zarr_groups(path: Path) -> list[str]:
 def netcdf_groups(path: Path) -> list[str]:
     """Names of all groups, "" for the root."""
     groups = [""]
+    if not h5py.is_hdf5(path):
+        return groups  # NetCDF-3 has none
     with h5py.File(path, "r") as file:
         file.visititems(lambda n, item: groups.append(n) if isinstance(item, h5py.Group) else None)
     return groups
@@ -102,4 +104,7 @@ def open_group(path: Path, group: str, zarr: bool) -> xr.Dataset:
     }
     if zarr:
         return xr.open_dataset(path, engine="zarr", consolidated=False, **options)
+    if not h5py.is_hdf5(path):
+        del options["group"]
+        return xr.open_dataset(path, engine="scipy", **options)
     return xr.open_dataset(path, engine="h5netcdf", phony_dims="sort", **options)

@@ -103,7 +103,7 @@ READERS: list[Reader] = [
     Reader(
         "netcdf",
         "a NetCDF file",
-        recognise.is_netcdf4,
+        recognise.is_netcdf,
         f"{_HERE}.netcdf_zarr:read_netcdf",
         takes_key=True,
         takes_layout=True,

@@ -1,0 +1,109 @@
+"""ENVI cubes whose header GDAL does not read to its end, though it says all."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from hyperpeft.errors import SceneError
+from hyperpeft.scenes.cubes.cube import Cube, to_nm, widths_to_nm
+from hyperpeft.scenes.cubes.lazy import LazyCube
+from hyperpeft.scenes.readers.envi_header import (
+    INTERLEAVES,
+    TYPES,
+    header_of,
+    interleave,
+    number,
+    read_fields,
+    values_size,
+)
+from hyperpeft.scenes.readers.gdal import wkt_of
+from hyperpeft.scenes.readers.map_info import parse_map_info
+
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+
+
+class RawCube(LazyCube):
+    """Numbers of one type behind an offset, mapped for each window."""
+
+    def __init__(self, path: Path, offset: int, order: str, axes: str, shape: tuple[int, ...]):
+        self.path, self.offset, self.order, self.axes = path, offset, order, axes
+        self.stored = shape
+        bands, height, width = (shape[axes.index(axis)] for axis in "bhw")
+        self.shape = (bands, height, width)
+        self.dtype = np.dtype(order).newbyteorder("=")
+
+    def window(self, bands: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        array = np.memmap(self.path, self.order, "r", self.offset, self.stored)
+        turned = array.transpose([self.axes.index(axis) for axis in "bhw"])
+        return np.array(turned[bands, rows, columns]).astype(self.dtype, copy=False)
+
+
+def has_mark(path: Path) -> bool:
+    """Whether the header of a data file begins with a byte-order mark and is ENVI's behind it."""
+    header = header_of(path)
+    if header is None:
+        return False
+    with header.open("rb") as file:
+        head = file.read(16)
+    return head.startswith(b"\xef\xbb\xbfENVI") or head[2:10].replace(b"\0", b"") == b"ENVI"
+
+
+def read_raw(path: Path, why: str) -> Cube:
+    """The cube of a data file by its header alone; `why` GDAL does not read it is noted.
+
+    Raises
+    ------
+    SceneError
+        The header is not complete, or the file is shorter than it says.
+    """
+    fields = read_fields(path)
+    header = header_of(path)
+    kind, order = TYPES.get(number(fields, "data_type")), interleave(fields)
+    shape = {k: number(fields, n) for k, n in (("h", "lines"), ("w", "samples"), ("b", "bands"))}
+    if kind is None or kind.startswith("c") or order not in INTERLEAVES or not all(shape.values()):
+        raise SceneError(
+            f"{header} is not a complete ENVI header",
+            expected="samples, lines, bands, a data type of real numbers and an interleave",
+        )
+    offset = number(fields, "header_offset")
+    if path.stat().st_size < offset + values_size(fields):
+        raise SceneError(
+            f"{path} is shorter than its header says",
+            expected=f"{offset + values_size(fields)} bytes",
+            got=path.stat().st_size,
+        )
+    axes = {"bsq": "bhw", "bil": "hbw", "bip": "hwb"}[order]
+    endian = ">" if number(fields, "byte_order") else "<"
+    raw = RawCube(path, offset, f"{endian}{kind}", axes, tuple(shape[axis] for axis in axes))
+    crs, transform = parse_map_info(fields.get("map_info", ""))
+    projected = fields.get("coordinate_system_string", "").strip("{} ")
+    centres, widths = _numbers(fields, "wavelength"), _numbers(fields, "fwhm")
+    units = fields.get("wavelength_units", "").strip()
+    ignored = _numbers(fields, "data_ignore_value")
+    good = _numbers(fields, "bbl")
+    bands = shape["b"]
+    return Cube(
+        path,
+        _as_data(raw),
+        wavelengths=to_nm(centres, units) if len(centres) == bands else None,
+        fwhm=widths_to_nm(widths, units, centres) if len(widths) == bands == len(centres) else None,
+        good=good != 0 if len(good) == bands else None,
+        nodata=(float(ignored[0]),) * bands if len(ignored) == 1 and ignored[0] != 0 else (),
+        empty=(0.0,) if len(ignored) == 1 and ignored[0] == 0 else (),
+        crs=(wkt_of(projected) if projected else None) or crs,
+        transform=transform,
+        others=() if header is None else (header,),
+        notes=(f"the ENVI header is read without GDAL: {why}",),
+    )
+
+
+def _as_data(raw: RawCube) -> xr.DataArray:
+    return raw.to_xarray((1, raw.shape[2]))
+
+
+def _numbers(fields: dict[str, str], name: str) -> np.ndarray:
+    return np.array([float(n) for n in _NUMBER.findall(fields.get(name, ""))])
