@@ -207,17 +207,6 @@ def test_list_is_quick_and_lazy(here):
     assert out.stdout.strip() == "[]"
 
 
-def test_mat_without_gdal(here):
-    code = (
-        "import sys; sys.modules['rasterio'] = sys.modules['rioxarray'] = None;"
-        "from hyperpeft.scenes import open_scene; print(open_scene('salinas-a').shape);"
-        "open_scene('enmap-potsdam')"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert out.stdout.strip() == "(83, 86, 204)"
-    assert "rasterio is not installed here" in out.stderr
-
-
 def test_an_empty_path_is_not_the_current_folder(tmp_path, monkeypatch):
     geotiff(tmp_path / "a.tif", cube())
     monkeypatch.chdir(tmp_path)
@@ -225,3 +214,13 @@ def test_an_empty_path_is_not_the_current_folder(tmp_path, monkeypatch):
     for read in (open_scene, read_cube, read_labels, lambda path: open_scene("a.tif", labels=path)):
         with pytest.raises(ConfigError, match="a path is empty; give a file"):
             read("")
+
+
+def test_gdal_is_kept_offline_before_it_is_loaded():
+    """Its variables count when it is loaded, whichever module of the package comes first."""
+    code = (
+        "import os, hyperpeft.scenes.labels.rasterize; "
+        "print('GDAL_SKIP' in os.environ, 'rasterio' in __import__('sys').modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hyperpeft.system.gdal_env import stay_offline
 from hyperpeft.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
@@ -90,3 +91,5 @@ __all__ = [
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULES)
+
+stay_offline()  # before any module of the package loads GDAL

@@ -14,7 +14,7 @@ from hyperpeft.scenes.readers.envi_header import envi_data_file
 from hyperpeft.scenes.readers.gdal import open_raster
 from hyperpeft.scenes.readers.mosaic import tile_paths
 from hyperpeft.scenes.readers.rasters import sources_of
-from hyperpeft.scenes.readers.recognise import metadata_of
+from hyperpeft.scenes.readers.recognise import metadata_of, stem_of
 from hyperpeft.scenes.readers.table import identify
 from hyperpeft.scenes.readers.variables import split_spec
 
@@ -43,9 +43,9 @@ def _family(path: Path) -> Iterator[Path]:
     yield path
     metadata = metadata_of(path)
     if metadata is not None:
-        stem = metadata.name[: -len("-METADATA.XML")].upper()
+        stem = stem_of(metadata).upper()
         yield from (p for p in metadata.parent.iterdir() if p.name.upper().startswith(stem))
-    if path.is_dir() or identify(Probe.of(path)).kind not in ("raster", "enmap"):
+    if path.is_dir() or identify(Probe.of(path)).kind not in ("raster", "enmap", "desis"):
         return
     files = [path]
     with suppress(InputError, OSError):

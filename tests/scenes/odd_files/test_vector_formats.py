@@ -206,7 +206,7 @@ class TestTexts:
         assert set(counted(scene, tmp_path / "v.gpkg", "crop")) == {"forêt", "blé"}
 
     def test_csv_of_two_encodings(self, tmp_path, scene):
-        for encoding in ("utf-8", "latin-1", "utf-8-sig", "utf-16"):
+        for encoding in ("utf-8", "latin-1", "utf-8-sig"):
             text = "row,column,class\n1,1,forêt\n2,2,blé\n"
             (tmp_path / "p.csv").write_text(text, encoding=encoding)
             assert set(counted(scene, tmp_path / "p.csv", None)) == {"forêt", "blé"}

@@ -7,7 +7,6 @@ row,column,class       pixels from 0, for scenes without a georeference
 
 from __future__ import annotations
 
-import codecs
 import csv
 from pathlib import Path
 
@@ -78,10 +77,8 @@ def read_table(probe: Probe, key: str | None, class_field: str | None) -> Featur
 
 def _columns(path: Path) -> dict[str, np.ndarray]:
     """Columns of text by their names."""
-    with path.open("rb") as file:
-        is_wide = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     try:
-        text = path.read_text(encoding="utf-16" if is_wide else "utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         text = path.read_text(encoding="latin-1")
     if "\0" in text:

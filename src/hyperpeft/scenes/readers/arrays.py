@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from hyperpeft.errors import HyperpeftError, SceneError
@@ -17,6 +18,7 @@ from hyperpeft.scenes.cubes.layouts import DEFAULT, Layout, parse_layout, to_ban
 from hyperpeft.scenes.cubes.lazy import StoredCube
 from hyperpeft.scenes.readers import matlab
 from hyperpeft.scenes.readers.detect import NPY_MAGIC, ZIP_MAGIC, Probe
+from hyperpeft.scenes.readers.hdf5_place import hdf5_place
 from hyperpeft.scenes.readers.read_errors import unreadable
 from hyperpeft.scenes.readers.variables import (
     SIZE_NAMES,
@@ -57,6 +59,10 @@ def read_arrays(
         require_memory(f"{what}, which is read whole,", taken, error=SceneError)
         array = real_array(load([name])[name], what, SceneError)
         cube = from_array(path, to_band_first(array, axes, size, what))
+    if probe.is_hdf5 and probe.suffix != ".mat":
+        with h5py.File(path, "r") as file:
+            crs, transform = hdf5_place(file)
+        cube = replace(cube, crs=crs, transform=transform)
     bands, height, width = cube.data.shape
     waves, bad = spectral_vectors(small, bands)
     return replace(

@@ -33,8 +33,8 @@ def parse_map_info(text: str, crs: str | None = None) -> tuple[str | None, Trans
     rotation = re.search(r"rotation\s*=\s*([-+.\deE]+)", text)
     angle = math.radians(-float(rotation[1])) if rotation else 0.0
     cos, sin = math.cos(angle), math.sin(angle)
-    a, b, d, e = width * cos, height * sin, width * sin, -height * cos
-    c, f = easting - (x - 1) * a - (y - 1) * b, northing - (x - 1) * d - (y - 1) * e
+    a, b, d, e = width * cos, -width * sin, -height * sin, -height * cos  # as GDAL has it
+    c, f = easting - (x - 1) * width, northing + (y - 1) * height
     transform = (a + 0.0, b + 0.0, c + 0.0, d + 0.0, e + 0.0, f + 0.0)
     known = (None if crs is None else wkt_of(crs)) or _crs(parts)
     return known, transform

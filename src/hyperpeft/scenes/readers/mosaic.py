@@ -26,6 +26,7 @@ from hyperpeft.scenes.cubes.cube import Transform
 from hyperpeft.scenes.cubes.lazy import LazyCube
 from hyperpeft.scenes.cubes.valid_pixels import check_size
 from hyperpeft.scenes.readers.gdal import crs_name, same_crs
+from hyperpeft.scenes.readers.recognise import METADATA
 from hyperpeft.scenes.readers.variables import split_spec
 
 _PATTERN = "*?["
@@ -49,7 +50,7 @@ def tile_paths(text: str) -> list[Path] | None:
         return None
     if path.is_dir():
         files = sorted(path.iterdir())
-        products = [p for p in files if p.name.upper().endswith("-METADATA.XML")]  # EnMAP's
+        products = [p for p in files if METADATA.search(p.name)]
         return products or [p for p in files if p.suffix.lower() in _SCENES] or None
     if any(mark in text for mark in _PATTERN):
         paths = sorted(p for part in text.split(",") for p in _expand(part.strip()))

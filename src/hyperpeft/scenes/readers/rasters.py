@@ -16,6 +16,7 @@ from rasterio.enums import MaskFlags
 from hyperpeft.errors import SceneError
 from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.cubes.scaling import scale_note
+from hyperpeft.scenes.readers.affine_fit import FITS, fit_affine
 from hyperpeft.scenes.readers.band_stack import stacked
 from hyperpeft.scenes.readers.band_tags import BandTags
 from hyperpeft.scenes.readers.detect import TIFF_MAGIC, Probe
@@ -31,6 +32,7 @@ from hyperpeft.scenes.readers.envi_header import (
 from hyperpeft.scenes.readers.envi_raw import has_mark, read_raw
 from hyperpeft.scenes.readers.extra_bands import find_extra_bands
 from hyperpeft.scenes.readers.gdal import crs_of, list_pages, open_raster, transform_of
+from hyperpeft.scenes.readers.recognise import IMAGE, metadata_of
 
 _LARGEST_SIDECAR = 2**24  # bytes
 
@@ -90,11 +92,45 @@ def read_raster(
             key=key or "",
             others=sources_of(path, dataset),
         )
-        cube = replace(cube, notes=(*notes, *extra.notes, *scale_note(cube)))
+        cube = _with_control_points(cube, dataset)
+        cube = replace(cube, notes=(*notes, *cube.notes, *extra.notes, *scale_note(cube)))
+        if IMAGE.search(path.name) and metadata_of(path) is None:
+            note = (
+                "named as the image of an EnMAP or DESIS product without its METADATA.XML beside "
+                "it: values are as stored, without wavelengths, gains and cloud mask"
+            )
+            cube = replace(cube, notes=(*cube.notes, note))
         wavelengths, fwhm = tags.spectral()
         if wavelengths is None and dataset.driver == "VRT":
             return _like_first_source(cube, dataset)
         return replace(cube, wavelengths=wavelengths, fwhm=fwhm)
+
+
+def _with_control_points(cube: Cube, dataset: Any) -> Cube:
+    """A place from ground control points, where the file has no other; and what is not used."""
+    if cube.transform is not None:
+        return cube
+    points, crs = dataset.gcps
+    notes: tuple[str, ...] = ()
+    if points:
+        xy = np.array([(p.x, p.y) for p in points], dtype=np.float64)
+        columns, rows = (np.array([getattr(p, axis) for p in points]) for axis in ("col", "row"))
+        fit = fit_affine(columns, rows, xy)
+        if fit is not None and fit.residual <= FITS:
+            note = (
+                f"the place is fitted to {len(points)} ground control points, which lie up to "
+                f"{fit.residual:.2g} pixels from it"
+            )
+            wkt = crs.to_wkt() if crs else cube.crs
+            return replace(cube, transform=fit.transform, crs=wkt, notes=(*cube.notes, note))
+        off = "" if fit is None else f" (up to {fit.residual:.1f} pixels off)"
+        notes = (
+            f"{len(points)} ground control points do not make a grid{off} and are not used: warp "
+            "the image onto one, with gdalwarp for one",
+        )
+    elif dataset.rpcs is not None:
+        notes = ("rational polynomial coefficients are not used: orthorectify the image first",)
+    return replace(cube, notes=(*cube.notes, *notes))
 
 
 def _pages(probe: Probe) -> Cube | None:

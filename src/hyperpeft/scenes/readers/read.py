@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from hyperpeft.scenes.readers.table import identify, reader_of
 from hyperpeft.scenes.readers.variables import split_spec
 from hyperpeft.system.files import printable, sha256_of
 
+_HAVE_A_PLACE = ("raster", "zarr", "netcdf", "neon")  # kinds of files that mostly say it
 _LARGE_FILE = 2**30  # bytes, some seconds of hashing
 
 
@@ -138,6 +140,13 @@ def _read(probe: Probe, key: str | Sequence[str] | None, layout: str | None) -> 
     if isinstance(key, str) and not reader.takes_key and probe.is_hdf5:
         reader = reader_of("arrays")
     cube = north_up(reader.read(probe, key, layout))
+    said = any("georeference" in note or "grid" in note for note in cube.notes)
+    if cube.transform is None and reader.kind in _HAVE_A_PLACE and not said:
+        note = "the file has no georeference that is used: maps of the scene have none"
+        cube = replace(cube, notes=(*cube.notes, note))
+    elif cube.transform is not None and cube.crs is None and reader.kind in _HAVE_A_PLACE:
+        note = "the file names no CRS: maps of the scene have none"
+        cube = replace(cube, notes=(*cube.notes, note))
     check_scaling(cube)
     return cube.drop_bad()
 

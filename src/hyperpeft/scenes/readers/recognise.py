@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from hyperpeft.scenes.readers.detect import NPY_MAGIC, ZIP_MAGIC, Probe
+from hyperpeft.scenes.readers.detect import HEAD, NPY_MAGIC, ZIP_MAGIC, Probe
 
 ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
-METADATA = "-METADATA.XML"  # of EnMAP
-IMAGE = re.compile(r"-SPECTRAL_IMAGE(_COG)?\.(tiff?|bsq|bil|bip|hdr)$", re.IGNORECASE)
+METADATA = re.compile(r"-METADATA[^/]{0,16}\.XML(\.XML)?$", re.IGNORECASE)  # of EnMAP and DESIS
+IMAGE = re.compile(r"-SPECTRAL_IMAGE(_COG)?(?: ?\(\d+\))?\.(tiff?|bsq|bil|bip|hdr)$", re.IGNORECASE)
 SWATHS = "HDFEOS/SWATHS"  # of PRISMA
 EMIT_CUBES = ("reflectance", "radiance")
 EMIT_TABLE = ("location/glt_x", "location/glt_y")
@@ -23,22 +23,61 @@ def is_zarr(probe: Probe) -> bool:
 
 
 def is_enmap(probe: Probe) -> bool:
-    """A folder, image or metadata of an EnMAP product."""
+    """A folder, image or metadata of an EnMAP product, or of one that is named so."""
     return metadata_of(probe.path) is not None
 
 
+def is_desis(probe: Probe) -> bool:
+    """The same of DESIS, whose files are named as EnMAP's; with an image, and by its metadata."""
+    metadata = metadata_of(probe.path)
+    if metadata is None or not _has_image(metadata):
+        return False
+    with metadata.open("rb") as file:
+        head = file.read(HEAD)
+    return b"<hsi_doc" in head or b"<gainOfBand>" in head or b"DESIS" in head
+
+
 def metadata_of(path: Path) -> Path | None:
-    """The METADATA.XML of a product's folder, spectral image or of itself; None for other files."""
+    """The metadata of a product's folder, spectral image or of itself; None for other files.
+
+    Copies have names such as METADATA.XML.XML or METADATA (1).XML.
+    """
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.name.upper().endswith(METADATA))
+        found = sorted(p for p in path.iterdir() if METADATA.search(p.name))
         return found[0] if len(found) == 1 else None
-    if path.name.upper().endswith(METADATA):
+    if METADATA.search(path.name):
         return path
     stem = IMAGE.sub("", path.name)
     if stem == path.name:
         return None
-    beside = {p.name.upper(): p for p in path.parent.iterdir()}
-    return beside.get((stem + METADATA).upper())
+    beside = sorted(p for p in path.parent.iterdir() if METADATA.search(p.name))
+    return next((p for p in beside if stem_of(p).upper() == stem.upper()), None)
+
+
+def stem_of(metadata: Path) -> str:
+    """What the names of a product's files begin with."""
+    return METADATA.sub("", metadata.name)
+
+
+def images_of(metadata: Path) -> list[Path]:
+    """The spectral images beside the metadata of a product."""
+    stem = stem_of(metadata).upper()
+    return sorted(
+        p
+        for p in metadata.parent.iterdir()
+        if IMAGE.search(p.name)
+        and IMAGE.sub("", p.name).upper() == stem
+        and p.suffix.lower() != ".hdr"
+    )
+
+
+def image_of(metadata: Path) -> Path:
+    """The first of them; there is one."""
+    return images_of(metadata)[0]
+
+
+def _has_image(metadata: Path) -> bool:
+    return bool(images_of(metadata))
 
 
 def is_prisma(probe: Probe) -> bool:
@@ -50,6 +89,11 @@ def is_emit(probe: Probe) -> bool:
     """An EMIT cube with its look-up table."""
     members = _hdf5_members(probe)
     return members.issuperset(EMIT_TABLE) and not members.isdisjoint(EMIT_CUBES)
+
+
+def is_neon(probe: Probe) -> bool:
+    """The reflectance of a site of NEON."""
+    return any(name.endswith("/Reflectance/Reflectance_Data") for name in _hdf5_members(probe))
 
 
 def is_netcdf4(probe: Probe) -> bool:

@@ -95,11 +95,13 @@ READERS: list[Reader] = [
         takes_key=True,
         takes_layout=True,
     ),
+    Reader("desis", "a DESIS product", recognise.is_desis, f"{_HERE}.products.desis:read_desis"),
     Reader("enmap", "an EnMAP product", recognise.is_enmap, f"{_HERE}.products.enmap:read_enmap"),
     Reader(
         "prisma", "a PRISMA product", recognise.is_prisma, f"{_HERE}.products.prisma:read_prisma"
     ),
     Reader("emit", "an EMIT product", recognise.is_emit, f"{_HERE}.products.emit:read_emit"),
+    Reader("neon", "a NEON file", recognise.is_neon, f"{_HERE}.products.neon:read_neon"),
     Reader(
         "netcdf",
         "a NetCDF file",

@@ -28,7 +28,7 @@ from hyperpeft.scenes.cubes.scaling import scale_note
 from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.gdal import open_raster
 from hyperpeft.scenes.readers.rasters import read_raster
-from hyperpeft.scenes.readers.recognise import IMAGE, METADATA, metadata_of
+from hyperpeft.scenes.readers.recognise import images_of, metadata_of, stem_of
 from hyperpeft.system.text import whole_number
 
 _CLOUD = "QL_QUALITY_CLOUD"
@@ -71,6 +71,10 @@ def read_enmap(probe: Probe, key: Any = None, layout: Any = None) -> Cube:
             f"{metadata}: the band table is incomplete",
             expected="numbers for centre, FWHM, gain and offset of every band",
         ) from None
+    if metadata.name.upper() != f"{stem_of(metadata)}-METADATA.XML".upper():
+        cube = replace(cube, notes=(f"{metadata.name} is taken for the product's METADATA.XML",))
+    else:
+        cube = replace(cube, notes=())
     cube = replace(
         cube,
         others=(*cube.others, metadata),
@@ -81,7 +85,7 @@ def read_enmap(probe: Probe, key: Any = None, layout: Any = None) -> Cube:
         offset=offsets,
         masks=_clouds(metadata, cube.data.shape[1:]),
     )
-    return replace(cube, notes=scale_note(cube))
+    return replace(cube, notes=(*cube.notes, *scale_note(cube)))
 
 
 def _parse(metadata: Path) -> ElementTree.Element:
@@ -121,24 +125,17 @@ def _number(metadata: Path, band: ElementTree.Element) -> int:
 
 
 def _image(metadata: Path) -> Path:
-    stem = metadata.name[: -len(METADATA)].upper()
-    found = sorted(
-        p
-        for p in metadata.parent.iterdir()
-        if IMAGE.search(p.name)
-        and IMAGE.sub("", p.name).upper() == stem
-        and p.suffix.lower() != ".hdr"
-    )
+    found = images_of(metadata)
     if not found:
         raise SceneError(
             f"{metadata} has no spectral image beside it",
-            expected=f"{metadata.name[: -len(METADATA)]}-SPECTRAL_IMAGE.TIF",
+            expected=f"{stem_of(metadata)}-SPECTRAL_IMAGE.TIF",
         )
     return found[0]
 
 
 def _clouds(metadata: Path, shape: tuple[int, ...]) -> dict[str, np.ndarray] | None:
-    stem = metadata.name[: -len(METADATA)].upper()
+    stem = stem_of(metadata).upper()
     names = {f"{stem}-{_CLOUD}.TIF", f"{stem}-{_CLOUD}_COG.TIF"}
     path = next((p for p in metadata.parent.iterdir() if p.name.upper() in names), None)
     if path is None:

@@ -1,0 +1,213 @@
+"""Where a scene lies: said by control points, words, 2-D or rounded coordinates, map info."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+from affine import Affine
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
+from rasterio.warp import transform
+
+from hyperpeft.errors import LabelsError
+from hyperpeft.scenes import open_scene
+from hyperpeft.scenes.readers.map_info import parse_map_info
+from tests.helpers.odd_scene import HEIGHT, NM, WIDTH, centres, ground, integers, reflectance
+from tests.helpers.scene_files import ORIGIN, UTM, geotiff
+
+PLACE = tuple(ORIGIN)[:6]
+
+
+def noted(scene, *words):
+    return any(all(word in note for word in words) for note in scene.notes)
+
+
+def control_points(path, grid, scatter=0.0, corners=((0, 0), (WIDTH, 0), (0, HEIGHT), (WIDTH, 9))):
+    noise = np.random.default_rng(0).normal(0, scatter, (len(corners), 2))
+    points = [
+        GroundControlPoint(row=r, col=c, x=(grid @ (c, r))[0] + dx, y=(grid @ (c, r))[1] + dy)
+        for (c, r), (dx, dy) in zip(corners, noise, strict=True)
+    ]
+    geotiff(path, integers(), crs=None)
+    with rasterio.open(path, "r+") as file:
+        file.gcps = (points, CRS.from_string(UTM))
+    return path
+
+
+class TestControlPoints:
+    def test_are_fitted(self, tmp_path):
+        scene = open_scene(control_points(tmp_path / "s.tif", ORIGIN))
+        np.testing.assert_allclose(scene.transform, PLACE)
+        assert CRS.from_wkt(scene.crs) == CRS.from_string(UTM)
+        assert noted(scene, "4 ground control points", "pixels from it")
+
+    def test_of_a_rotated_image(self, tmp_path):
+        grid = ORIGIN @ Affine.rotation(20)
+        scene = open_scene(control_points(tmp_path / "s.tif", grid))
+        np.testing.assert_allclose(scene.transform, tuple(grid)[:6], atol=1e-6)
+
+    def test_that_make_no_grid_are_not_used(self, tmp_path):
+        scene = open_scene(control_points(tmp_path / "s.tif", ORIGIN, scatter=300))
+        assert scene.transform is None
+        assert noted(scene, "4 ground control points do not make a grid", "are not used")
+
+    def test_in_a_line_are_not_used(self, tmp_path):
+        path = control_points(tmp_path / "s.tif", ORIGIN, corners=((0, 0), (5, 5), (9, 9)))
+        assert noted(open_scene(path), "3 ground control points do not make a grid")
+
+
+def dataset(x=None, y=None, grid_mapping=None, **more):
+    easting, northing = centres()
+    data = xr.Dataset(
+        {"reflectance": (("y", "x", "wavelength"), reflectance())},
+        coords={"wavelength": ("wavelength", NM, {"units": "nm"})},
+    )
+    if x is not False:
+        data = data.assign_coords(x=easting if x is None else x, y=northing if y is None else y)
+    if grid_mapping:
+        data["crs"] = ((), 0, grid_mapping)
+        data["reflectance"].attrs["grid_mapping"] = "crs"
+    return data.assign_coords(more)
+
+
+def opened(tmp_path, data):
+    data.to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
+    return open_scene(tmp_path / "s.nc")
+
+
+WGS84 = {"semi_major_axis": 6378137.0, "inverse_flattening": 298.257223563}
+
+
+class TestWords:
+    def test_utm(self, tmp_path):
+        words = {
+            "grid_mapping_name": "transverse_mercator", "longitude_of_central_meridian": 15.0,
+            "latitude_of_projection_origin": 0.0, "scale_factor_at_central_meridian": 0.9996,
+            "false_easting": 500000.0, "false_northing": 0.0, **WGS84,
+        }  # fmt: skip
+        scene = opened(tmp_path, dataset(grid_mapping=words))
+        assert CRS.from_wkt(scene.crs).to_epsg() == 32633
+        assert scene.transform == PLACE
+
+    def test_lambert(self, tmp_path):
+        words = {
+            "grid_mapping_name": "lambert_azimuthal_equal_area",
+            "longitude_of_projection_origin": 10.0, "latitude_of_projection_origin": 52.0,
+            "false_easting": 4321000.0, "false_northing": 3210000.0, **WGS84,
+        }  # fmt: skip
+        scene = opened(tmp_path, dataset(grid_mapping=words))
+        place = transform(CRS.from_wkt(scene.crs), CRS.from_epsg(3035), [4.4e6], [3.3e6])
+        np.testing.assert_allclose(np.ravel(place), (4.4e6, 3.3e6), atol=1)
+
+    def test_that_nobody_knows(self, tmp_path):
+        scene = opened(tmp_path, dataset(grid_mapping={"grid_mapping_name": "by_hand"}))
+        assert scene.crs is None
+        assert noted(scene, "grid mapping by_hand cannot be understood")
+
+
+class TestCoordinates:
+    def test_of_two_dimensions(self, tmp_path):
+        lat, lon = np.meshgrid(52.4 - 3e-4 * np.arange(HEIGHT), 13 + 4e-4 * np.arange(WIDTH),
+                               indexing="ij")  # fmt: skip
+        scene = opened(tmp_path, dataset(x=False, lat=(("y", "x"), lat), lon=(("y", "x"), lon)))
+        np.testing.assert_allclose(
+            scene.transform, (4e-4, 0, 13 - 2e-4, 0, -3e-4, 52.4 + 1.5e-4), atol=1e-12
+        )
+        assert CRS.from_wkt(scene.crs).to_epsg() == 4326
+        assert noted(scene, "WGS 84", "fitted")
+
+    def test_of_a_bent_swath_are_not_used(self, tmp_path):
+        rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+        lat, lon = 52 - 3e-4 * rows + 1e-4 * columns**2, 13 + 4e-4 * columns + 1e-5 * rows**2
+        scene = opened(tmp_path, dataset(x=False, lat=(("y", "x"), lat), lon=(("y", "x"), lon)))
+        assert scene.transform is None
+        assert noted(scene, "do not make a grid", "no georeference")
+
+    @pytest.mark.parametrize("pixel", [1.0, 2.0])
+    def test_in_single_precision(self, tmp_path, pixel):
+        x = (364_000.3 + pixel * np.arange(WIDTH)).astype(np.float32)
+        y = (5_810_000.2 - pixel * np.arange(HEIGHT)).astype(np.float32)  # half a metre apart
+        scene = opened(tmp_path, dataset(x=x, y=y))
+        expected = (pixel, 0, x[0] - pixel / 2, 0, -pixel, y[0] + pixel / 2)
+        np.testing.assert_allclose(scene.transform, expected, atol=0.6)
+        assert scene.transform[0] == pytest.approx(pixel, rel=0.02)
+
+    def test_that_are_missing_are_noted(self, tmp_path):
+        assert noted(opened(tmp_path, dataset(x=False)), "no georeference")
+        assert noted(open_scene(geotiff(tmp_path / "s.tif", integers(), crs=None)),
+                     "no georeference")  # fmt: skip
+
+    def test_without_a_crs_are_noted(self, tmp_path):
+        assert noted(opened(tmp_path, dataset()), "names no CRS")
+
+
+def neon(path, map_info=f"UTM, 1.000, 1.000, {ORIGIN.c}, {ORIGIN.f}, 30.0, 30.0, 33, North, "
+         "WGS-84, units=Meters, 0", code="32633"):  # fmt: skip
+    array = integers()
+    array[3, 4] = -9999
+    with h5py.File(path, "w") as file:
+        group = file.create_group("HARV/Reflectance")
+        data = group.create_dataset("Reflectance_Data", data=array)
+        data.attrs["Scale_Factor"], data.attrs["Data_Ignore_Value"] = 10000.0, -9999.0
+        group["Metadata/Spectral_Data/Wavelength"] = NM
+        group["Metadata/Spectral_Data/FWHM"] = np.full(len(NM), 5.0)
+        group["Metadata/Coordinate_System/Map_Info"] = map_info
+        if code:
+            group["Metadata/Coordinate_System/EPSG Code"] = code
+        group["Metadata/to-sensor_Zenith_Angle"] = np.zeros(array.shape[:2])
+    return path
+
+
+@pytest.mark.parametrize("code", ["32633", None])
+def test_neon(tmp_path, code):
+    scene = open_scene(neon(tmp_path / "n.h5", code=code))
+    assert scene.transform == PLACE
+    assert CRS.from_wkt(scene.crs).to_epsg() == 32633
+    np.testing.assert_allclose(scene.wavelengths, NM)
+    np.testing.assert_allclose(scene.fwhm, 5)
+    assert np.argwhere(~scene.valid).tolist() == [[3, 4]]
+    assert float(scene.cube.max()) < 1
+
+
+@pytest.mark.parametrize("name", ["map info", "Map_Info"])
+def test_map_info_of_any_hdf5(tmp_path, name):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["cube"] = integers()
+        file["cube"].attrs[name] = (
+            f"{{UTM, 1, 1, {ORIGIN.c}, {ORIGIN.f}, 30, 30, 33, North, WGS-84}}"
+        )
+    scene = open_scene(tmp_path / "a.h5")
+    assert scene.transform == PLACE
+    assert CRS.from_wkt(scene.crs).to_epsg() == 32633
+
+
+@pytest.mark.parametrize("rotation", [0, 12.5, -30])
+def test_map_info_is_read_as_gdal_reads_it(tmp_path, rotation):
+    text = f"{{UTM, 2, 3, 364000, 5810000, 5, 5, 33, South, WGS-84, rotation={rotation}}}"
+    (tmp_path / "a.img").write_bytes(b"\1" * 12)
+    (tmp_path / "a.hdr").write_text(
+        "ENVI\nsamples = 4\nlines = 3\nbands = 1\ndata type = 1\ninterleave = bsq\n"
+        f"header offset = 0\nbyte order = 0\nmap info = {text}\n"
+    )
+    crs, place = parse_map_info(text)
+    with rasterio.open(tmp_path / "a.img") as file:
+        np.testing.assert_allclose(place, tuple(file.transform)[:6], atol=1e-6)
+    assert CRS.from_wkt(crs).to_epsg() == 32733
+
+
+class TestEquivalentSystems:
+    @pytest.mark.parametrize("crs", ["EPSG:32633+5773", "EPSG:25833", "ESRI"])
+    def test_labels_in_a_system_that_is_called_otherwise(self, tmp_path, crs):
+        if crs == "ESRI":
+            crs = CRS.from_string(UTM).to_wkt(morph_to_esri_dialect=True).replace("33N", "33_N")
+        labels = geotiff(tmp_path / "l.tif", ground(), crs=crs)
+        scene = open_scene(geotiff(tmp_path / "s.tif", integers()), labels)
+        np.testing.assert_array_equal(scene.labels.ids, ground())
+
+    def test_labels_in_another_zone_are_refused(self, tmp_path):
+        labels = geotiff(tmp_path / "l.tif", ground(), crs="EPSG:32632")
+        with pytest.raises(LabelsError, match="have another CRS"):
+            open_scene(geotiff(tmp_path / "s.tif", integers()), labels)
