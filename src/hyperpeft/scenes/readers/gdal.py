@@ -89,7 +89,7 @@ def list_pages(probe: Probe) -> Iterator[list[Any]]:
         try:
             whole = opened.enter_context(rasterio.open(probe.path))
             pages = [opened.enter_context(rasterio.open(name)) for name in whole.subdatasets]
-        except Exception:  # whoever reads the file says what is wrong
+        except Exception:  # the reader of the file says what is wrong
             pages = []
         yield pages
 
