@@ -39,7 +39,7 @@ def quick(weights, method="krona+", **more):
     return SceneClassifier(method, seed=3, backbone=weights, **{**QUICK, **more})
 
 
-@pytest.mark.parametrize("method", [*adapters.METHODS, *BASELINES])
+@pytest.mark.parametrize("method", ["auto", *adapters.METHODS, *BASELINES])
 def test_the_numbers_of_the_command_line(world, tmp_path, method):
     folder, _, cube, ids, weights = world
     given = {"method": method, "seed": 3, "epochs": 2, "patch_size": 5}

@@ -19,10 +19,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 
 from hyperpeft.errors import ConfigError, LabelsError, SceneError
-from hyperpeft.mapping import ClassMap, Predictor, classify
+from hyperpeft.mapping import ClassMap
+from hyperpeft.mapping.mixture import encoder_of
 from hyperpeft.progress import Progress
 from hyperpeft.records import UNLABELLED, Scene, Split
-from hyperpeft.runs.bundle import load_run
+from hyperpeft.runs.bundle import Bundle, load_run
 from hyperpeft.runs.config import RunConfig, make_config
 from hyperpeft.runs.contract import Trained
 from hyperpeft.runs.experiment import save_run, split_for, train
@@ -30,7 +31,6 @@ from hyperpeft.scenes import LABEL_OPTIONS, exists, is_card, labels_for, open_sc
 from hyperpeft.spectral import check_scale
 
 _NOT_OPTIONS = ("scene", "labels", "layout", "out", "method", "seed")
-AUTO = "auto"
 
 
 class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
@@ -39,8 +39,8 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
     Parameters
     ----------
     method : str
-        `full probe lora lora+ krona krona+ lokr`, a baseline, or "auto": the default of
-        `hyperpeft train`.
+        `full probe lora lora+ krona krona+ lokr`, a baseline, or "auto": the combination that the
+        training pixels favour.
     seed : int
     **options
         Every option of a run in `docs/options.md` but scene, labels, layout and out. Where none of
@@ -67,7 +67,7 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
     ((24, 24), [1, 2])
     """
 
-    def __init__(self, method: str = AUTO, seed: int = 0, **options: Any) -> None:
+    def __init__(self, method: str = "auto", seed: int = 0, **options: Any) -> None:
         unknown = sorted(set(options) - (set(RunConfig.model_fields) - set(_NOT_OPTIONS)))
         if unknown:
             raise TypeError(
@@ -161,8 +161,7 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         """A classifier from a run folder of any origin."""
         bundle = load_run(folder, backbone=backbone)
         found = cls(bundle.record.config["method"], bundle.record.config["seed"])
-        found._predictor = bundle.predictor
-        found._trained_on = bundle.record.scene.get("sha256") or ""
+        found._bundle = bundle
         found.record_ = bundle.record
         found.classes_ = np.asarray(bundle.class_ids)
         found.class_names_ = bundle.classes
@@ -171,9 +170,7 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     def _config(self) -> RunConfig:
         values = {name: getattr(self, name) for name in self._options}
-        if self.method != AUTO:
-            values["method"] = self.method
-        return make_config({"scene": "array", "seed": self.seed, **values})
+        return make_config({"scene": "array", "method": self.method, "seed": self.seed, **values})
 
     def _draws(self) -> bool:
         return any(getattr(self, n, None) is not None for n in ("per_class", "fraction", "split"))
@@ -190,9 +187,8 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     def _accept(self, trained: Trained, scene: Scene, split: Split, config: RunConfig) -> None:
         assert scene.labels is not None
-        self._trained_on = scene.sha256
+        self._bundle: Bundle | None = None
         self._trained, self._scene, self._run_config = trained, scene, config
-        self._predictor: Predictor | None = getattr(trained, "predictor", None)
         self.split_ = split
         self.classes_ = np.asarray(trained.class_ids)
         self.class_names_ = {i: scene.labels.classes[i] for i in self.classes_.tolist()}
@@ -205,17 +201,19 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
     def _classify(self, cube: Any, *, probabilities: bool = False) -> ClassMap:
         self._check_fitted()
         scene = _scene_of(cube)
-        if self._predictor is not None:
-            reducer = getattr(self._predictor, "reducer", None)
-            if reducer is not None and scene.sha256 != self._trained_on:
-                self._predictor.check(scene)
-                check_scale(reducer, scene)
-            return classify(self._predictor, scene, probabilities=probabilities)
+        if self._bundle is not None:
+            return self._bundle.classify(scene, probabilities=probabilities)
         if scene.sha256 != self._scene.sha256:
-            raise ConfigError(
-                f"the baseline {self.method} predicts only the scene that it was fitted to",
-                hint="fit it on this scene, or use a method with an adapter",
-            )
+            predictor = self._trained.predictor
+            if predictor is None:
+                raise ConfigError(
+                    f"the baseline {self.method} predicts only the scene that it was fitted to",
+                    hint="fit it on this scene, or use a method with an adapter",
+                )
+            predictor.check(scene)
+            encoder = encoder_of(predictor)
+            if encoder is not None:
+                check_scale(encoder.reducer, scene)
         return self._trained.predict(scene, probabilities=probabilities)
 
 

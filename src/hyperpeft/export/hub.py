@@ -1,6 +1,7 @@
 """Runs on the Hugging Face Hub: pushed with a model card, pulled into a folder that maps at once.
 
-What travels is JSON and safetensors, and the card; no file that a library would have to execute.
+What travels is JSON and safetensors, the card, and for the classic parts of an `auto` run ONNX
+graphs, which hold numbers and no code.
 The record's paths are cut to names: where a user keeps files is nobody else's business.
 """
 
@@ -16,7 +17,17 @@ from typing import Any
 
 from hyperpeft.errors import BundleError, ConfigError, DownloadError
 from hyperpeft.runs.bundle import check_usable
-from hyperpeft.runs.file_names import ADAPTER, BACKBONE, HEAD, REDUCER, RUN
+from hyperpeft.runs.file_names import (
+    ADAPTER,
+    BACKBONE,
+    FEATURES,
+    HEAD,
+    MODEL,
+    PARTS,
+    REDUCER,
+    REFINEMENT,
+    RUN,
+)
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.system.files import within
 
@@ -35,14 +46,25 @@ def pushed_files(folder: Path) -> list[str]:
     """
     record = RunRecord.from_file(folder / RUN)
     check_usable(folder, record)
-    names = [RUN, HEAD, REDUCER, BACKBONE, *(f"{ADAPTER}/{name}" for name in _ADAPTER_FILES)]
-    found = [name for name in names if within(folder, name).is_file()]
+    present = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+    found = [name for name in present if _travels(name) and within(folder, name).is_file()]
     missing = [name for name in (HEAD, REDUCER) if name not in found]
     if missing:
         raise BundleError(
             f"{folder} cannot be shared", expected=f"{HEAD} and {REDUCER}", got=f"no {missing[0]}"
         )
     return found
+
+
+def _travels(name: str) -> bool:
+    """Whether a file of a run is one of those that it takes to predict again."""
+    if name in (RUN, HEAD, REDUCER, BACKBONE, REFINEMENT):
+        return True
+    folder, _, last = name.rpartition("/")
+    if folder == ADAPTER:
+        return last in _ADAPTER_FILES
+    parent, _, part = folder.partition("/")
+    return parent == PARTS and "/" not in part and part != "" and last in (FEATURES, MODEL)
 
 
 def push(
@@ -122,8 +144,7 @@ def pull(repo: str, folder: str | Path, *, revision: str | None = None) -> RunRe
         stage = Path(place) / "run"
         with _hub(repo) as api:
             present = api.list_repo_files(repo, revision=revision)
-            names = [RUN, HEAD, REDUCER, BACKBONE, *(f"{ADAPTER}/{n}" for n in _ADAPTER_FILES)]
-            wanted = [name for name in (*names, CARD) if name in present]
+            wanted = [name for name in present if name == CARD or _travels(name)]
             if not {RUN, HEAD, REDUCER} <= set(wanted):
                 raise BundleError(
                     f"{repo} holds no run", expected=f"{RUN}, {HEAD} and {REDUCER}",

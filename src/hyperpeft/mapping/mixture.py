@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import softmax
 
 from hyperpeft.mapping.fingerprint import Fingerprint
-from hyperpeft.mapping.predictor import Predictor
+from hyperpeft.mapping.predictor import EncoderPredictor, Predictor
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.records import Scene
 
@@ -80,3 +80,9 @@ class MixturePredictor(Predictor):
 
     def described(self, prepared: tuple[Any, ...], valid: np.ndarray) -> np.ndarray | None:
         return self.parts[0].described(prepared[0], valid)
+
+
+def encoder_of(predictor: Predictor) -> EncoderPredictor | None:
+    """The part of a predictor that is an adapted backbone; None where there is none."""
+    parts = predictor.parts if isinstance(predictor, MixturePredictor) else (predictor,)
+    return next((part for part in parts if isinstance(part, EncoderPredictor)), None)

@@ -39,7 +39,7 @@ from hyperpeft.mapping import (
     classify,
     map_to_files,
 )
-from hyperpeft.mapping.mixture import MixturePredictor
+from hyperpeft.mapping.mixture import MixturePredictor, encoder_of
 from hyperpeft.mapping.pixel_features import PixelFeatures
 from hyperpeft.mapping.pixel_predictor import PixelPredictor
 from hyperpeft.models import load_backbone, weights_sha256
@@ -101,12 +101,9 @@ class Bundle:
         return self._encoder().reducer
 
     def _encoder(self) -> EncoderPredictor:
-        parts = [self.predictor]
-        if isinstance(self.predictor, MixturePredictor):
-            parts = list(self.predictor.parts)
-        for part in parts:
-            if isinstance(part, EncoderPredictor):
-                return part
+        encoder = encoder_of(self.predictor)
+        if encoder is not None:
+            return encoder
         method = self.record.adapter["method"]
         raise BundleError(f"a run of {method} has no adapted backbone", hint="use `predictor`")
 
@@ -182,8 +179,9 @@ class Bundle:
         """Refuse other bands, and in another scene values of another scale."""
         self.predictor.check(scene)
         own = self.record.scene.get("sha256")
-        if isinstance(self.predictor, EncoderPredictor) and (own is None or own != scene.sha256):
-            check_scale(self.predictor.reducer, scene)
+        encoder = encoder_of(self.predictor)
+        if encoder is not None and (own is None or own != scene.sha256):
+            check_scale(encoder.reducer, scene)
 
     def predict(self, scene: Scene) -> np.ndarray:
         """Class ids (H, W) int32 of a scene, 0 where it is not valid.
