@@ -558,7 +558,7 @@ class TestRecords:
         path = yaml_file(tmp_path / "run.json", wrong)
         path.write_text(path.read_text().replace('"1e309"', "1e309"))  # JSON has such numbers
         for use in (RunRecord.from_file, lambda p: write_report(p.parent, tmp_path / "report")):
-            with pytest.raises(BundleError, match=f"{section}.{name}: expected"):
+            with pytest.raises(BundleError, match=rf"{section}\.{name}[\w.]*: "):
                 use(path)
         assert not (tmp_path / "report").exists()
 

@@ -10,7 +10,7 @@ from hyperpeft.errors import LabelsError
 from hyperpeft.scenes.labels.maps import LabelMap
 from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.grid_mapping import georeference
-from hyperpeft.scenes.readers.netcdf_zarr import AXES, open_named
+from hyperpeft.scenes.readers.netcdf_zarr import AXES, PLACES, open_named
 from hyperpeft.scenes.readers.variables import Variable, choose_map
 
 
@@ -31,7 +31,7 @@ def read_named_map(probe: Probe, key: Any = None) -> LabelMap:
     }
     key = key if isinstance(key, str) else None
     listed = [Variable(n, v.shape, v.dtype.kind in "biuf") for n, (_, v) in maps.items()]
-    plain = [v for v in listed if v.name.rsplit("/", 1)[-1].lower() not in _COORDINATES]
+    plain = [v for v in listed if v.name.rsplit("/", 1)[-1].lower() not in PLACES]
     name = choose_map(path, plain if key is None else listed, key)
     dataset, values = maps[name]
     if values.ndim != 2:
@@ -50,9 +50,6 @@ def read_named_map(probe: Probe, key: Any = None) -> LabelMap:
         crs=place.crs,
         transform=place.transform,
     )
-
-
-_COORDINATES = ("lat", "latitude", "lon", "longitude", "x", "y", "xc", "yc")
 
 
 def _flags(attributes: dict[str, object]) -> dict[int, str]:

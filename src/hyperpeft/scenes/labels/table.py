@@ -32,6 +32,8 @@ class LabelReader:
         "module:function": from a `Probe` and a key to a `LabelMap`, or for vectors from a `Probe`,
         a key and the class field to `Features`.
     vectors : bool
+    files, used : str
+        What to give, and what of it is used: the row of docs/formats.md.
     """
 
     kind: str
@@ -39,6 +41,8 @@ class LabelReader:
     recognises: Callable[[Probe], bool]
     home: str
     vectors: bool = False
+    files: str = ""
+    used: str = ""
 
     def read(self, probe: Probe, *arguments: Any) -> Any:
         """What the function returns for a file of this kind."""
@@ -53,18 +57,66 @@ class LabelReader:
 _HERE = "hyperpeft.scenes.labels"
 
 LABEL_READERS: list[LabelReader] = [
-    LabelReader("points", "", is_table, f"{_HERE}.points_csv:read_table", vectors=True),
-    LabelReader("vectors", "", is_vector, f"{_HERE}.vectors:read_vectors", vectors=True),
     LabelReader(
-        "XML regions", "", is_xml_rois, f"{_HERE}.envi_xml_rois:read_xml_rois", vectors=True
+        "points",
+        "",
+        is_table,
+        f"{_HERE}.points_csv:read_table",
+        vectors=True,
+        files="CSV with a header: x,y or lon,lat or row,column, and a class",
+        used="rows and columns are those of the scene's file",
     ),
-    LabelReader("regions", "", is_rois, f"{_HERE}.envi_rois:read_rois"),
     LabelReader(
-        "named maps", "labels", recognise.is_named_arrays, f"{_HERE}.named_maps:read_named_map"
+        "XML regions",
+        "",
+        is_xml_rois,
+        f"{_HERE}.envi_xml_rois:read_xml_rois",
+        vectors=True,
+        files="regions of interest of ENVI 5 (.xml): polygons and points",
+        used="names of the regions, their coordinate system",
     ),
-    LabelReader("arrays", "", recognise.is_arrays, f"{_HERE}.array_maps:read_array_map"),
     LabelReader(
-        "raster", "a raster of labels", lambda probe: True, f"{_HERE}.raster_maps:read_raster_map"
+        "vectors",
+        "",
+        is_vector,
+        f"{_HERE}.vectors:read_vectors",
+        vectors=True,
+        files="GeoPackage, GeoJSON (also by lines), shapefile, FlatGeobuf, KML, KMZ, GML, GPX, "
+        "SQLite, MapInfo, DXF and what else OGR opens; FILE:LAYER",
+        used="geometries, CRS, the class field, names beside it",
+    ),
+    LabelReader(
+        "regions",
+        "",
+        is_rois,
+        f"{_HERE}.envi_rois:read_rois",
+        files="regions of interest of ENVI as text",
+        used="size of the image, names, pixels",
+    ),
+    LabelReader(
+        "named maps",
+        "labels",
+        recognise.is_named_arrays,
+        f"{_HERE}.named_maps:read_named_map",
+        files="a 2-D variable of a Zarr store or NetCDF file; FILE:VARIABLE",
+        used="its own coordinates, _FillValue, flag_values and flag_meanings",
+    ),
+    LabelReader(
+        "arrays",
+        "",
+        recognise.is_arrays,
+        f"{_HERE}.array_maps:read_array_map",
+        files="MATLAB, HDF5, .npy, .npz; FILE:VARIABLE",
+        used="the one 2-D array; its rows are those of the scene's file",
+    ),
+    LabelReader(
+        "raster",
+        "a raster of labels",
+        lambda probe: True,
+        f"{_HERE}.raster_maps:read_raster_map",
+        files="one band of ids in GeoTIFF, ENVI or another raster of GDAL",
+        used="CRS, transform, nodata, alpha band, colour table; names from tags, FILE.aux.xml "
+        "(categories, attribute table) or ENVI's class names",
     ),
 ]
 

@@ -20,6 +20,7 @@ from hyperpeft.scenes.readers import matlab
 from hyperpeft.scenes.readers.detect import NPY_MAGIC, ZIP_MAGIC, Probe
 from hyperpeft.scenes.readers.hdf5_place import hdf5_place
 from hyperpeft.scenes.readers.read_errors import unreadable
+from hyperpeft.scenes.readers.unused import unused_layers
 from hyperpeft.scenes.readers.variables import (
     SIZE_NAMES,
     WAVELENGTH_NAMES,
@@ -62,13 +63,15 @@ def read_arrays(
     if probe.is_hdf5 and probe.suffix != ".mat":
         with h5py.File(path, "r") as file:
             crs, transform = hdf5_place(file)
-        cube = replace(cube, crs=crs, transform=transform)
+        layers = [v.name for v in variables if v.numeric and len(v.shape) > 1 and v.name != name]
+        notes = unused_layers(layers)
+        cube = replace(cube, crs=crs, transform=transform, notes=notes)
     bands, height, width = cube.data.shape
     waves, bad = spectral_vectors(small, bands)
     return replace(
         cube,
         key=f"{name} {axes.axes}",
-        notes=_axes_note((height, width, bands), axes),
+        notes=(*cube.notes, *_axes_note((height, width, bands), axes)),
         wavelengths=None if waves is None else to_nm(small[waves], None),
         good=None if bad is None else np.ravel(small[bad]) != 0,
     )

@@ -15,6 +15,7 @@ import numpy as np
 
 from hyperpeft.errors import SceneError
 from hyperpeft.scenes.cubes.cube import to_nm, widths_to_nm
+from hyperpeft.scenes.readers.unused import unused_tags
 
 _CENTRES = ("wavelength", "wavelengths", "center_wavelength", "centre_wavelength")
 _WIDTHS = ("fwhm", "fwhms", "bandwidth")
@@ -117,9 +118,24 @@ class BandTags:
             )
         return np.full(self.count, 1 / factor), np.zeros(self.count)
 
+    def unused(self) -> tuple[str, ...]:
+        """Notes on lists of another length than there are bands, on units, and on other tags."""
+        notes = []
+        for name in (*_CENTRES, *_WIDTHS):
+            count = len(re.findall(_NUMBER, self.whole.get(name, "")))
+            if count not in (0, self.count):
+                notes.append(f"{name} has {count} values for {self.count} bands and is not used")
+        centres, units = self._numbers(_CENTRES), self._units()
+        if centres is not None and to_nm(centres, units) is None:
+            unit = f"unit {units!r}" if units else "numbers"
+            notes.append(f"wavelengths are not used: their {unit} cannot be understood")
+        return (*notes, *unused_tags([self.whole, *self.bands]))
+
     def without_wavelength(self) -> list[int]:
         """Indices of the few bands without a wavelength, where the others have one each."""
         for name in _CENTRES:
+            if name in self.whole:  # a list, which may be too short
+                continue
             there = [_is_number(tags.get(name)) for tags in self.bands]
             if any(there) and sum(there) >= _MOST * self.count:
                 return [i for i, found in enumerate(there) if not found]
@@ -134,6 +150,8 @@ class BandTags:
 
     def _numbers(self, names: tuple[str, ...]) -> np.ndarray | None:
         for name in names:
+            if len(re.findall(_NUMBER, self.whole.get(name, ""))) not in (0, self.count):
+                continue  # a list of another length: GDAL gives its numbers to the first bands
             values = _from_texts([tags.get(name) for tags in self.bands])
             if values is not None:
                 return values

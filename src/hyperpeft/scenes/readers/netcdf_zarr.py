@@ -36,6 +36,7 @@ from hyperpeft.scenes.readers.stores import (
     require_package,
     zarr_groups,
 )
+from hyperpeft.scenes.readers.unused import unused_layers
 from hyperpeft.scenes.readers.variables import Variable, choose_cube
 
 _CUBES = ("reflectance", "radiance", "rfl", "surface_reflectance")
@@ -55,6 +56,7 @@ AXES = {
         "ortho_x",
     ),
 }
+PLACES = ("lat", "latitude", "lon", "longitude", "x", "y", "xc", "yc")  # 2-D coordinates
 _CENTRES = ("wavelength", "wavelengths", "wl", "center_wavelength", "band", "bands")
 _WIDTHS = ("fwhm", "fwhms", "bandwidth")
 _FLAGS = ("good_wavelengths", "bbl", "good_bands", "good")
@@ -71,6 +73,19 @@ def read_netcdf(probe: Probe, key: str | Sequence[str] | None, layout: str | Non
     """The cube of a NetCDF-4 file, see `_read_labelled`."""
     _require_netcdf(probe)
     return _read_labelled(probe.path, key if isinstance(key, str) else None, layout, zarr=False)
+
+
+def _unused(dataset: xr.Dataset, cube: Cube) -> tuple[str, ...]:
+    """A note on wavelengths that are there and cannot be understood."""
+    if cube.wavelengths is not None:
+        return ()
+    lower = {str(name).lower(): name for name in dataset.variables}
+    for name in ("wavelength", "wavelengths", "wl", "center_wavelength"):
+        if name in lower:
+            units = dataset[lower[name]].attrs.get("units", "")
+            what = f"unit {units!r}" if units else "shape or numbers"
+            return (f"{lower[name]} is not used: its {what} cannot be understood",)
+    return ()
 
 
 def _require_netcdf(probe: Probe) -> None:
@@ -122,7 +137,10 @@ def _read_labelled(path: Path, key: str | None, given: str | None, *, zarr: bool
         g for g in named if any(joined_name(g, str(n)) == chosen for n in named[g].variables)
     )
     dataset = _with_parents(named, group)
-    return _to_cube(path, chosen, dataset, dataset[chosen.rsplit("/", 1)[-1]])
+    cube = _to_cube(path, chosen, dataset, dataset[chosen.rsplit("/", 1)[-1]])
+    others = [v.name for v in variables if v.name != chosen and v.numeric and len(v.shape) > 1]
+    layers = [n for n in others if n.rsplit("/", 1)[-1].lower() not in PLACES]
+    return replace(cube, notes=(*cube.notes, *_unused(dataset, cube), *unused_layers(layers)))
 
 
 def open_named(probe: Probe) -> dict[str, xr.Dataset]:

@@ -93,7 +93,9 @@ def read_raster(
             others=sources_of(path, dataset),
         )
         cube = _with_control_points(cube, dataset)
-        cube = replace(cube, notes=(*notes, *cube.notes, *extra.notes, *scale_note(cube)))
+        cube = replace(
+            cube, notes=(*notes, *cube.notes, *extra.notes, *scale_note(cube), *tags.unused())
+        )
         if IMAGE.search(path.name) and metadata_of(path) is None:
             note = (
                 "named as the image of an EnMAP or DESIS product without its METADATA.XML beside "

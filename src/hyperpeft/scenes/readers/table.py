@@ -44,6 +44,8 @@ class Reader:
         HDF5 file be read as plain arrays, a layout is refused.
     own_errors : bool
         The function words the errors of the libraries it uses itself.
+    files, used : str
+        What to give, and what of it is used: the row of docs/formats.md.
     """
 
     kind: str
@@ -53,6 +55,8 @@ class Reader:
     takes_key: bool = False
     takes_layout: bool = False
     own_errors: bool = False
+    files: str = ""
+    used: str = ""
 
     def read(self, probe: Probe, key: str | Sequence[str] | None, layout: str | None) -> Cube:
         """The cube of a file of this kind.
@@ -94,14 +98,50 @@ READERS: list[Reader] = [
         f"{_HERE}.netcdf_zarr:read_zarr",
         takes_key=True,
         takes_layout=True,
+        files="the folder of a store, version 2 or 3; FILE:VARIABLE",
+        used="dimensions by name, wavelengths with units, fwhm, bad bands, scale, fill and valid "
+        "range, grid mapping (WKT or parameters) or coordinates of one or two dimensions",
     ),
-    Reader("desis", "a DESIS product", recognise.is_desis, f"{_HERE}.products.desis:read_desis"),
-    Reader("enmap", "an EnMAP product", recognise.is_enmap, f"{_HERE}.products.enmap:read_enmap"),
     Reader(
-        "prisma", "a PRISMA product", recognise.is_prisma, f"{_HERE}.products.prisma:read_prisma"
+        "desis",
+        "a DESIS product",
+        recognise.is_desis,
+        f"{_HERE}.products.desis:read_desis",
+        files="SPECTRAL_IMAGE.tif, its folder or METADATA.xml",
+        used="centres, widths, gains and offsets of the XML",
     ),
-    Reader("emit", "an EMIT product", recognise.is_emit, f"{_HERE}.products.emit:read_emit"),
-    Reader("neon", "a NEON file", recognise.is_neon, f"{_HERE}.products.neon:read_neon"),
+    Reader(
+        "enmap",
+        "an EnMAP product",
+        recognise.is_enmap,
+        f"{_HERE}.products.enmap:read_enmap",
+        files="the folder, METADATA.XML (also of an odd name) or SPECTRAL_IMAGE of L2A",
+        used="centres, FWHM, gains, offsets and background of the XML; QL_QUALITY_CLOUD masks",
+    ),
+    Reader(
+        "prisma",
+        "a PRISMA product",
+        recognise.is_prisma,
+        f"{_HERE}.products.prisma:read_prisma",
+        files=".he5 of L2D",
+        used="VNIR and SWIR by rising wavelength, scale of each, EPSG code and corners",
+    ),
+    Reader(
+        "emit",
+        "an EMIT product",
+        recognise.is_emit,
+        f"{_HERE}.products.emit:read_emit",
+        files=".nc of L2A reflectance or L1B radiance, with its look-up table",
+        used="the map grid of the look-up table (nearest pixel), wavelengths, good_wavelengths",
+    ),
+    Reader(
+        "neon",
+        "a NEON file",
+        recognise.is_neon,
+        f"{_HERE}.products.neon:read_neon",
+        files=".h5 of the airborne reflectance of one site",
+        used="Scale_Factor, Data_Ignore_Value, Wavelength, FWHM, Map_Info and EPSG code",
+    ),
     Reader(
         "netcdf",
         "a NetCDF file",
@@ -109,6 +149,8 @@ READERS: list[Reader] = [
         f"{_HERE}.netcdf_zarr:read_netcdf",
         takes_key=True,
         takes_layout=True,
+        files="NetCDF-4 (.nc) and NetCDF-3 under any name; FILE:VARIABLE",
+        used="as of Zarr stores; groups",
     ),
     Reader(
         "arrays",
@@ -118,9 +160,18 @@ READERS: list[Reader] = [
         takes_key=True,
         takes_layout=True,
         own_errors=True,
+        files="MATLAB v4, v5 and v7.3, HDF5, .npy, .npz; FILE:VARIABLE and --layout",
+        used="the one cube, vectors of wavelengths and bad bands; of HDF5 map info and EPSG code",
     ),
     Reader(
-        "raster", "a raster", lambda probe: True, f"{_HERE}.rasters:read_raster", takes_key=True
+        "raster",
+        "a raster",
+        lambda probe: True,
+        f"{_HERE}.rasters:read_raster",
+        takes_key=True,
+        files="GeoTIFF, ENVI (header or data file), VRT and what else GDAL opens; FILE:PAGE",
+        used="CRS, transform or ground control points, nodata, mask and alpha band, scale and "
+        "offset, tags of wavelength, FWHM and bad bands; FILE.aux.xml; ENVI header",
     ),
 ]
 

@@ -1,0 +1,45 @@
+"""Notes on what a file holds and its reader does not use: tags, lists, units, layers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+_SHOWN = 6
+_KNOWN = (  # fields that are used, or that only describe
+    "acquisition_time", "area_or_point", "band_names", "bands", "bandwidth", "bbl", "byte_order",
+    "center_wavelength", "centre_wavelength", "class_lookup", "class_names", "classes",
+    "cloud_cover", "colorinterp", "compression", "coordinate_system_string", "copyright",
+    "data_gain_values", "data_ignore_value", "data_offset_values", "data_type", "date",
+    "default_bands", "default_stretch", "description", "file_compression", "file_type", "fwhm",
+    "fwhms", "geo_points", "header_offset", "history", "interleave", "layer_type", "lines",
+    "line_numbers", "long_name", "map_info", "name", "overviews", "pixel_size", "pixeltype",
+    "projection_info", "read_procedures", "reflectance_scale_factor", "samples", "sensor_type",
+    "smoothing_factors", "source_color_space", "spectra_names", "sun_azimuth", "sun_elevation",
+    "title", "units", "wavelength", "wavelengths", "wavelength_unit", "wavelength_units",
+    "wavelengths_units", "units_wavelength", "x_start", "y_start", "z_plot_average",
+    "z_plot_range", "z_plot_titles", "correction_factors", "bit_depth",
+)  # fmt: skip
+_FAMILIES = re.compile(
+    r"tiff?tag_|statistics_|class_|hyperpeft|nc_global|software|author|source|comment|legend|"
+    r"representation|repr|vertical_|metadatatype|band_\d+$|band\d+$|x_|gdal"
+)
+
+
+def unused_tags(tags: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
+    """A note that names the tags that no reader knows; names in lower case with "_"."""
+    names = dict.fromkeys(name for group in tags for name in group)
+    odd = [n for n in names if n.lower() not in _KNOWN and not _FAMILIES.match(n.lower())]
+    return (f"tags that are not used: {listing(odd)}",) if odd else ()
+
+
+def unused_layers(names: Iterable[str]) -> tuple[str, ...]:
+    """A note that names the layers of a file that are not the cube."""
+    found = sorted(names)
+    return (f"layers of the file that are not used: {listing(found)}",) if found else ()
+
+
+def listing(names: list[str]) -> str:
+    """The first of some names, and how many more there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
