@@ -10,7 +10,7 @@ from hyperpeft.errors import InputError
 from hyperpeft.scenes.catalog.cards import CARDS, card_key
 from hyperpeft.scenes.catalog.locate import find
 from hyperpeft.scenes.readers.detect import Probe
-from hyperpeft.scenes.readers.envi_header import envi_data_file
+from hyperpeft.scenes.readers.envi.header import envi_data_file
 from hyperpeft.scenes.readers.gdal import open_raster
 from hyperpeft.scenes.readers.mosaic import tile_paths
 from hyperpeft.scenes.readers.rasters import sources_of

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hyperpeft.errors import SceneError
 from hyperpeft.scenes import open_scene
-from hyperpeft.scenes.readers import envi_header
+from hyperpeft.scenes.readers.envi import header as envi_header
 from tests.helpers.odd_scene import integers
 from tests.helpers.scene_files import ORIGIN, envi
 

@@ -13,7 +13,7 @@ from hyperpeft.records.colours import Colour
 from hyperpeft.scenes.labels.class_names import names_of_ids
 from hyperpeft.scenes.labels.maps import LabelMap
 from hyperpeft.scenes.readers.detect import Probe
-from hyperpeft.scenes.readers.envi_header import envi_data_file
+from hyperpeft.scenes.readers.envi.header import envi_data_file
 from hyperpeft.scenes.readers.gdal import crs_of, open_raster, transform_of
 from hyperpeft.system.memory import require_memory
 

@@ -18,7 +18,7 @@ from hyperpeft.scenes.cubes.layouts import DEFAULT, Layout, parse_layout, to_ban
 from hyperpeft.scenes.cubes.lazy import StoredCube
 from hyperpeft.scenes.readers import matlab
 from hyperpeft.scenes.readers.detect import NPY_MAGIC, ZIP_MAGIC, Probe
-from hyperpeft.scenes.readers.hdf5_place import hdf5_place
+from hyperpeft.scenes.readers.places.hdf5_place import hdf5_place
 from hyperpeft.scenes.readers.read_errors import unreadable
 from hyperpeft.scenes.readers.unused import unused_layers
 from hyperpeft.scenes.readers.variables import (

@@ -26,7 +26,7 @@ from hyperpeft.scenes.cubes.lazy import DIMS, LazyCube, StoredCube, check_chunks
 from hyperpeft.scenes.cubes.scaling import scale_note
 from hyperpeft.scenes.readers import cf
 from hyperpeft.scenes.readers.detect import Probe
-from hyperpeft.scenes.readers.grid_mapping import georeference
+from hyperpeft.scenes.readers.places.grid_mapping import georeference
 from hyperpeft.scenes.readers.stores import (
     arrays_without_dimension_names,
     joined_name,

@@ -25,7 +25,7 @@ from hyperpeft.scenes.cubes.cube import Cube, to_nm
 from hyperpeft.scenes.cubes.lazy import StoredCube
 from hyperpeft.scenes.cubes.scaling import scale_note
 from hyperpeft.scenes.readers.detect import Probe
-from hyperpeft.scenes.readers.hdf5_place import hdf5_place
+from hyperpeft.scenes.readers.places.hdf5_place import hdf5_place
 
 _DATA = "Reflectance/Reflectance_Data"
 

@@ -12,8 +12,8 @@ import pyproj
 import xarray as xr
 
 from hyperpeft.scenes.cubes.cube import Transform
-from hyperpeft.scenes.readers.affine_fit import FITS, fit_affine
 from hyperpeft.scenes.readers.gdal import wkt_of
+from hyperpeft.scenes.readers.places.affine_fit import FITS, fit_affine
 
 _POINTS = 10_000  # of 2-D coordinates, to fit a grid to
 _UNEVEN = 1e-3  # of a pixel, over the whole axis

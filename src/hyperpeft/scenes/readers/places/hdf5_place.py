@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from hyperpeft.scenes.cubes.cube import Transform
-from hyperpeft.scenes.readers.map_info import parse_map_info
+from hyperpeft.scenes.readers.envi.map_info import parse_map_info
 
 _MAP, _CODES = ("mapinfo",), ("epsgcode", "epsg", "epsgcodes")
 _SYSTEMS = ("coordinatesystemstring", "crswkt", "spatialref")

@@ -1,0 +1,1 @@
+"""Where a cube lies: grid mappings, coordinates, control points, map info."""
