@@ -9,7 +9,7 @@ from tests.corpus.table import CASES
 ROOMS = [
     "arrays", "rasters", "products", "stores", "labels", "vectors", "splits", "configs", "options",
     "benches", "checkpoints", "adapters", "runs", "commands", "outputs", "sizes",
-    "assessments",
+    "assessments", "maps",
 ]  # fmt: skip
 for name in ROOMS:
     import_module(f"tests.corpus.{name}")

@@ -65,6 +65,10 @@ def map_(
         bool,
         typer.Option("--confidence", help="Also write OUT_confidence.tif: margin and entropy."),
     ] = False,
+    applicability: Annotated[
+        bool,
+        typer.Option("--applicability", help="Also write OUT_applicability.tif: index and mask."),
+    ] = False,
     polygons: Annotated[
         Path | None, typer.Option(help="Also write the classes as polygons: a GeoPackage.")
     ] = None,
@@ -107,6 +111,7 @@ def map_(
         for name, written in (("probabilities", probabilities), ("confidence", confidence))
     }
     from hyperpeft.mapping.polygons import write_polygons
+    from hyperpeft.runs.applicability import check_split, map_applicability
     from hyperpeft.runs.evaluate import reopen
     from hyperpeft.runs.folder import inputs_of_run
     from hyperpeft.scenes import rescale
@@ -117,6 +122,10 @@ def map_(
         inputs = inputs_of_run(run, loaded.record.config, scene=scene, backbone=backbone)
         if polygons is not None:
             refuse_inputs([polygons], inputs, "--polygons")
+        area = out.with_name(f"{out.stem}_applicability.tif")
+        if applicability:
+            refuse_inputs([area], inputs)
+            check_split(run)
         progress.stage("Reading the scene")
         target = hyperpeft.open_scene(scene, layout=layout) if scene else reopen(loaded.record, run)
         if scale is not None:
@@ -132,11 +141,25 @@ def map_(
             raise Interrupted(
                 "interrupted", hint=f"the same command resumes from the tiles in {out}.work"
             ) from None
+        applicable = None
+        if applicability:
+            progress.stage("Area of applicability")
+            applicable = map_applicability(run, loaded, target, area)
+            result.files.append(area)
         if polygons is not None:
             progress.stage("Polygons")
             write_polygons(out, polygons, loaded.classes, loaded.colours, smallest=smallest)
             result.files.append(polygons)
     if as_json:
-        print(json.dumps({**vars(result), "files": [str(path) for path in result.files]}))
+        values = {**vars(result), "files": [str(path) for path in result.files]}
+        if applicable is not None:
+            values["applicability"] = {**applicable._asdict(), "file": str(applicable.file)}
+        print(json.dumps(values))
     elif not quiet:
         print_mapped(result, adaptive=adaptive)
+        if applicable is not None:
+            share = 100 * applicable.inside / max(applicable.pixels, 1)
+            print(
+                f"{share:.1f} % of the pixels are inside the area of applicability (dissimilarity "
+                f"index up to {applicable.threshold:.3g})"
+            )
