@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from tests.corpus.table import heading
 from tests.corpus.world import World
 from tests.helpers.scene_files import cube, geotiff
@@ -39,7 +37,7 @@ def _(w: World):
 
 @case("a scene of another scale", "values of another scale", "give --scale")
 def _(w: World):
-    values = ((cube(24, 24, 20) + 5) * 10_000).astype(np.float32)
+    values = cube(24, 24, 20, "float32") + 5000
     return ["map", w.home / "run", geotiff(w / "b.tif", values), "--out", w / "map.tif"]
 
 
