@@ -182,17 +182,21 @@ def _write(
     crs: str | None = None,
 ) -> None:
     # pyogrio is loaded after GDAL is kept offline.
-    from pyogrio.errors import DataLayerError, DataSourceError, FieldError, GeometryError
-    from pyogrio.raw import write
+    import pyogrio.raw  # after GDAL is kept offline
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a sample of a map without a CRS
         try:
-            write(
+            pyogrio.raw.write(
                 path, geometry, list(columns.values()), list(columns), layer=layer,
                 driver="GPKG", geometry_type=None if geometry is None else "Point", crs=crs,
             )  # fmt: skip
-        except (DataLayerError, DataSourceError, FieldError, GeometryError) as problem:
+        except (
+            pyogrio.errors.DataLayerError,
+            pyogrio.errors.DataSourceError,
+            pyogrio.errors.FieldError,
+            pyogrio.errors.GeometryError,
+        ) as problem:
             raise ConfigError(f"{path} cannot be written ({problem})") from None
 
 

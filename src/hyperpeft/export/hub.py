@@ -229,8 +229,7 @@ def _without_folders(text: str, values: Mapping[str, Any]) -> str:
 @contextmanager
 def _hub(repo: str) -> Iterator[Any]:
     """The client, whose many exceptions become one."""
-    from huggingface_hub import HfApi  # loads a web client
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub import HfApi, errors  # loads a web client
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
@@ -238,7 +237,7 @@ def _hub(repo: str) -> Iterator[Any]:
         yield HfApi(library_name="hyperpeft")
     except (BundleError, ConfigError):
         raise
-    except HFValidationError as problem:
+    except errors.HFValidationError as problem:
         raise ConfigError(
             f"the repository {repo!r}", expected="NAME/REPOSITORY", got=str(problem)[:160]
         ) from None

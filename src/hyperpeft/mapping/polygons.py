@@ -98,23 +98,22 @@ def _write(
     path: Path, wkb: np.ndarray, table: Mapping[str, np.ndarray], crs: str | None, style: str
 ) -> None:
     # pyogrio is loaded after GDAL is kept offline.
-    from pyogrio.errors import DataLayerError, DataSourceError
-    from pyogrio.raw import write
+    import pyogrio.raw  # after GDAL is kept offline
 
     with replacing(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a map without a CRS
         temporary.unlink()
         try:
-            write(
+            pyogrio.raw.write(
                 temporary, wkb, list(table.values()), list(table), layer=LAYER, driver="GPKG",
                 geometry_type="Polygon", crs=crs,
             )  # fmt: skip
-            write(
+            pyogrio.raw.write(
                 temporary, None, [np.array([v], dtype=object) for v in _style_row(style).values()],
                 list(_style_row(style)), layer="layer_styles", driver="GPKG", geometry_type=None,
                 crs=None,
             )  # fmt: skip
-        except (DataLayerError, DataSourceError) as problem:
+        except (pyogrio.errors.DataLayerError, pyogrio.errors.DataSourceError) as problem:
             raise ConfigError(f"{path} cannot be written ({problem})") from None
 
 

@@ -151,12 +151,11 @@ def _crs(given: Any) -> str | None:
         given = None if grid is None else grid.attrs.get("crs_wkt") or grid.attrs.get(GRID)
     if given is None:
         return None
-    from pyproj import CRS  # only where a CRS is given
-    from pyproj.exceptions import CRSError
+    from pyproj import CRS, exceptions  # only where a CRS is given
 
     try:
         found = CRS.from_user_input(given if isinstance(given, int) else str(given))
-    except CRSError as problem:
+    except exceptions.CRSError as problem:
         raise SceneError(f"the CRS {given} cannot be understood ({problem})") from None
     return str(found.to_wkt())
 
