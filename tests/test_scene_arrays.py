@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -135,3 +139,15 @@ def test_plots(from_file):
     values = from_file.cube.values[:, from_file.labels.ids == 1].mean(axis=1)
     np.testing.assert_allclose(lines[0].get_ydata(), values, rtol=1e-5)
     mpl.pyplot.close("all")
+
+
+def test_a_script_spins_as_briefly_as_the_command_line():
+    """A program that imports hyperpeft before torch has the setting; its own value stays."""
+    code = "import hyperpeft, os; print(os.environ['GOMP_SPINCOUNT'])"
+    for given, expected in ((None, "5000"), ("7", "7")):
+        env = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"}
+        env |= {} if given is None else {"GOMP_SPINCOUNT": given}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
+        )
+        assert done.stdout.strip() == expected

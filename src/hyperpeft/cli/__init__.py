@@ -102,11 +102,6 @@ NO_DEFECT = (
 
 def main() -> None:
     """Entry point: turns exceptions into messages and exit statuses."""
-    # A step of a small model is thousands of short parallel loops. By default GNU OpenMP's threads
-    # spin long at the end of each: with a second process on two cores a step of `tiny` took
-    # 2,400 ms instead of 85. This count gives 200 ms there and 87 alone; sleeping at once
-    # (OMP_WAIT_POLICY=PASSIVE) would give 150 and 129.
-    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     # GDAL keeps blocks of the files it reads, by default in 5 % of the memory: these are MB.
     os.environ.setdefault("GDAL_CACHEMAX", "256")
     stay_offline()
