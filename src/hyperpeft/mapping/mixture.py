@@ -13,6 +13,7 @@ from hyperpeft.mapping.fingerprint import Fingerprint
 from hyperpeft.mapping.predictor import EncoderPredictor, Predictor
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.records import Scene
+from hyperpeft.spectral import Reducer
 
 LEAST = 1e-12  # probability whose logarithm is still a number in float32
 
@@ -38,6 +39,17 @@ class MixturePredictor(Predictor):
     def class_ids(self) -> np.ndarray:  # type: ignore[override]
         """Ids (K,) of the classes, the same in every part."""
         return self.parts[0].class_ids
+
+    @property
+    def reducer(self) -> Reducer | None:
+        """That of the first part that has one."""
+        for part in self.parts:
+            found = getattr(part, "reducer", None) or getattr(
+                getattr(part, "features", None), "reducer", None
+            )
+            if isinstance(found, Reducer):
+                return found
+        return None
 
     @property
     def reach(self) -> int:

@@ -24,6 +24,7 @@ AUTO, METHOD, BACKBONE_PART = "auto", "krona+", "backbone"
 # The plain recipe of arXiv 2505.15334: one window for every scene, whitened components at 32 x 32,
 # a head that starts at random and sees the pooled tokens alone.
 PAPER: dict[str, Any] = {
+    "method": METHOD,
     "patch_size": 9,
     "refine": "none",
     "image_size": 32,
@@ -298,7 +299,7 @@ def resolve_defaults(config: RunConfig) -> RunConfig:
         options = config.options
     else:
         own, options = (
-            {"patch_size": BASELINE_WINDOW, **baseline.defaults},
+            {"patch_size": BASELINE_WINDOW, "refine": "none", **baseline.defaults},
             baseline.complete(config.options),
         )
     missing = {name: value for name, value in own.items() if name not in given}
