@@ -84,6 +84,7 @@ def options(folder: Path, out: Path | str, **changes: Any) -> dict[str, Any]:
         "labels": str(labels),
         "backbone": str(weights),
         "num_heads": HEADS,
+        "method": "krona+",
         "per_class": 8,
         "patch_size": 5,
         "epochs": 4,

@@ -93,11 +93,11 @@ def export(run: Path, to: Path) -> list[Path]:
         When `to` holds something already.
     """
     from hyperpeft.adapters import get_method, save_load
-    from hyperpeft.runs.bundle import check_usable, sees_centre
+    from hyperpeft.runs.bundle import check_usable, method_of_backbone, sees_centre
 
     record = RunRecord.from_file(run / RUN)
     check_usable(run, record)
-    method = get_method(record.adapter["method"])
+    method = get_method(method_of_backbone(record))
     if method.adapter is None:
         raise AdapterError(
             f"{run} has no adapter to export: method {method.name} trains "

@@ -39,6 +39,7 @@ from hyperpeft.runs.bundle import (
     check_base,
     check_usable,
     load_base,
+    method_of_backbone,
     sees_centre,
     windows_of,
     with_head,
@@ -215,7 +216,7 @@ class AdapterBank:
         check_usable(folder, record)
         check_base(folder, record, self._sha256, "the one of this bank")
         self._check_setup(folder, record)
-        method = adapters.get_method(record.adapter["method"])
+        method = adapters.get_method(method_of_backbone(record))
         if method.trains_encoder:
             raise BundleError(
                 f"{folder} fine-tuned the whole encoder: it has no adapter to share one with",

@@ -90,7 +90,7 @@ class RunConfig(BaseModel):
     )
 
     method: str = Field(
-        "krona+",
+        "auto",
         description="auto: krona+ and classic classifiers, mixed as the training pixels favour; or "
         "full, probe, lora, lora+, krona, krona+, lokr; or a baseline: "
         f"{', '.join(BASELINES)}.",
