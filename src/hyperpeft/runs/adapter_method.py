@@ -22,10 +22,13 @@ from hyperpeft.records import Scene, Split
 from hyperpeft.runs import bundle, sections
 from hyperpeft.runs.config import RunConfig
 from hyperpeft.runs.contract import Prepared, Trained, identity_of
+from hyperpeft.runs.dense_labels import BATCH as DENSE_BATCH
+from hyperpeft.runs.dense_labels import SETS, follow_labels
 from hyperpeft.runs.file_names import REDUCER
 from hyperpeft.runs.memory_check import check_memory
 from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.classifier import Classifier, check_outputs
+from hyperpeft.training.combination import temperature_factor
 from hyperpeft.training.loop import Pixels, Recipe, Trainer
 from hyperpeft.training.model_selection import Folds, honest_folds
 from hyperpeft.training.precision import choose_precision
@@ -57,7 +60,17 @@ class PreparedAdapter(Prepared):
 
     resumable = True
 
-    def __init__(self, config: RunConfig, scene: Scene, split: Split, progress: Progress) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        scene: Scene,
+        split: Split,
+        progress: Progress,
+        *,
+        follows_labels: bool = True,
+    ) -> None:
+        if follows_labels:
+            config = follow_labels(config, split, scene)
         self.config, self.scene, self.split = config, scene, split
         self.method = adapters.get_method(config.method)
         self.class_ids = np.unique(split.train_ids)
@@ -147,8 +160,19 @@ class PreparedAdapter(Prepared):
             encoder, count, config.seed, centre=config.centre, windows=sizes
         ).to(device)
         if self.selection is not None and config.head == "ridge":
-            self.model.start_heads(self.selection.heads, self.selection.factor)
+            self.model.start_heads(self.selection.heads, self._start_scale(self.selection))
         self.windows = [Windows(cube, size, device) for size in sizes]
+
+    def _start_scale(self, selection: Selection) -> float:
+        """The factor that makes scores logits; under the dense recipe, that of smoothed labels.
+
+        Sharp logits would cost a strong recipe its first steps: the smoothed loss pulls them back.
+        """
+        folds, smoothing = self.folds, self.config.label_smoothing
+        if self.config.batch_size != DENSE_BATCH or not len(folds.held):
+            return selection.factor
+        truth = self.train.targets.numpy()[folds.pixels][folds.held]
+        return temperature_factor(selection.scores, truth, folds.weights, smoothing)
 
     @cached_property
     def folds(self) -> Folds:
@@ -196,6 +220,7 @@ class PreparedAdapter(Prepared):
             outcome,
             self.notes,
             resolved={
+                **{name: getattr(config, name) for name in SETS},
                 "patch_size": sizes[0] if len(sizes) == 1 else list(sizes),
                 "image_size": self.image_size,
                 "lr": config.rate,

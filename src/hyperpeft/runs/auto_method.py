@@ -89,7 +89,7 @@ class PreparedAuto(Prepared):
     def __init__(self, config: RunConfig, scene: Scene, split: Split, progress: Progress) -> None:
         self.config, self.scene, self.split = config, scene, split
         inner = config.model_copy(update={"method": METHOD})
-        self.backbone_part = PreparedAdapter(inner, scene, split, progress)
+        self.backbone_part = PreparedAdapter(inner, scene, split, progress, follows_labels=False)
         self.notes, self.identity = self.backbone_part.notes, self.backbone_part.identity
         self.class_ids = self.backbone_part.class_ids.astype(np.int32)
         self.targets = self.backbone_part.train.targets.numpy()

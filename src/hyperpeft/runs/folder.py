@@ -20,6 +20,7 @@ from hyperpeft.mapping.geotiff import write_class_map
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs.config import RunConfig
 from hyperpeft.runs.contract import Trained
+from hyperpeft.runs.dense_labels import SETS, TERMS
 from hyperpeft.runs.file_names import (
     ADAPTER,
     BACKBONE,
@@ -101,7 +102,11 @@ def _same_run(config: RunConfig, found: dict[str, Any]) -> bool:
     Whatever the path that named the folder, and whatever was chosen where this one leaves it open.
     """
     options = config.model_dump(mode="json")
-    either = {"out": None, **{n: options[n] for n in OPEN if options[n] in (None, "auto")}}
+    left_open = [n for n in OPEN if options[n] in (None, "auto")]
+    left_open += [n for n in SETS if n not in config.model_fields_set]
+    if found.get("options") == {"terms": TERMS, **config.options}:
+        left_open.append("options")
+    either = {"out": None, **{n: options[n] for n in left_open}}
     return {**found, **either} == {**options, **either}
 
 

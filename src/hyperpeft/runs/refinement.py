@@ -8,10 +8,8 @@ from hyperpeft import spectral
 from hyperpeft.mapping import EncoderPredictor, Predictor, Refinement
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs.config import RunConfig
+from hyperpeft.runs.dense_labels import lie_densely
 from hyperpeft.spatial import RefineOptions
-from hyperpeft.training.model_selection import DEAD_ZONE, far_share
-
-DENSE = 0.25  # share of a scene far from all labels, below which the labels lie densely
 
 
 def fit_refinement(
@@ -34,8 +32,7 @@ def fit_refinement(
     if kind == "none" or predictor is None:
         return None
     if kind == "auto":
-        dense = far_share(split.train, scene.valid, DEAD_ZONE) < DENSE
-        kind = "graph" if dense else "guided"
+        kind = "graph" if lie_densely(split, scene) else "guided"
     if isinstance(predictor, EncoderPredictor):
         reducer = predictor.reducer
     else:

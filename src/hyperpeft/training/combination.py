@@ -24,7 +24,10 @@ ROUNDS = 200
 
 
 def temperature_factor(
-    scores: np.ndarray, targets: np.ndarray, pixel_weights: np.ndarray | None = None
+    scores: np.ndarray,
+    targets: np.ndarray,
+    pixel_weights: np.ndarray | None = None,
+    smoothing: float = 0.0,
 ) -> float:
     """The factor with which scores (m, K) as logits have the least cross-entropy.
 
@@ -34,6 +37,8 @@ def temperature_factor(
         Of pixels that the part was fitted without.
     targets : ndarray of int, shape (m,)
     pixel_weights : ndarray, shape (m,), optional
+    smoothing : float
+        Share of a label that is spread over all classes.
 
     Returns
     -------
@@ -44,10 +49,12 @@ def temperature_factor(
         return 1.0
     rows = np.arange(len(targets))
     weights = np.ones(len(targets)) if pixel_weights is None else pixel_weights
-    losses = [
-        -(weights * _floored(np.exp(log_softmax(scores * f, axis=1)[rows, targets]))).sum()
-        for f in FACTORS
-    ]
+    losses = []
+    for factor in FACTORS:
+        logs = log_softmax(scores * factor, axis=1)
+        own = _floored(np.exp(logs[rows, targets]))
+        spread = logs.mean(axis=1) if smoothing else 0.0
+        losses.append(-(weights * ((1 - smoothing) * own + smoothing * spread)).sum())
     return float(FACTORS[int(np.argmin(losses))])
 
 
