@@ -406,7 +406,7 @@ def test_demo(tmp_path):
         path.name for path in out.iterdir()
     }
     record = strict_json((out / "run.json").read_text())
-    assert record["adapter"]["method"] == "krona+"
+    assert record["adapter"]["method"] == "auto"
     assert record["backbone"]["name"] == "tiny"
     assert record["metrics"]["oa"] > 100 / 8 + 3  # far above chance; the figure itself is printed
     with rasterio.open(out / "map.tif") as file:

@@ -16,7 +16,7 @@ def options(name: str, *says: str, **given):
     case(name, *says)(lambda w: w.train(**given))
 
 
-options("an unknown method", "method: expected one of full, probe", "'lorra'", method="lorra")
+options("an unknown method", "method: expected one of auto, full, probe", "'lorra'", method="lorra")
 options("an unknown backbone", "backbone 'tyni'", "expected one of tiny", backbone="tyni")
 options("an even window", "patch size: expected an odd number", "got 8", patch_size=8)
 options("a window that is too large", "patch size", "got 65", patch_size=65)

@@ -168,7 +168,7 @@ def _(w: World):
     "a full disk, for the weights",
     "head.safetensors cannot be written",
     "No space left",
-    leaves=("out", "out/checkpoint*", "out/history.csv"),
+    leaves=("out", "out/checkpoint*", "out/history.csv", "out/parts*"),
 )
 def _(w: World):
     fill(w, "head.safetensors")
@@ -183,6 +183,7 @@ def _(w: World):
         "out",
         "out/checkpoint*",
         "out/adapter*",
+        "out/parts*",
         "out/*.safetensors",
         "out/history.csv",
         "out/split.npz",

@@ -38,7 +38,7 @@ def test_shipped_examples_parse(path):
 
 def test_defaults():
     config = make_config({"scene": "demo"})
-    assert (config.method, config.backbone, config.targets) == ("krona+", "tiny", ("q", "v"))
+    assert (config.method, config.backbone, config.targets) == ("auto", "tiny", ("q", "v"))
     assert (config.per_class, config.fraction, config.split) == (None, None, None)
     assert config.patch_size == "auto"
     assert config.out == Path("run")
