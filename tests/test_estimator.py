@@ -191,11 +191,12 @@ def test_wrong_options():
         SceneClassifier("lorra").fit(np.ones((6, 6, 9)), np.eye(6, dtype=int) + 1)
 
 
-def test_a_baseline_does_not_pretend_to_know_another_scene(world):
+def test_another_scene_needs_the_same_bands(world):
     _, _, cube, ids, weights = world
-    clf = quick(weights, "svm").fit(cube, ids)
-    with pytest.raises(InputError, match="predicts only the scene"):
-        clf.predict(cube + 1)
+    clf = quick(weights, "svm", refine="none").fit(cube, ids)
+    np.testing.assert_array_equal(clf.predict(cube[:7]), clf.predict(cube)[:7])
+    with pytest.raises(InputError, match="bands"):
+        clf.predict(cube[..., :9])
     with pytest.raises(InputError, match="bands"):
         quick(weights).fit(cube, ids).predict(cube[..., :9])
 

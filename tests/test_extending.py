@@ -18,6 +18,7 @@ from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import ConfigError
 from hyperpeft.export import EXPORTERS, export_run
 from hyperpeft.runs.bundle import load_run
+from hyperpeft.runs.evaluate import evaluate
 from hyperpeft.scenes import open_scene
 from hyperpeft.scenes.readers import READERS
 from hyperpeft.splits import SPLIT_KINDS
@@ -28,7 +29,7 @@ MODULES = {
     "A reader of a file format": "toy",
     "An adapter": "scaling",
     "A split": "north",
-    "A baseline": "means",
+    "A baseline": "trees",
     "An exporter": "card",
 }
 PRELUDE = """\
@@ -113,11 +114,13 @@ def test_a_split(load, tmp_path):
 
 
 def test_a_baseline(load, tmp_path):
-    load("means")
-    record = hyperpeft.run(config(tmp_path, tmp_path / "run", method="nearest-mean"))
+    load("trees")
+    given = config(tmp_path, tmp_path / "run", method="few-trees", refine="none")
+    record = hyperpeft.run(given)
     assert record.baseline == {"source": "no paper", "classes": 2}
     assert record.split["leakage"]["test_windows_touching_train"] == 0
     assert record.metrics["oa"] > 80  # the two classes differ in one band
+    assert evaluate(tmp_path / "run").scores == record.metrics
 
 
 def test_an_exporter(load, tmp_path):

@@ -20,7 +20,6 @@ from sklearn.exceptions import NotFittedError
 
 from hyperpeft.errors import ConfigError, LabelsError, SceneError
 from hyperpeft.mapping import ClassMap
-from hyperpeft.mapping.mixture import encoder_of
 from hyperpeft.progress import Progress
 from hyperpeft.records import UNLABELLED, Scene, Split
 from hyperpeft.runs.bundle import Bundle, load_run
@@ -126,16 +125,9 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         return _like(cube, self._classify(cube).ids)
 
     def predict_proba(self, cube: Any) -> Any:
-        """Probabilities (H, W, K) float32 in the order of `classes_`, NaN where not valid.
-
-        Raises
-        ------
-        ConfigError
-            The method has none.
-        """
+        """Probabilities (H, W, K) float32 in the order of `classes_`, NaN where not valid."""
         found = self._classify(cube, probabilities=True).probabilities
-        if found is None:
-            raise ConfigError(f"method {self.method} gives classes without probabilities")
+        assert found is not None
         return _like(cube, np.moveaxis(found, 0, 2), self.classes_)
 
     def score(self, cube: Any, labels: Any = None, sample_weight: Any = None) -> float:
@@ -205,15 +197,9 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
             return self._bundle.classify(scene, probabilities=probabilities)
         if scene.sha256 != self._scene.sha256:
             predictor = self._trained.predictor
-            if predictor is None:
-                raise ConfigError(
-                    f"the baseline {self.method} predicts only the scene that it was fitted to",
-                    hint="fit it on this scene, or use a method with an adapter",
-                )
             predictor.check(scene)
-            encoder = encoder_of(predictor)
-            if encoder is not None:
-                check_scale(encoder.reducer, scene)
+            if predictor.bands is not None:
+                check_scale(predictor.bands, scene)
         return self._trained.predict(scene, probabilities=probabilities)
 
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import rasterio
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from hyperpeft.baselines import BASELINES, Task, classical
 from hyperpeft.errors import BundleError, ConfigError, TrainingError
+from hyperpeft.estimator import SceneClassifier
 from hyperpeft.export import peft_folders
+from hyperpeft.mapping import classify
+from hyperpeft.progress import Progress
 from hyperpeft.runs import bank
 from hyperpeft.runs.bundle import load_run
 from hyperpeft.runs.config import make_config, resolve_defaults
-from hyperpeft.runs.evaluate import evaluate
-from hyperpeft.runs.experiment import run
+from hyperpeft.runs.evaluate import evaluate, reopen
+from hyperpeft.runs.experiment import run, split_for
+from hyperpeft.runs.methods import prepare
 from hyperpeft.runs.record import RunRecord
+from hyperpeft.spatial.random_patches import SIZE
 from hyperpeft.splits import per_class
 from tests.helpers.small import PROGRAM, config, options, planted, strict_json, write_scene
 
@@ -26,6 +34,9 @@ QUICK = {  # sizes at which a test takes a second, and still learns
     "rf": {"options": {"trees": 60}},
     "rf-pca": {"options": {"trees": 60}, "patch_size": 3},
     "svm-pca": {"patch_size": 3},
+    "trees": {"options": {"trees": 60}},
+    "emp": {"options": {"trees": 60}},
+    "rpnet": {"options": {"layers": 2, "patches": 8}},
     "hybridsn": {
         "patch_size": 9, "options": {"components": 13}, "epochs": 12, "batch_size": 16,
         "per_class": 120,
@@ -39,6 +50,8 @@ QUICK = {  # sizes at which a test takes a second, and still learns
 FILES = {
     "run.json", "split.npz", "map.tif", "map.tif.aux.xml", "map.qml", "map.png", "confusion.png",
 }  # fmt: skip
+MODEL = ("features", "model", "network")
+WINDOWS = {"svm": 1, "rf": 1, "trees": 33, "emp": 49, "rpnet": 41}  # whatever the patch size
 INVALID = np.zeros((24, 24), bool)
 INVALID[3:6, 10:15] = True
 
@@ -62,7 +75,7 @@ def folder(tmp_path_factory):
 
 def quick(folder, method, out, **changes):
     """A run of a second; the small encoder of `options` is of no use to a baseline."""
-    given = {"per_class": 30, **QUICK.get(method, {}), **changes}
+    given = {"per_class": 30, "refine": "none", **QUICK.get(method, {}), **changes}
     values = options(folder, out, **{"method": method, **given})
     for name in ("backbone", "num_heads", "patch_size", "epochs"):
         if name not in given:
@@ -94,10 +107,68 @@ def test_shuffled_labels_are_at_chance(method, tmp_path):
     assert record.metrics["oa"] == pytest.approx(50, abs=9)
 
 
-def test_the_folder_holds_no_model(finished):
+def test_the_folder_holds_the_model(finished):
+    method, record, out = finished
+    model = {"network.safetensors", "history.csv"} if method in NETWORKS else {"model.onnx"}
+    files = FILES | model | {"features.safetensors"}
+    assert {path.name for path in out.iterdir()} == files
+    sizes = [(out / n).stat().st_size for n in files if n.split(".")[0] in MODEL]
+    assert record.adapter["bytes"] == sum(sizes)
+
+
+def test_a_run_from_its_folder_is_the_run(finished, folder):
+    """Classes, probabilities and scores, to the bit."""
+    method, record, out = finished
+    bundle = load_run(out)
+    scene = reopen(record, out)
+    mapped = bundle.classify(scene, probabilities=True)
+    with rasterio.open(out / "map.tif") as file:
+        np.testing.assert_array_equal(mapped.ids, file.read(1))
+    given = resolve_defaults(quick(folder, method, out))
+    prepared = prepare(given, scene, split_for(given, scene))
+    fitted = prepared.fit(Progress()).predict(scene, probabilities=True)
+    np.testing.assert_array_equal(mapped.probabilities, fitted.probabilities)
+    sums = fitted.probabilities[:, scene.valid].sum(axis=0)
+    np.testing.assert_allclose(sums, 1, atol=1e-5)
+    assert evaluate(out).scores == record.metrics
+
+
+def test_a_refined_run_from_its_folder_is_the_run(folder, tmp_path):
+    out = tmp_path / "r"
+    record = run(quick(folder, "svm", out, refine="guided"))
+    plain = run(quick(folder, "svm", tmp_path / "plain"))
+    with (
+        rasterio.open(out / "map.tif") as file,
+        rasterio.open(tmp_path / "plain" / "map.tif") as other,
+    ):
+        ids = file.read(1)
+        assert (ids != other.read(1)).any()
+    np.testing.assert_array_equal(load_run(out).predict(reopen(record, out)), ids)
+    assert record.metrics["oa"] >= plain.metrics["oa"]
+    assert evaluate(out).scores == record.metrics
+
+
+def test_maps_of_a_reloaded_run_are_the_same_for_every_tile(finished, tmp_path):
+    _, record, out = finished
+    bundle = load_run(out)
+    scene = reopen(record, out)
+    maps = []
+    for tile in (8, 16, 512):
+        path = tmp_path / f"{tile}.tif"
+        bundle.map(scene, path, probabilities=tmp_path / f"{tile}_p.tif", tile=tile)
+        with rasterio.open(path) as file, rasterio.open(tmp_path / f"{tile}_p.tif") as chances:
+            maps.append((file.read(1), chances.read()))
+    for other in maps[1:]:
+        np.testing.assert_array_equal(other[0], maps[0][0])
+        np.testing.assert_array_equal(other[1], maps[0][1])
+
+
+def test_another_scene_of_the_same_bands_is_mapped(finished, tmp_path):
+    """What is learned on one planted scene holds on another that is larger and laid out anew."""
     method, _, out = finished
-    history = {"history.csv"} if method in NETWORKS else set()
-    assert {path.name for path in out.iterdir()} == FILES | history
+    other = planted(height=30, width=36, block=6, seed=1)
+    ids = load_run(out).predict(other)
+    assert (ids == other.labels.ids).mean() > (0.6 if method == "rpnet" else 0.85)
 
 
 def test_the_record_has_every_section_and_null_for_what_does_not_apply(finished):
@@ -109,9 +180,8 @@ def test_the_record_has_every_section_and_null_for_what_does_not_apply(finished)
     adapter = values["adapter"]
     assert adapter["method"] == values["config"]["method"] == method
     assert adapter["class_ids"] == [1, 2]
-    assert adapter["bytes"] is None
     assert (adapter["trainable_parameters"] is None) == (method not in NETWORKS)
-    window = {"svm": 1, "rf": 1}.get(method, QUICK.get(method, {}).get("patch_size"))
+    window = WINDOWS.get(method, QUICK.get(method, {}).get("patch_size"))
     assert values["split"]["leakage"]["patch_size"] == window
     leak = values["split"]["leakage"]["test_windows_touching_train"]
     assert leak == 0 if window == 1 else leak > 0
@@ -119,9 +189,9 @@ def test_the_record_has_every_section_and_null_for_what_does_not_apply(finished)
     assert values["split"]["test"] == 24 * 24 - INVALID.sum() - trained
     baseline = values["baseline"]
     assert baseline["source"] == BASELINES[method].source
-    if method.startswith("svm"):
+    if method.startswith("svm") or method == "rpnet":
         assert {"C", "gamma", "support_vectors"} <= baseline.keys()
-    if method.startswith("rf"):
+    if method.startswith("rf") or method in ("trees", "emp"):
         assert {"trees", "max_features", "min_samples_leaf"} <= baseline.keys()
     if method not in NETWORKS:
         assert baseline["tuning"]["folds"] == 5
@@ -197,7 +267,8 @@ def test_test_pixels_are_not_looked_at():
             fitted.append(baseline.fit(task))
         assert fitted[0].about == fitted[1].about
         assert fitted[0].history is not None
-        np.testing.assert_array_equal(*(f.predict(where, None) for f in fitted))
+        ids = [classify(f.predictor, scene, where).ids for f in fitted]
+        np.testing.assert_array_equal(*ids)
         losses = [[row["loss"] for row in f.history] for f in fitted]
         assert losses[0] == losses[1]
 
@@ -288,22 +359,82 @@ def test_a_loss_that_explodes_is_said(folder, tmp_path):
 # --- what a run of a baseline is no use for -----------------------------------------------------
 
 
-def test_a_baselines_run_says_that_its_model_is_not_kept(folder, tmp_path):
+def test_a_baseline_has_no_adapter(folder, tmp_path):
     out = tmp_path / "svm"
     run(quick(folder, "svm", out))
-    says = "is a run of the baseline svm, whose model is not kept; use the map.tif"
-    with pytest.raises(BundleError, match=says):
-        load_run(out)
-    with pytest.raises(BundleError, match=says):
-        evaluate(out)
+    says = "is a run of the baseline svm, which has no backbone and no adapter"
     with pytest.raises(BundleError, match=says):
         peft_folders.export(out, tmp_path / "to")
-    with pytest.raises(BundleError, match=says):
+    with pytest.raises(BundleError, match=r"no adapted backbone|no backbone"):
         peft_folders.merge(out, tmp_path / "m.safetensors")
     with pytest.raises(BundleError, match=says):
         bank.AdapterBank.for_run(out)
+    with pytest.raises(BundleError, match="a run of svm has no adapted backbone"):
+        _ = load_run(out).model
     row = peft_folders.list_runs([out])[0]
-    assert (row.method, row.parameters, row.megabytes, row.backbone) == ("svm", None, None, None)
+    assert (row.method, row.parameters, row.backbone) == ("svm", None, None)
+
+
+def test_folders_that_lack_something_or_do_not_fit(folder, tmp_path):
+    out = tmp_path / "trees"
+    run(quick(folder, "trees", out, map=False))
+    features, model = out / "features.safetensors", out / "model.onnx"
+    other = tmp_path / "svm"
+    run(quick(folder, "svm", other, map=False))
+    kept = model.read_bytes()
+    model.write_bytes((other / "model.onnx").read_bytes())
+    with pytest.raises(BundleError, match="does not fit its run: expected 60 features, 2 classes"):
+        load_run(out)
+    model.write_bytes(kept[:1000])
+    with pytest.raises(BundleError, match="is not a classifier of pixels"):
+        load_run(out)
+    model.unlink()
+    with pytest.raises(BundleError, match=r"model.onnx cannot be read"):
+        load_run(out)
+    model.symlink_to("/etc/hostname")
+    with pytest.raises(BundleError, match="outside its folder"):
+        load_run(out)
+    model.unlink()
+    features.unlink()
+    with pytest.raises(BundleError, match=r"baseline trees without its model; use the map\.tif"):
+        load_run(out)
+
+
+@pytest.mark.parametrize("method", NETWORKS)
+def test_a_network_that_does_not_fit_is_refused(method, folder, tmp_path):
+    out = tmp_path / method
+    run(quick(folder, method, out, per_class=20, epochs=1, map=False))
+    path = out / "network.safetensors"
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    tensors, sizes = load_file(path), json.loads(metadata["sizes"])
+    name = max(tensors)
+
+    def refused(tensors, says, **changes):
+        save_file(tensors, path, {**metadata, **changes})
+        with pytest.raises(BundleError, match=says):
+            load_run(out)
+
+    refused(tensors, "is no network", kind="resnet")
+    refused(tensors, "is no network", sizes=json.dumps({**sizes, "inputs": 10**9}))
+    refused(tensors, "is no network", sizes="[1]")
+    refused(tensors, "expected 2 classes", sizes=json.dumps({**sizes, "classes": 3}))
+    refused(tensors, "no network of|does not fit", sizes=json.dumps({**sizes, "window": 1}))
+    refused({k: v for k, v in tensors.items() if k != name}, "does not fit the network")
+    refused({**tensors, name: torch.full_like(tensors[name], torch.nan)}, "does not fit")
+    refused({**tensors, name: tensors[name][..., None]}, "does not fit")
+    path.write_bytes(b"x")
+    with pytest.raises(BundleError, match="cannot be read"):
+        load_run(out)
+
+
+def test_probabilities_of_the_estimator_and_another_array():
+    scene = planted(block=12)
+    cube = np.moveaxis(np.asarray(scene.cube.values), 0, 2)
+    clf = SceneClassifier("trees", per_class=20, options={"trees": 30}).fit(cube, scene.labels.ids)
+    chances = clf.predict_proba(cube[:12, 3:])
+    assert chances.shape == (12, 21, 2)
+    np.testing.assert_array_equal(clf.classes_[chances.argmax(axis=2)], clf.predict(cube[:12, 3:]))
 
 
 def command(*words: object) -> subprocess.CompletedProcess[str]:
@@ -318,28 +449,28 @@ def test_the_command_line(folder, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "svm: features 20, C " in done.stdout
-    assert "0 % of the 1 x 1 test windows hold a training pixel" in done.stdout
+    assert "test windows hold a training pixel" in done.stdout
     listed = command("adapters", "list", out)
     assert "svm" in listed.stdout
     assert "None" not in listed.stdout
-    mapped = command("map", out, "--out", tmp_path / "m.tif")
-    assert mapped.returncode == 2
-    assert "baseline svm, whose model is not kept" in mapped.stderr
+    mapped = command("map", out, "--out", tmp_path / "m.tif", "--probabilities")
+    assert mapped.returncode == 0, mapped.stderr
+    with rasterio.open(tmp_path / "m.tif") as file, rasterio.open(out / "map.tif") as own:
+        np.testing.assert_array_equal(file.read(1), own.read(1))
+    tested = command("evaluate", out, "--json")
+    assert tested.returncode == 0, tested.stderr
+    assert json.loads(tested.stdout)["oa"] == RunRecord.from_file(out / "run.json").metrics["oa"]
 
 
-def test_scikit_learns_baselines_need_no_torch():
-    code = """
-import sys
-from hyperpeft.baselines import BASELINES, Task, classical
-from hyperpeft.scenes import planted_scene
-from hyperpeft.splits import per_class
-assert "sklearn" not in sys.modules
-scene = planted_scene()
-split = per_class(scene.labels, 5, seed=0, validation=0.0, valid=scene.valid)
-baseline = BASELINES["svm-pca"]
-task = Task(scene, split, patch_size=3, fit_on="scene", seed=0, options=baseline.complete({}))
-baseline.fit(task).predict(scene.valid, None)
-assert "sklearn" in sys.modules
-assert "torch" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_how_far_a_baseline_looks_is_what_its_row_says(finished):
+    """The row is read where nothing is fitted yet: for the split."""
+    method, _, out = finished
+    row = BASELINES[method]
+    predictor = load_run(out).predictor
+    if method == "rpnet":
+        full = row.options["layers"] * (SIZE // 2)
+        assert row.reach == full
+    elif row.reach is not None:
+        assert row.reach == predictor.reach
+    else:
+        assert row.window(QUICK[method]["patch_size"]) == 2 * predictor.reach + 1

@@ -12,7 +12,11 @@ from sklearn.preprocessing import MinMaxScaler
 from hyperpeft.baselines import features
 from hyperpeft.baselines import tuning as tuning_room
 from hyperpeft.baselines.tuning import choose, deal
+from hyperpeft.mapping import features_at
+from hyperpeft.mapping.scene_window import SceneWindow
+from hyperpeft.mapping.tiles import Tile
 from hyperpeft.records import Scene
+from hyperpeft.spectral import principal_components
 
 
 def made(seed=0, bands=9, height=14, width=11, share_invalid=0.2) -> Scene:
@@ -85,33 +89,31 @@ def test_many_pixels_are_thinned_class_by_class(monkeypatch):
     assert found.accuracy == 100
 
 
-def test_spectra_are_in_order():
-    scene = made(share_invalid=0.0)
-    values = scene.cube.values
-    rng = np.random.default_rng(1)
-    positions = np.argwhere(np.ones(scene.valid.shape, bool))[rng.permutation(154)[:60]]
-    rows, columns = positions.T
-    np.testing.assert_array_equal(features.spectra_at(scene, positions), values[:, rows, columns].T)
-    where = rng.random(scene.valid.shape) < 0.5
-    blocks = np.concatenate(list(features.spectra(scene, where)))
-    np.testing.assert_array_equal(blocks, values[:, where].T)
+def values_of(seen, scene) -> np.ndarray:
+    """Features (F, H, W) of a scene."""
+    tile = Tile(0, 0, *scene.valid.shape)
+    return seen.prepare(SceneWindow.read(scene, tile, seen.reach, scene.valid))
 
 
-def test_spectra_come_in_blocks(monkeypatch):
-    monkeypatch.setattr(features, "BLOCK", 9 * 11 * 4)  # four rows
+def test_spectra_are_those_of_the_scene_less_the_mean_of_the_training_pixels():
     scene = made()
-    blocks = list(features.spectra(scene, scene.valid))
-    assert len(blocks) == 4
-    np.testing.assert_array_equal(np.concatenate(blocks), scene.cube.values[:, scene.valid].T)
+    train = np.argwhere(scene.valid)[::-3]
+    seen = features.centred(scene, train)
+    expected = scene.cube.values[:, train[:, 0], train[:, 1]].T
+    np.testing.assert_allclose(seen.mean, expected.mean(axis=0), rtol=1e-6)
+    found = features_at(scene, seen, train)
+    np.testing.assert_allclose(found, expected - expected.mean(axis=0), atol=1e-5)
 
 
 @pytest.mark.parametrize("fit_on", ["scene", "train"])
 def test_components_are_those_of_scikit_learn(fit_on):
     scene = made()
     train = np.argwhere(scene.valid)[::3]
-    cube, found = features.reduce(scene, 5, fit_on=fit_on, train=train)
-    pixels = features.spectra_at(scene, np.argwhere(scene.valid) if fit_on == "scene" else train)
-    reference = PCA(5, whiten=True, svd_solver="full").fit(pixels.astype(np.float64))
+    found = principal_components(scene, 5, fit_on=fit_on, train=train)
+    cube = values_of(features.components(found, 0, scene), scene)
+    pixels = np.argwhere(scene.valid) if fit_on == "scene" else train
+    spectra = scene.cube.values[:, *pixels.T].T
+    reference = PCA(5, whiten=True, svd_solver="full").fit(spectra.astype(np.float64))
     expected = reference.transform(scene.cube.values[:, scene.valid].T)
     signs = np.sign((reference.components_ * found.directions).sum(axis=1))
     np.testing.assert_allclose(cube[:, scene.valid].T, expected * signs, atol=2e-5)
@@ -125,21 +127,22 @@ def test_components_are_those_of_scikit_learn(fit_on):
 def test_ranges_are_those_of_scikit_learn(fit_on):
     scene = made()
     train = np.argwhere(scene.valid)[::3]
-    cube = features.ranged(scene, fit_on=fit_on, train=train)
-    pixels = features.spectra_at(scene, np.argwhere(scene.valid) if fit_on == "scene" else train)
-    expected = MinMaxScaler().fit(pixels).transform(scene.cube.values[:, scene.valid].T)
+    cube = values_of(features.ranged(scene, fit_on=fit_on, train=train), scene)
+    pixels = np.argwhere(scene.valid) if fit_on == "scene" else train
+    scaler = MinMaxScaler().fit(scene.cube.values[:, *pixels.T].T)
+    expected = scaler.transform(scene.cube.values[:, scene.valid].T)
     np.testing.assert_allclose(cube[:, scene.valid].T, expected, atol=1e-5)
     assert (cube[:, ~scene.valid] == 0).all()
 
 
 def test_means_are_of_the_valid_pixels_of_a_window():
     scene = made(share_invalid=0.4)
-    cube, _ = features.reduce(scene, 3, fit_on="scene", train=np.empty((0, 2), int))
-    out = features.with_means(cube, scene.valid, 5)
+    found = principal_components(scene, 3)
+    out = values_of(features.components(found, 2, scene), scene)
     assert out.shape == (6, 14, 11)
-    np.testing.assert_array_equal(out[:3], cube)
+    np.testing.assert_array_equal(out[:3], values_of(features.components(found, 0, scene), scene))
     for row, column in np.argwhere(scene.valid):
         part = np.s_[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3]
-        expected = cube[:, *part][:, scene.valid[part]].mean(axis=1)
+        expected = out[:3, *part][:, scene.valid[part]].mean(axis=1)
         np.testing.assert_allclose(out[3:, row, column], expected, atol=1e-5)
     assert (out[:, ~scene.valid] == 0).all()

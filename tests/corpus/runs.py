@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import onnx
 import torch
 from safetensors.torch import load_file, save_file
 
+from hyperpeft.baselines import classical
+from hyperpeft.runs.experiment import run
 from tests.corpus.table import heading
 from tests.corpus.world import World
 from tests.helpers.scene_files import cube, geotiff
-from tests.helpers.small import checkpoint, planted, write_scene
+from tests.helpers.small import checkpoint, config, planted, write_scene
 
 case = heading("run folders")
 
@@ -143,9 +146,51 @@ def _(w: World):
     return ["evaluate", w / "run"]
 
 
-@case("the run of a baseline", "baseline svm, whose model is not kept")
+@case("the run of a baseline without its model", "baseline svm without its model")
 def _(w: World):
     return record(w, adapter={"method": "svm"})
+
+
+def forest(w: World):
+    """A run of a small forest."""
+    w.patch.setattr(classical, "TUNED_TREES", 2)
+    given = {"method": "rf", "options": {"trees": 3, "folds": 2}, "map": False}
+    out = w / "forest"
+    run(config(w.home, out, **given))
+    return out
+
+
+@case("a forest's model that is a web page", "is not a classifier of pixels")
+def _(w: World):
+    out = forest(w)
+    (out / "model.onnx").write_text("<html>not found</html>")
+    return ["map", out]
+
+
+@case("a forest's model with another operator", "expected a graph of", "Evil")
+def _(w: World):
+    out = forest(w)
+    model = onnx.load(out / "model.onnx")
+    model.graph.node.append(onnx.helper.make_node("Evil", ["scores"], ["x"], domain="com.evil"))
+    onnx.save(model, out / "model.onnx")
+    return ["map", out]
+
+
+@case("a forest whose branches lead back", "is not a classifier of pixels", "lead back")
+def _(w: World):
+    out = forest(w)
+    model = onnx.load(out / "model.onnx")
+    lists = {a.name: a for a in model.graph.node[0].attribute}
+    lists["nodes_falsenodeids"].ints[0] = 0
+    onnx.save(model, out / "model.onnx")
+    return ["map", out]
+
+
+@case("a forest's features cut short", "features", "cannot be read")
+def _(w: World):
+    out = forest(w)
+    w.cut(out / "features.safetensors")
+    return ["evaluate", out]
 
 
 @case("another scene without labels", "has no labels to test on", "--labels")

@@ -46,6 +46,7 @@ def test_round_trip(folder, hub, tmp_path):
     names = set(hub.files["me/planted"])
     assert names == {
         "README.md", "run.json", "head.safetensors", "reducer.safetensors",
+        "refinement.safetensors",
         "adapter/adapter_config.json", "adapter/adapter_model.safetensors",
     }  # fmt: skip
     for name in names:  # where a user keeps files stays with the user

@@ -18,16 +18,35 @@ _NETWORK = "hyperpeft.baselines.network"
 _PLAIN = {"weight_decay": 0.0, "label_smoothing": 0.0, "augment": False}
 
 _TABLE = (
-    Baseline("svm", _SVM, f"{_CLASSICAL}:svm", options={"folds": 5}, pixelwise=True),
+    Baseline("svm", _SVM, f"{_CLASSICAL}:svm", options={"folds": 5}, reach=0),
     Baseline("svm-pca", _SVM, f"{_CLASSICAL}:svm_pca", options={"folds": 5, "components": 12}),
-    Baseline(
-        "rf", _FOREST, f"{_CLASSICAL}:forest", options={"folds": 5, "trees": 500}, pixelwise=True
-    ),
+    Baseline("rf", _FOREST, f"{_CLASSICAL}:forest", options={"folds": 5, "trees": 500}, reach=0),
     Baseline(
         "rf-pca",
         _FOREST,
         f"{_CLASSICAL}:forest_pca",
         options={"folds": 5, "trees": 500, "components": 12},
+    ),
+    Baseline(
+        "trees",
+        "Geurts, Ernst and Wehenkel 2006, Machine Learning 63, doi 10.1007/s10994-006-6226-1",
+        f"{_CLASSICAL}:trees",
+        options={"folds": 5, "trees": 300},
+        reach=16,
+    ),
+    Baseline(
+        "emp",
+        "Benediktsson, Palmason and Sveinsson 2005, IEEE TGRS 43(3), doi 10.1109/TGRS.2004.842478",
+        f"{_CLASSICAL}:morphological_profiles",
+        options={"folds": 5, "trees": 300, "components": 8},
+        reach=24,
+    ),
+    Baseline(
+        "rpnet",
+        "Xu, Du, Zhang and Zhang 2018, ISPRS Journal 142, doi 10.1016/j.isprsjprs.2018.05.014",
+        f"{_CLASSICAL}:random_patches",
+        options={"folds": 5, "layers": 5, "patches": 20},
+        reach=50,
     ),
     Baseline(
         "hybridsn",

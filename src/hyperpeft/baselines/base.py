@@ -1,19 +1,17 @@
-"""What a baseline is: fitted on a scene's training pixels, it names the class of any pixel."""
+"""What a baseline is: fitted on a scene's training pixels, it predicts the class of any pixel."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from hyperpeft.errors import ConfigError
 from hyperpeft.records import Scene, Split
 
-Watch = Callable[[int, int], None]
-"""Told (pixels done, pixels in all)."""
+if TYPE_CHECKING:
+    from hyperpeft.mapping import Predictor
 
 Trained = Callable[[int, int, float, float | None], None]
 """Told (steps done, steps in all, loss, last validation accuracy in percent)."""
@@ -62,8 +60,7 @@ class Fitted:
 
     Attributes
     ----------
-    predict : callable
-        `predict(where, watch)`: class ids (n,) of the n pixels of a mask (H, W), row by row.
+    predictor : Predictor
     about : dict
         For the record: chosen parameters, sizes, the source of the method.
     reducer : dict
@@ -77,7 +74,7 @@ class Fitted:
     device, precision : str
     """
 
-    predict: Callable[[np.ndarray, Watch | None], np.ndarray]
+    predictor: Predictor
     about: dict[str, Any]
     reducer: dict[str, Any]
     parameters: int | None = None
@@ -103,8 +100,8 @@ class Baseline:
         Its own values of options of a run, where the user gives none.
     options : mapping
         Its own options (`--option NAME=VALUE`) and their values where the user gives none.
-    pixelwise : bool
-        Looks at one pixel alone, whatever the patch size.
+    reach : int or None
+        Pixels around a pixel that it looks at; None where half a window is what it looks at.
     """
 
     name: str
@@ -112,7 +109,7 @@ class Baseline:
     home: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
-    pixelwise: bool = False
+    reach: int | None = None
 
     def fit(self, task: Task) -> Fitted:
         """Fit to the training pixels of a task."""
@@ -122,7 +119,7 @@ class Baseline:
 
     def window(self, patch_size: int) -> int:
         """How far it looks around a pixel, as the side of a window."""
-        return 1 if self.pixelwise else patch_size
+        return patch_size if self.reach is None else 2 * self.reach + 1
 
     def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All options, the given ones checked: each is a positive number of its default's kind.

@@ -1,26 +1,39 @@
-"""Support vector machine and random forest (scikit-learn), on spectra and on surroundings.
+"""Support vector machines and forests (scikit-learn) on features of the pixels.
 
-On spectra, features are standardised by mean and deviation of the training pixels. "-pca": the
-leading principal components of a pixel (whitened) and their means over the window around it.
+    svm, rf          the spectrum, standardised by the training pixels for the machine
+    svm-pca, rf-pca  whitened principal components, and their means over the window
+    trees            components, means and a filtered copy that respects edges; randomised trees
+    emp              components, openings and closings (extended morphological profile); the same
+    rpnet            components, and maps of a random patches network; a machine
+
 Parameters are chosen by cross-validation inside the training pixels; validation and test pixels
-are not looked at.
+are not looked at. What is fitted is kept as ONNX and predicts through it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import sklearn
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from hyperpeft import spectral
 from hyperpeft.baselines import features
-from hyperpeft.baselines.base import Fitted, Task, Watch
+from hyperpeft.baselines.base import Fitted, Task
+from hyperpeft.baselines.pixel_models import PixelModel
 from hyperpeft.baselines.tuning import Choice, choose
+from hyperpeft.mapping import (
+    ContextFeatures,
+    PixelFeatures,
+    PixelPredictor,
+    RandomPatchFeatures,
+    features_at,
+)
+from hyperpeft.spatial import CONTEXT, PROFILE, ContextOptions, RandomPatches
 
 C = [2.0**power for power in range(-2, 13, 2)]
 GAMMA = [2.0**power for power in range(-6, 5, 2)]  # over the number of features
@@ -28,82 +41,110 @@ LEAF = [1, 2, 4]  # fewest pixels of a leaf
 SHARE = ["sqrt", 1 / 3]  # of the features, tried at each branching of a tree
 SVM_REPEATS = 3  # of the cross-validation; one partition of 120 pixels into folds is noisy
 TUNED_TREES = 100  # enough to rank the grid
-CHUNK = 8192  # pixels predicted at a time
-
-Features = tuple[np.ndarray, Callable[[np.ndarray], Iterator[np.ndarray]], dict[str, Any]]
-"""Of the training pixels (n, F); of any mask, in blocks; the reducer's section of the record."""
 
 
 def svm(task: Task) -> Fitted:
     """Support vector machine with a Gaussian kernel on spectra."""
-    return _svm(task, _spectral(task))
+    return _machine(task, *_spectra(task))
 
 
 def svm_pca(task: Task) -> Fitted:
     """Support vector machine with a Gaussian kernel on components and their surroundings."""
-    return _svm(task, _surrounded(task))
+    return _machine(task, *_surroundings(task))
 
 
 def forest(task: Task) -> Fitted:
     """Random forest on spectra."""
-    return _forest(task, _spectral(task))
+    return _forest(RandomForestClassifier, task, *_spectra(task))
 
 
 def forest_pca(task: Task) -> Fitted:
     """Random forest on components and their surroundings."""
-    return _forest(task, _surrounded(task))
+    return _forest(RandomForestClassifier, task, *_surroundings(task))
 
 
-def _spectral(task: Task) -> Features:
-    scene, train = task.scene, task.split.train
+def trees(task: Task) -> Fitted:
+    """Extremely randomised trees on context that respects edges."""
+    return _forest(ExtraTreesClassifier, task, *_context(task, CONTEXT))
+
+
+def morphological_profiles(task: Task) -> Fitted:
+    """Extremely randomised trees on an extended morphological profile."""
+    return _forest(ExtraTreesClassifier, task, *_context(task, PROFILE, task.options["components"]))
+
+
+def random_patches(task: Task) -> Fitted:
+    """Support vector machine on the maps of a random patches network, which sees the scene."""
+    reducer = _reducer(task, "zscore")
+    network = RandomPatches.fit(
+        reducer.reduce(task.scene),
+        task.scene.valid,
+        task.seed,
+        task.options["layers"],
+        task.options["patches"],
+    )
+    seen = RandomPatchFeatures(reducer, network)
+    return _machine(task, seen, features.section_of(reducer))
+
+
+Seen = tuple[PixelFeatures, dict[str, Any]]
+"""Features, and the reducer's section of the record."""
+
+
+def _spectra(task: Task) -> Seen:
     section = dict.fromkeys(("kind", "pixels", "components", "explained_variance"))
-    section |= {"normalise": "standardise", "fit_on": "train", "pixels": len(train)}
-    return (
-        features.spectra_at(scene, train),
-        lambda where: features.spectra(scene, where),
-        section,
+    section |= {"normalise": "standardise", "fit_on": "train", "pixels": len(task.split.train)}
+    return features.centred(task.scene, task.split.train), section
+
+
+def _surroundings(task: Task) -> Seen:
+    found = spectral.principal_components(
+        task.scene, task.options["components"], fit_on=task.fit_on, train=task.split.train
     )
+    seen = features.components(found, task.patch_size // 2, task.scene)
+    return seen, features.reducer_section(found, task.fit_on)
 
 
-def _surrounded(task: Task) -> Features:
-    scene, train = task.scene, task.split.train
-    reduced, found = features.reduce(
-        scene, task.options["components"], fit_on=task.fit_on, train=train
-    )
-    cube = features.with_means(reduced, scene.valid, task.patch_size)  # (2k, H, W)
-    return (
-        cube[:, train[:, 0], train[:, 1]].T,
-        lambda where: iter([cube[:, where].T]),
-        features.reducer_section(found, task.fit_on),
-    )
+def _context(task: Task, options: ContextOptions, components: int | None = None) -> Seen:
+    reducer = _reducer(task, "sqrt")
+    where = task.scene.valid
+    if task.fit_on == "train":
+        where = np.zeros_like(where)
+        where[tuple(task.split.train.T)] = True
+    components = None if components is None else min(components, spectral.N_BANDS)
+    seen = ContextFeatures.fit(task.scene, reducer, options, components, where)
+    return seen, features.section_of(reducer)
 
 
-def _svm(task: Task, seen: Features) -> Fitted:
-    count = seen[0].shape[1]
-    grid = {"C": C, "gamma": [value / count for value in GAMMA]}
-    otherwise = {"C": 2.0**6, "gamma": 1 / count}
-    chosen = _chosen(SVC(), grid, task, seen, otherwise, SVM_REPEATS, StandardScaler())
+def _reducer(task: Task, normalise: str) -> spectral.Reducer:
+    return spectral.fit(task.scene, normalise=normalise, fit_on=task.fit_on, train=task.split.train)
+
+
+def _machine(task: Task, seen: PixelFeatures, section: dict[str, Any]) -> Fitted:
+    x = features_at(task.scene, seen, task.split.train)
+    grid = {"C": C, "gamma": [value / x.shape[1] for value in GAMMA]}
+    otherwise = {"C": 2.0**6, "gamma": 1 / x.shape[1]}
+    chosen = _chosen(SVC(), grid, task, x, otherwise, SVM_REPEATS, StandardScaler())
     estimator = make_pipeline(StandardScaler(), SVC(**chosen.parameters))
-    estimator.fit(seen[0], task.split.train_ids)
-    return _fitted(estimator, chosen, seen, support_vectors=len(estimator[-1].support_))
+    return _fitted(task, estimator, chosen, seen, x, section)
 
 
-def _forest(task: Task, seen: Features) -> Fitted:
+def _forest(kind: Any, task: Task, seen: PixelFeatures, section: dict[str, Any]) -> Fitted:
+    x = features_at(task.scene, seen, task.split.train)
     grid: dict[str, list[Any]] = {"min_samples_leaf": LEAF, "max_features": SHARE}
-    estimator = RandomForestClassifier(TUNED_TREES, random_state=task.seed)
+    estimator = kind(TUNED_TREES, random_state=task.seed)
     otherwise = {"min_samples_leaf": 1, "max_features": "sqrt"}
-    chosen = _chosen(estimator, grid, task, seen, otherwise)
-    trees = task.options["trees"]
-    estimator.set_params(n_estimators=trees, **chosen.parameters)
-    estimator.fit(seen[0], task.split.train_ids)
-    return _fitted(estimator, chosen, seen, trees=trees)
+    chosen = _chosen(estimator, grid, task, x, otherwise)
+    count = task.options["trees"]
+    estimator.set_params(n_estimators=count, **chosen.parameters)
+    return _fitted(task, estimator, chosen, seen, x, section, trees=count)
 
 
 def _chosen(
     estimator: Any,
     grid: dict[str, list[Any]],
     task: Task,
-    seen: Features,
+    x: np.ndarray,
     otherwise: dict[str, Any],
     repeats: int = 1,
     scaler: Any = None,
@@ -111,7 +152,7 @@ def _chosen(
     return choose(
         estimator,
         grid,
-        seen[0],
+        x,
         task.split.train_ids,
         folds=task.options["folds"],
         seed=task.seed,
@@ -121,28 +162,26 @@ def _chosen(
     )
 
 
-def _fitted(estimator: Any, chosen: Choice, seen: Features, **sizes: int) -> Fitted:
-    def predict(where: np.ndarray, watch: Watch | None) -> np.ndarray:
-        total, done = int(where.sum()), 0
-        ids = np.empty(total, np.int32)
-        for block in seen[1](where):
-            for start in range(0, len(block), CHUNK):
-                part = block[start : start + CHUNK]
-                ids[done : done + len(part)] = estimator.predict(part)
-                done += len(part)
-                if watch is not None:
-                    watch(done, total)
-        return ids
-
+def _fitted(
+    task: Task,
+    estimator: Any,
+    chosen: Choice,
+    seen: PixelFeatures,
+    x: np.ndarray,
+    section: dict[str, Any],
+    **sizes: int,
+) -> Fitted:
+    ids, targets = np.unique(task.split.train_ids, return_inverse=True)
+    estimator.fit(x, targets)
+    model = PixelModel.of(estimator, len(ids))
+    if not sizes:
+        sizes = {"support_vectors": len(estimator[-1].support_)}
     about = {
-        "features": seen[0].shape[1],
+        "features": x.shape[1],
         **chosen.parameters,
         **sizes,
-        "tuning": {
-            "folds": chosen.folds,
-            "pixels": chosen.pixels,
-            "accuracy": chosen.accuracy,
-        },
+        "tuning": {"folds": chosen.folds, "pixels": chosen.pixels, "accuracy": chosen.accuracy},
         "library": f"scikit-learn {sklearn.__version__}",
     }
-    return Fitted(predict, about, seen[2], samples=len(seen[0]))
+    predictor = PixelPredictor(seen, model, ids.astype(np.int32))
+    return Fitted(predictor, about, section, samples=len(x))

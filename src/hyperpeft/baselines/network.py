@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hyperpeft import spectral
 from hyperpeft.baselines import features
-from hyperpeft.baselines.base import Fitted, Task, Watch
-from hyperpeft.baselines.hybridsn import HybridSN
-from hyperpeft.baselines.spectralformer import SpectralFormer
-from hyperpeft.baselines.ssftt import SSFTT
+from hyperpeft.baselines.base import Fitted, Task
+from hyperpeft.baselines.network_predictor import NetworkPredictor, make_network
 from hyperpeft.errors import TrainingError
+from hyperpeft.mapping import PixelFeatures
 from hyperpeft.patches import Windows, apply_symmetry, draw_symmetries
 from hyperpeft.training.batching import Batches
 from hyperpeft.training.classifier import check_finite
@@ -34,48 +33,51 @@ DECAY, DECAYS = 0.9, 10  # of SpectralFormer's rate: x 0.9 after each tenth of t
 
 def hybridsn(task: Task) -> Fitted:
     """Roy et al. 2020."""
-    cube, section = _components(task)
-    model = _seeded(task, lambda k: HybridSN(len(cube), task.patch_size, k))
-    return _train(task, model, cube, section)
+    return _train(task, "hybridsn", task.options["components"], *_components(task))
 
 
 def ssftt(task: Task) -> Fitted:
     """Sun et al. 2022."""
-    cube, section = _components(task)
-    model = _seeded(task, lambda k: SSFTT(len(cube), task.patch_size, k))
-    return _train(task, model, cube, section)
+    return _train(task, "ssftt", task.options["components"], *_components(task))
 
 
 def spectralformer(task: Task) -> Fitted:
     """Hong et al. 2022."""
-    scene, group = task.scene, task.options["group"]
-    model = _seeded(task, lambda k: SpectralFormer(scene.shape[2], task.patch_size, k, group))
-    cube = features.ranged(scene, fit_on=task.fit_on, train=task.split.train)
+    bands = task.scene.shape[2]
+    seen = features.ranged(task.scene, fit_on=task.fit_on, train=task.split.train)
     section = dict.fromkeys(("kind", "pixels", "components", "explained_variance"))
     section |= {"normalise": "minmax", "fit_on": task.fit_on}
-    return _train(task, model, cube, section, decay=DECAY)
+    return _train(task, "spectralformer", bands, seen, section, decay=DECAY)
 
 
-def _components(task: Task) -> tuple[np.ndarray, dict[str, Any]]:
-    """Whitened components (C, H, W), repeated in turn where the scene has fewer than requested."""
+def _components(task: Task) -> tuple[PixelFeatures, dict[str, Any]]:
+    """Whitened components; repeated in turn where the scene has fewer than requested."""
     wanted = task.options["components"]
-    reduced, found = features.reduce(task.scene, wanted, fit_on=task.fit_on, train=task.split.train)
-    section = features.reducer_section(found, task.fit_on)
-    return reduced[np.arange(wanted) % len(reduced)], section
-
-
-def _seeded(task: Task, make: Callable[[int], nn.Module]) -> nn.Module:
-    """A network for the classes of the training pixels, its start drawn from the task's seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(task.seed)
-        return make(len(np.unique(task.split.train_ids)))
+    found = spectral.principal_components(
+        task.scene, wanted, fit_on=task.fit_on, train=task.split.train
+    )
+    seen = features.components(found, 0, task.scene)
+    return seen, features.reducer_section(found, task.fit_on)
 
 
 def _train(
-    task: Task, model: nn.Module, cube: np.ndarray, section: dict[str, Any], decay: float = 1.0
+    task: Task,
+    kind: str,
+    inputs: int,
+    seen: PixelFeatures,
+    section: dict[str, Any],
+    decay: float = 1.0,
 ) -> Fitted:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    loop = Loop(task, model.to(device), Windows(cube, task.patch_size, device), decay)
+    ids = np.unique(task.split.train_ids).astype(np.int32)
+    sizes = {"inputs": inputs, "window": task.patch_size, "classes": len(ids)}
+    sizes |= {"group": task.options["group"]} if "group" in task.options else {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(task.seed)
+        model = make_network(kind, sizes).to(device)
+    predictor = NetworkPredictor(kind, sizes, model, seen, ids)
+    cube = predictor.whole(task.scene)
+    loop = Loop(task, model, Windows(cube, task.patch_size, device), decay)
     with torch.random.fork_rng():
         history = loop.run()
     count = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -91,7 +93,7 @@ def _train(
         "decay": decay,
     }
     return Fitted(
-        loop.predict,
+        predictor,
         about,
         section,
         parameters=count,
@@ -103,7 +105,7 @@ def _train(
 
 
 class Loop:
-    """Training of one network, in place, and prediction with it.
+    """Training of one network, in place.
 
     Parameters
     ----------
@@ -196,20 +198,17 @@ class Loop:
         self.optimizer.step()
         return loss.item()
 
-    def _classes(self, positions: Tensor, watch: Watch | None = None) -> np.ndarray:
+    def _classes(self, positions: Tensor) -> np.ndarray:
         """Class ids (n,) of pixels (n, 2)."""
         self.model.eval()
         found = []
-        done, size = 0, BATCH.get(self.device.type, 256)
+        size = BATCH.get(self.device.type, 256)
         batches = Batches(size)
         for batch in positions.split(size):
             with torch.inference_mode():
                 logits = batches(lambda part: self.model(self.windows.at(part)).cpu(), batch)
                 check_finite(logits)
                 found.append(logits.argmax(1))
-            done += len(batch)
-            if watch is not None:
-                watch(done, len(positions))
         picked = torch.cat(found).numpy() if found else np.empty(0, np.int64)
         classes: np.ndarray = self.ids[picked]
         return classes
@@ -219,7 +218,3 @@ class Loop:
         split = self.task.split
         found = self._classes(torch.from_numpy(split.validation.astype(np.int64)))
         return 100 * float((found == split.validation_ids).mean())
-
-    def predict(self, where: np.ndarray, watch: Watch | None = None) -> np.ndarray:
-        """Class ids (n,) of the n pixels of a mask (H, W), row by row."""
-        return self._classes(torch.from_numpy(np.argwhere(where)), watch)

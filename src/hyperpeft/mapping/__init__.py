@@ -9,24 +9,21 @@ from hyperpeft.system.lazy_names import lazy_names
 if TYPE_CHECKING:
     from hyperpeft.mapping.batches import ClassMap, cell_of
     from hyperpeft.mapping.classification import classify
+    from hyperpeft.mapping.context_features import ContextFeatures
     from hyperpeft.mapping.mapper import Layers, Mapper, TileMap
-    from hyperpeft.mapping.pixel_features import (
-        ComponentMeans,
-        ContextFeatures,
-        PixelFeatures,
-        SpectraFeatures,
-        features_at,
-    )
+    from hyperpeft.mapping.pixel_features import PixelFeatures, features_at
     from hyperpeft.mapping.pixel_predictor import PixelPredictor
     from hyperpeft.mapping.predictor import EncoderPredictor, Predictor
+    from hyperpeft.mapping.random_patch_features import RandomPatchFeatures
     from hyperpeft.mapping.refinement import Refinement
+    from hyperpeft.mapping.spectral_features import ComponentMeans, SpectraFeatures
     from hyperpeft.mapping.tiled import Mapped, Outputs, map_to_files, tiles_here
     from hyperpeft.mapping.tiles import SIZE, plan
 
 _MODULES = {
     "ClassMap": "batches",
-    "ComponentMeans": "pixel_features",
-    "ContextFeatures": "pixel_features",
+    "ComponentMeans": "spectral_features",
+    "ContextFeatures": "context_features",
     "EncoderPredictor": "predictor",
     "Layers": "mapper",
     "Mapped": "tiled",
@@ -36,8 +33,9 @@ _MODULES = {
     "PixelPredictor": "pixel_predictor",
     "Predictor": "predictor",
     "Refinement": "refinement",
+    "RandomPatchFeatures": "random_patch_features",
     "SIZE": "tiles",
-    "SpectraFeatures": "pixel_features",
+    "SpectraFeatures": "spectral_features",
     "TileMap": "mapper",
     "cell_of": "batches",
     "classify": "classification",
@@ -60,6 +58,7 @@ __all__ = [
     "PixelFeatures",
     "PixelPredictor",
     "Predictor",
+    "RandomPatchFeatures",
     "Refinement",
     "SpectraFeatures",
     "TileMap",

@@ -13,7 +13,7 @@ from hyperpeft.mapping.fingerprint import Fingerprint
 from hyperpeft.mapping.predictor import EncoderPredictor, Predictor
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.records import Scene
-from hyperpeft.spectral import Reducer
+from hyperpeft.spectral import HasBands
 
 LEAST = 1e-12  # probability whose logarithm is still a number in float32
 
@@ -41,23 +41,16 @@ class MixturePredictor(Predictor):
         return self.parts[0].class_ids
 
     @property
-    def reducer(self) -> Reducer | None:
-        """That of the first part that has one."""
-        for part in self.parts:
-            found = getattr(part, "reducer", None) or getattr(
-                getattr(part, "features", None), "reducer", None
-            )
-            if isinstance(found, Reducer):
-                return found
-        return None
-
-    @property
     def reach(self) -> int:
         return max(part.reach for part in self.parts)
 
     @property
     def cell(self) -> int:
         return max(part.cell for part in self.parts)
+
+    @property
+    def bands(self) -> HasBands | None:
+        return next((part.bands for part in self.parts if part.bands is not None), None)
 
     def check(self, scene: Scene) -> None:
         for part in self.parts:

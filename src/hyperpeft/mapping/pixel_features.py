@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -23,8 +23,11 @@ from hyperpeft.mapping.fingerprint import Fingerprint
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.mapping.tiles import Tile
 from hyperpeft.records import Scene
-from hyperpeft.spatial import ContextOptions, Standardiser, context_features, valid_means
-from hyperpeft.spectral import Reducer, check_bands, covariance_of, project, read_tensors
+from hyperpeft.spectral import (
+    HasBands,
+    check_bands,
+    read_tensors,
+)
 from hyperpeft.system.files import replacing
 
 FORMAT = "hyperpeft pixel features 1"
@@ -55,13 +58,23 @@ class PixelFeatures(ABC):
         """Pixels around a pixel that its features depend on."""
         return 0
 
+    @property
+    def cell(self) -> int:
+        """Side of the squares of the scene's grid that tiles must be made of."""
+        return 1
+
     @abstractmethod
     def prepare(self, window: SceneWindow) -> np.ndarray:
         """Features (F, h, w) float32 of the window's region; 0 where not valid."""
 
+    @property
     @abstractmethod
+    def bands(self) -> HasBands:
+        """What knows the bands of the training scene and the level of their values."""
+
     def check(self, scene: Scene) -> None:
-        """Refuse a scene that does not fit, with SceneError."""
+        """Refuse a scene of other bands, with SceneError."""
+        check_bands(self.bands, scene)
 
     @abstractmethod
     def to_tensors(self) -> Tensors:
@@ -94,13 +107,15 @@ class PixelFeatures(ABC):
     def from_file(path: Path) -> PixelFeatures:
         """Read what `to_file` wrote; a file that is not one raises BundleError."""
         arrays, texts = read_tensors(path, "features")
-        kind = KINDS.get(texts.get("kind", ""))
-        if texts.get("format") != FORMAT or kind is None:
+        home = KINDS.get(texts.get("kind", ""))
+        if texts.get("format") != FORMAT or home is None:
             got = f"format {texts.get('format')!r}, kind {texts.get('kind')!r}"
             raise BundleError(f"{path} does not hold features", expected=repr(FORMAT), got=got)
         odd = [n for n, a in arrays.items() if a.dtype.kind != "f" or not np.isfinite(a).all()]
         if odd:
             raise BundleError(f"{path}: {', '.join(odd[:8])}", expected="finite numbers")
+        module, _, name = home.partition(":")
+        kind: type[PixelFeatures] = getattr(import_module(f"hyperpeft.mapping.{module}"), name)
         try:
             return kind.from_tensors(arrays, json.loads(texts["values"]), path)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -108,186 +123,12 @@ class PixelFeatures(ABC):
             raise BundleError(f"features {path} are damaged ({why})") from None
 
 
-@dataclass(frozen=True, eq=False)
-class SpectraFeatures(PixelFeatures):
-    """The spectrum of the pixel itself, in deviations from a mean.
-
-    Attributes
-    ----------
-    mean, spread : ndarray of float32, shape (B,)
-    wavelengths : ndarray of float64, shape (B,), or None
-        Of the scene that they were fitted to, in nm.
-    """
-
-    kind: ClassVar[str] = "spectra"
-    mean: np.ndarray
-    spread: np.ndarray
-    wavelengths: np.ndarray | None = None
-
-    @classmethod
-    def fit(cls, scene: Scene) -> SpectraFeatures:
-        """With mean and spread of each band over the valid pixels of a scene."""
-        found = covariance_of(scene, scene.valid)
-        spread = np.sqrt(np.diag(found.covariance))
-        spread = np.where(spread > 0, spread, 1.0)
-        return cls(found.mean.astype(np.float32), spread.astype(np.float32), scene.wavelengths)
-
-    @property
-    def count(self) -> int:
-        return len(self.mean)
-
-    def prepare(self, window: SceneWindow) -> np.ndarray:
-        outer, _ = window.clipped(0)
-        valid = window.valid[outer]
-        values = window.values[:, *outer][:, valid].astype(np.float32, copy=False)  # (B, n)
-        out = np.zeros((len(self.mean), *valid.shape), np.float32)
-        out[:, valid] = (values - self.mean[:, None]) / self.spread[:, None]
-        return out
-
-    def check(self, scene: Scene) -> None:
-        check_bands(self, scene)
-
-    def to_tensors(self) -> Tensors:
-        return _with_wavelengths({"mean": self.mean, "spread": self.spread}, self.wavelengths), {}
-
-    @classmethod
-    def from_tensors(
-        cls, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any], path: Path
-    ) -> Self:
-        bands = arrays["mean"].size
-        _require_shapes(arrays, {"mean": (bands,), "spread": (bands,), "wavelengths": (bands,)})
-        if not (arrays["spread"] > 0).all():
-            raise ValueError("a spread that is not above 0")
-        return cls(arrays["mean"], arrays["spread"], arrays.get("wavelengths"))
-
-
-@dataclass(frozen=True, eq=False)
-class ComponentMeans(PixelFeatures):
-    """Principal components of variance 1, and their means over the valid pixels of a window.
-
-    Attributes
-    ----------
-    mean : ndarray of float64, shape (B,)
-    directions : ndarray of float64, shape (k, B)
-        Each divided by the deviation of its component.
-    radius : int
-        The window's side is 2 radius + 1 pixels.
-    wavelengths : ndarray of float64, shape (B,), or None
-    """
-
-    kind: ClassVar[str] = "component means"
-    mean: np.ndarray
-    directions: np.ndarray
-    radius: int
-    wavelengths: np.ndarray | None = None
-
-    @property
-    def count(self) -> int:
-        return 2 * len(self.directions)
-
-    @property
-    def reach(self) -> int:
-        return self.radius
-
-    def prepare(self, window: SceneWindow) -> np.ndarray:
-        outer, inner = window.clipped(self.radius)
-        valid = window.valid[outer]
-        cube = np.zeros((len(self.directions), *valid.shape), np.float32)
-        cube[:, valid] = project(window.values[:, *outer][:, valid], self.mean, self.directions)
-        means = valid_means(cube, valid, self.radius)
-        return np.concatenate([cube[:, *inner], means[:, *inner]])
-
-    def check(self, scene: Scene) -> None:
-        check_bands(self, scene)
-
-    def to_tensors(self) -> Tensors:
-        arrays = {"mean": self.mean, "directions": self.directions}
-        return _with_wavelengths(arrays, self.wavelengths), {"radius": self.radius}
-
-    @classmethod
-    def from_tensors(
-        cls, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any], path: Path
-    ) -> Self:
-        bands, k = arrays["mean"].size, len(arrays["directions"])
-        _require_shapes(
-            arrays, {"mean": (bands,), "directions": (k, bands), "wavelengths": (bands,)}
-        )
-        radius = _whole(values["radius"], 0, 1024)
-        return cls(arrays["mean"], arrays["directions"], radius, arrays.get("wavelengths"))
-
-
-@dataclass(frozen=True, eq=False)
-class ContextFeatures(PixelFeatures):
-    """Context of the reduced cube that respects edges; see `spatial.context_features`.
-
-    Attributes
-    ----------
-    reducer : Reducer
-    standardiser : Standardiser
-        Of the reduced training scene.
-    options : ContextOptions
-    components : int or None
-        So many leading components only.
-    """
-
-    kind: ClassVar[str] = "context"
-    reducer: Reducer
-    standardiser: Standardiser
-    options: ContextOptions
-    components: int | None = None
-
-    @property
-    def count(self) -> int:
-        kept, options = self.components or len(self.standardiser.mean), self.options
-        copies = 1 + len(options.means) + bool(options.guided_radius)
-        leading = min(options.profile_components, kept)
-        return kept * copies + 2 * leading * len(options.profile_radii)
-
-    @property
-    def reach(self) -> int:
-        return self.options.reach
-
-    def prepare(self, window: SceneWindow) -> np.ndarray:
-        outer, inner = window.clipped(self.reach)
-        valid = window.valid[outer]
-        reduced = window.reduced_values(self.reducer)[:, *outer]
-        cube = self.standardiser.apply(reduced, valid)
-        guide = self.standardiser.guide(cube)
-        features = context_features(cube[: self.components], guide, valid, self.options)
-        return features[:, *inner]
-
-    def check(self, scene: Scene) -> None:
-        check_bands(self.reducer, scene)
-
-    def to_tensors(self) -> Tensors:
-        arrays, texts = self.reducer.to_tensors()
-        arrays = {f"reducer.{name}": array for name, array in arrays.items()}
-        arrays |= {"mean": self.standardiser.mean, "spread": self.standardiser.spread}
-        options = {"options": asdict(self.options), "components": self.components}
-        return arrays, {"reducer": texts, **options}
-
-    @classmethod
-    def from_tensors(
-        cls, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any], path: Path
-    ) -> Self:
-        own = {k: v for k, v in arrays.items() if not k.startswith("reducer.")}
-        inner = {k.removeprefix("reducer."): v for k, v in arrays.items() if k not in own}
-        reducer = Reducer.from_tensors(inner, values["reducer"], path)
-        width = len(reducer.scale)
-        _require_shapes(own, {"mean": (width,), "spread": (width,)})
-        if not (own["spread"] > 0).all():
-            raise ValueError("a spread that is not above 0")
-        components = values["components"]
-        return cls(
-            reducer,
-            Standardiser(own["mean"], own["spread"]),
-            _context_options(values["options"]),
-            None if components is None else _whole(components, 1, width),
-        )
-
-
-KINDS: dict[str, type[PixelFeatures]] = {
-    kind.kind: kind for kind in (SpectraFeatures, ComponentMeans, ContextFeatures)
+# Where each kind is, by its name in files.
+KINDS = {
+    "spectra": "spectral_features:SpectraFeatures",
+    "component means": "spectral_features:ComponentMeans",
+    "context": "context_features:ContextFeatures",
+    "random patches": "random_patch_features:RandomPatchFeatures",
 }
 
 
@@ -318,17 +159,15 @@ def features_at(scene: Scene, features: PixelFeatures, positions: np.ndarray) ->
     return out
 
 
-def _with_wavelengths(
-    arrays: dict[str, np.ndarray], wavelengths: np.ndarray | None
-) -> dict[str, np.ndarray]:
-    if wavelengths is None:
-        return arrays
-    return {**arrays, "wavelengths": np.asarray(wavelengths, np.float64)}
+def subset(
+    arrays: Mapping[str, np.ndarray], prefix: str
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Arrays whose names do not begin with a prefix, and the others without it."""
+    own = {k: v for k, v in arrays.items() if not k.startswith(prefix)}
+    return own, {k.removeprefix(prefix): v for k, v in arrays.items() if k not in own}
 
 
-def _require_shapes(
-    arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]
-) -> None:
+def require_shapes(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
     """ValueError unless all are there, the wavelengths excepted, of these shapes, and no others."""
     strange = (set(arrays) ^ set(shapes)) - {"wavelengths"}
     wrong = {n: a.shape for n, a in arrays.items() if n in shapes and a.shape != shapes[n]}
@@ -336,24 +175,8 @@ def _require_shapes(
         raise ValueError(f"expected {dict(shapes)}, got {sorted(strange)} {wrong}")
 
 
-def _whole(value: object, low: int, high: int) -> int:
+def whole(value: object, low: int, high: int) -> int:
+    """A whole number of a file, within limits; ValueError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ValueError(f"expected a whole number from {low} to {high}, got {value!r}")
     return value
-
-
-def _context_options(values: Mapping[str, Any]) -> ContextOptions:
-    """Options from a file, each within what memory and time allow."""
-    eps = values["guided_eps"]
-    if not isinstance(eps, float) or not 0 < eps < 1e6:
-        raise ValueError(f"expected a number above 0, got {eps!r}")
-    if max(len(values["means"]), len(values["profile_radii"])) > 64:
-        raise ValueError("more than 64 radii")
-    return ContextOptions(
-        means=tuple(_whole(radius, 1, 256) for radius in values["means"]),
-        guided_radius=_whole(values["guided_radius"], 0, 256),
-        guided_eps=eps,
-        profile_radii=tuple(_whole(radius, 1, 64) for radius in values["profile_radii"]),
-        profile_steps=_whole(values["profile_steps"], 0, 256),
-        profile_components=_whole(values["profile_components"], 1, 64),
-    )

@@ -13,6 +13,7 @@ from hyperpeft.mapping.pixel_features import PixelFeatures
 from hyperpeft.mapping.predictor import Predictor
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.records import Scene
+from hyperpeft.spectral import HasBands
 
 CHUNK = 2**14  # pixels predicted between two reports of progress
 
@@ -45,6 +46,14 @@ class PixelPredictor(Predictor):
     @property
     def reach(self) -> int:
         return self.features.reach
+
+    @property
+    def cell(self) -> int:
+        return self.features.cell
+
+    @property
+    def bands(self) -> HasBands:
+        return self.features.bands
 
     def check(self, scene: Scene) -> None:
         self.features.check(scene)

@@ -21,7 +21,7 @@ from hyperpeft.mapping.kriging import describe
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.patches import Windows
 from hyperpeft.records import Scene
-from hyperpeft.spectral import Reducer, check_bands
+from hyperpeft.spectral import HasBands, Reducer, check_bands
 from hyperpeft.training.classifier import Classifier
 
 
@@ -45,6 +45,11 @@ class Predictor(ABC):
     def cell(self) -> int:
         """Side of the squares of the scene's grid whose pixels are one batch."""
         return 1
+
+    @property
+    def bands(self) -> HasBands | None:
+        """What knows the bands of the training scene and the level of their values."""
+        return None
 
     @abstractmethod
     def check(self, scene: Scene) -> None:
@@ -126,6 +131,10 @@ class EncoderPredictor(Predictor):
     @property
     def cell(self) -> int:
         return self.batch_cell or cell_of(self.device)
+
+    @property
+    def bands(self) -> Reducer:
+        return self.reducer
 
     def check(self, scene: Scene) -> None:
         check_bands(self.reducer, scene)

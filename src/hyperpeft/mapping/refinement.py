@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from hyperpeft.errors import BundleError
+from hyperpeft.mapping.context_features import fit_standardiser
 from hyperpeft.mapping.fingerprint import Fingerprint
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.records import Scene
@@ -38,16 +39,7 @@ class Refinement:
     @classmethod
     def fit(cls, options: RefineOptions, reducer: Reducer, scene: Scene) -> Refinement:
         """With means and spreads of a scene, read block by block."""
-        count, total, squares = 0, np.zeros(N_BANDS), np.zeros(N_BANDS)
-        for place, values in scene.pieces(where=scene.valid):
-            reduced = reducer.transform(values[:, scene.valid[place]]).astype(np.float64)
-            count += reduced.shape[1]
-            total += reduced.sum(axis=1)
-            squares += np.square(reduced).sum(axis=1)
-        mean = total / count
-        spread = np.sqrt(np.maximum(squares / count - mean**2, 0))
-        spread = np.where(spread > 0, spread, 1.0)
-        return cls(options, reducer, Standardiser(*(x.astype(np.float32) for x in (mean, spread))))
+        return cls(options, reducer, fit_standardiser(scene, reducer))
 
     @property
     def reach(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -119,8 +119,19 @@ class SceneWindow:
 
     def reduced(self, reducer: Reducer, halo: int) -> np.ndarray:
         """Reduced region with a halo: float32 (12, h + 2 halo, w + 2 halo), 0 where not valid."""
+        return self.mirrored(self.reduced_values(reducer), halo)
+
+    def everything(self) -> SceneWindow:
+        """All of `values` as one region without a halo."""
+        height, width = self.valid.shape
+        top, left = self.tile.top - self.rows[self.halo], self.tile.left - self.columns[self.halo]
+        tile = Tile(int(top), int(left), int(top) + height, int(left) + width)
+        return replace(self, rows=np.arange(height), columns=np.arange(width), halo=0, tile=tile)
+
+    def mirrored(self, values: np.ndarray, halo: int) -> np.ndarray:
+        """Of values (C, h', w') the region with a halo, mirrored at the scene's edge."""
         rows, columns = self._cut(halo)
-        return self.reduced_values(reducer)[:, rows][:, :, columns]
+        return values[:, rows][:, :, columns]
 
     def valid_with(self, halo: int) -> np.ndarray:
         """Valid pixels of the region with a halo: bool (h + 2 halo, w + 2 halo)."""

@@ -16,16 +16,16 @@ from scipy.special import log_softmax
 
 from hyperpeft.baselines import pixel_models
 from hyperpeft.baselines.pixel_models import FOLD_TREES, Fit
-from hyperpeft.mapping import Predictor
-from hyperpeft.mapping.mixture import MixturePredictor
-from hyperpeft.mapping.pixel_features import (
+from hyperpeft.mapping import (
     ContextFeatures,
     PixelFeatures,
+    PixelPredictor,
+    Predictor,
+    Refinement,
     SpectraFeatures,
     features_at,
 )
-from hyperpeft.mapping.pixel_predictor import PixelPredictor
-from hyperpeft.mapping.refinement import Refinement
+from hyperpeft.mapping.mixture import MixturePredictor
 from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs.adapter_method import PreparedAdapter, TrainedAdapter

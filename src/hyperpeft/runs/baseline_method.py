@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from hyperpeft.baselines import BASELINES, Fitted, Task
-from hyperpeft.mapping import ClassMap
+from hyperpeft.baselines import BASELINES, Task
 from hyperpeft.progress import Progress
-from hyperpeft.records import UNLABELLED, Scene, Split
+from hyperpeft.records import Scene, Split
 from hyperpeft.runs import sections
+from hyperpeft.runs.baseline_files import save_baseline
 from hyperpeft.runs.config import RunConfig
 from hyperpeft.runs.contract import Prepared, Trained, identity_of
 from hyperpeft.training.checkpoint import Checkpoints
@@ -22,26 +21,10 @@ from hyperpeft.training.loop import Outcome
 
 @dataclass(frozen=True)
 class TrainedBaseline(Trained):
-    """A fitted baseline, which predicts on the scene that it was fitted to."""
+    """A fitted baseline."""
 
-    fitted: Fitted = field(kw_only=True)
-
-    def predict(
-        self,
-        scene: Scene,
-        where: np.ndarray | None = None,
-        *,
-        probabilities: bool = False,
-        watch: Callable[[int, int], None] | None = None,
-    ) -> ClassMap:
-        where = scene.valid if where is None else where
-        start = time.monotonic()
-        mapped = np.full(where.shape, UNLABELLED, np.int32)
-        mapped[where] = self.fitted.predict(where, watch)
-        return ClassMap(mapped, None, int(where.sum()), time.monotonic() - start)
-
-    def save(self, folder: Path) -> None:
-        return None
+    def save(self, folder: Path) -> int | None:
+        return save_baseline(folder, self.predictor)
 
 
 class PreparedBaseline(Prepared):
@@ -77,11 +60,11 @@ class PreparedBaseline(Prepared):
         rate = fitted.samples / seconds if fitted.samples and seconds > 0 else None
         return TrainedBaseline(
             self.class_ids.astype(np.int32),
-            baseline.window(self.task.patch_size),
+            2 * fitted.predictor.reach + 1,
             fitted.reducer,
             dict.fromkeys(("name", "parameters", "weights_sha256", "pretrained")),
             sections.baseline_adapter_section(config.method, fitted.parameters, self.class_ids),
             Outcome(fitted.history, seconds, rate, fitted.precision, fitted.device),
             baseline={"source": baseline.source, **fitted.about},
-            fitted=fitted,
+            predictor=fitted.predictor,
         )

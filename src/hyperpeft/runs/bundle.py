@@ -24,7 +24,6 @@ from torch import Tensor, nn
 
 from hyperpeft import adapters
 from hyperpeft.baselines import BASELINES
-from hyperpeft.baselines.pixel_models import PixelModel
 from hyperpeft.errors import BundleError
 from hyperpeft.mapping import (
     SIZE,
@@ -39,21 +38,17 @@ from hyperpeft.mapping import (
     classify,
     map_to_files,
 )
-from hyperpeft.mapping.mixture import MixturePredictor, encoder_of
-from hyperpeft.mapping.pixel_features import PixelFeatures
-from hyperpeft.mapping.pixel_predictor import PixelPredictor
+from hyperpeft.mapping.mixture import encoder_of
 from hyperpeft.models import load_backbone, weights_sha256
 from hyperpeft.models.spectralgpt import PATCH, SpectralGPT
 from hyperpeft.records import Labels, Scene
 from hyperpeft.records.describe import draw_classes
-from hyperpeft.runs.config import AUTO, BACKBONE_PART, METHOD
+from hyperpeft.runs.baseline_files import load_baseline, with_classic_parts
+from hyperpeft.runs.config import AUTO, METHOD
 from hyperpeft.runs.file_names import (
     ADAPTER,
     BACKBONE,
-    FEATURES,
     HEAD,
-    MODEL,
-    PARTS,
     REDUCER,
     REFINEMENT,
     RUN,
@@ -179,9 +174,9 @@ class Bundle:
         """Refuse other bands, and in another scene values of another scale."""
         self.predictor.check(scene)
         own = self.record.scene.get("sha256")
-        encoder = encoder_of(self.predictor)
-        if encoder is not None and (own is None or own != scene.sha256):
-            check_scale(encoder.reducer, scene)
+        bands = self.predictor.bands
+        if bands is not None and (own is None or own != scene.sha256):
+            check_scale(bands, scene)
 
     def predict(self, scene: Scene) -> np.ndarray:
         """Class ids (H, W) int32 of a scene, 0 where it is not valid.
@@ -315,6 +310,8 @@ def load_run(folder: str | Path, *, backbone: str | Path | None = None) -> Bundl
     """
     folder = Path(folder)
     record = RunRecord.from_file(folder / RUN)
+    if record.adapter["method"] in BASELINES:
+        return Bundle(record, load_baseline(folder, record), load_refinement(folder, record))
     check_usable(folder, record)
     encoder = load_base(record, backbone)
     check_base(folder, record, weights_sha256(encoder.state_dict()), backbone)
@@ -334,14 +331,14 @@ def load_run(folder: str | Path, *, backbone: str | Path | None = None) -> Bundl
 
 
 def check_usable(folder: Path, record: RunRecord) -> None:
-    """BundleError for the run of a baseline, whose model is not kept, and for links out of it."""
+    """BundleError for the run of a baseline, which has no backbone, and for links out of it."""
     for name in (HEAD, REDUCER, SPLIT, ADAPTER, BACKBONE):
         within(folder, name)
     method = record.adapter["method"]
     if method in BASELINES:
         raise BundleError(
-            f"{folder} is a run of the baseline {method}, whose model is not kept",
-            hint="use the map.tif and run.json that are in it, or train again",
+            f"{folder} is a run of the baseline {method}, which has no backbone and no adapter",
+            hint="give a run of an adapter's method",
         )
 
 
@@ -364,11 +361,14 @@ def windows_of(record: RunRecord) -> tuple[int, ...]:
     return (sizes,) if isinstance(sizes, int) else tuple(sizes)
 
 
-def load_refinement(folder: Path, record: RunRecord, reducer: Reducer) -> Refinement | None:
+def load_refinement(
+    folder: Path, record: RunRecord, reducer: Reducer | None = None
+) -> Refinement | None:
     """The refinement of a run; None where it has none, or is older than refinement."""
     kind = record.config.get("refine", "none")
     if kind == "none":
         return None
+    reducer = Reducer.from_file(folder / REDUCER) if reducer is None else reducer
     return Refinement.from_file(folder / REFINEMENT, RefineOptions(kind), reducer)
 
 
@@ -403,7 +403,7 @@ def with_head(folder: Path, record: RunRecord, model: Classifier) -> Bundle:
         windows_of(record),
         choose_precision(record.config["precision"], next(model.parameters()).device),
     )
-    mixed = _with_classic_parts(folder, record, predictor)
+    mixed = with_classic_parts(folder, record, predictor)
     return Bundle(record, mixed, load_refinement(folder, record, reducer))
 
 
@@ -411,31 +411,6 @@ def method_of_backbone(record: RunRecord) -> str:
     """The adapter method of a run; of `auto`, that of its part on the backbone."""
     method = str(record.adapter["method"])
     return METHOD if method == AUTO else method
-
-
-def _with_classic_parts(
-    folder: Path, record: RunRecord, predictor: EncoderPredictor
-) -> EncoderPredictor | MixturePredictor:
-    """The mixture of a run of `auto`; the predictor itself of other runs."""
-    reports = record.adapter.get("parts")
-    if not reports:
-        return predictor
-    used = [report for report in reports if report["weight"] > 0]
-    parts: list[Predictor] = []
-    for report in used:
-        if report["name"] == BACKBONE_PART:
-            parts.append(predictor)
-            continue
-        place = folder / PARTS / report["name"]
-        within(folder, str(Path(PARTS) / report["name"]))
-        features = PixelFeatures.from_file(place / FEATURES)
-        model = PixelModel.from_file(place / MODEL)
-        parts.append(PixelPredictor(features, model, predictor.class_ids))
-    return MixturePredictor(
-        tuple(parts),
-        tuple(report["factor"] for report in used),
-        tuple(report["weight"] for report in used),
-    )
 
 
 def _load_tensors(module: nn.Module, path: Path, expected: set[str] | None = None) -> None:

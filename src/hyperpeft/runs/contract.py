@@ -41,8 +41,7 @@ class Trained(ABC):
     notes : list of str
     resolved : dict
         Options that were left open, as they were selected.
-    predictor : Predictor or None
-        None where a method predicts on its own scene only.
+    predictor : Predictor
     refinement : Refinement or None
         Of its probabilities.
     """
@@ -56,7 +55,7 @@ class Trained(ABC):
     notes: list[str] = field(default_factory=list)
     baseline: dict[str, Any] | None = None
     resolved: dict[str, Any] = field(default_factory=dict)
-    predictor: Predictor | None = field(default=None, kw_only=True)
+    predictor: Predictor = field(kw_only=True)
     refinement: Refinement | None = field(default=None, kw_only=True)
 
     @property
@@ -73,7 +72,6 @@ class Trained(ABC):
         watch: Callable[[int, int], None] | None = None,
     ) -> ClassMap:
         """Classify pixels of a scene; see `hyperpeft.mapping.classify`."""
-        assert self.predictor is not None
         return classify(
             self.predictor,
             scene,

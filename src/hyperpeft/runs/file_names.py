@@ -7,6 +7,8 @@ RUN/run.json                the record: options, scene, split, backbone, adapter
     reducer.safetensors     from the scene's bands to 12
     refinement.safetensors  what guides the refinement of the probabilities
     parts/NAME/             of `auto`: features.safetensors and model.onnx of a classic part
+    model.onnx              of baselines that classify pixels; others: network.safetensors
+    features.safetensors    of baselines: what they see of a pixel
     split.npz               training, validation and test pixels
     history.csv             losses by epoch
     map.tif, map.qml, map.png, confusion.png
@@ -17,7 +19,8 @@ from __future__ import annotations
 RUN, HEAD, REDUCER, SPLIT = "run.json", "head.safetensors", "reducer.safetensors", "split.npz"
 ADAPTER, BACKBONE, HISTORY = "adapter", "backbone.safetensors", "history.csv"
 REFINEMENT = "refinement.safetensors"
-PARTS, FEATURES, MODEL = "parts", "features.safetensors", "model.onnx"
+PARTS = "parts"
+FEATURES, MODEL, NETWORK = "features.safetensors", "model.onnx", "network.safetensors"
 MAP, STYLE, PICTURE, CONFUSION = "map.tif", "map.qml", "map.png", "confusion.png"
 
 # Of a benchmark: its configuration; of a cell: why it failed, and its class map as a picture.

@@ -25,9 +25,12 @@ from hyperpeft.runs.file_names import (
     ADAPTER,
     BACKBONE,
     CONFUSION,
+    FEATURES,
     HEAD,
     HISTORY,
     MAP,
+    MODEL,
+    NETWORK,
     PARTS,
     PICTURE,
     REDUCER,
@@ -48,8 +51,8 @@ OPEN = ("patch_size", "image_size", "lr", "refine")
 
 # What a run writes: the only names that --overwrite removes.
 OUTPUTS = (
-    RUN, HEAD, REDUCER, REFINEMENT, SPLIT, BACKBONE, ADAPTER, PARTS, HISTORY, MAP, f"{MAP}.aux.xml",
-    STYLE, PICTURE, CONFUSION, CHECKPOINT.parts[0],
+    RUN, HEAD, REDUCER, REFINEMENT, FEATURES, MODEL, NETWORK, SPLIT, BACKBONE, ADAPTER, PARTS,
+    HISTORY, MAP, f"{MAP}.aux.xml", STYLE, PICTURE, CONFUSION, CHECKPOINT.parts[0],
 )  # fmt: skip
 
 

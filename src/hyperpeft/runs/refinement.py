@@ -13,7 +13,7 @@ from hyperpeft.spatial import RefineOptions
 
 
 def fit_refinement(
-    config: RunConfig, scene: Scene, split: Split, predictor: Predictor | None
+    config: RunConfig, scene: Scene, split: Split, predictor: Predictor
 ) -> Refinement | None:
     """The refinement that a configuration asks for; None for none.
 
@@ -25,11 +25,11 @@ def fit_refinement(
     config : RunConfig
     scene : Scene
     split : Split
-    predictor : Predictor or None
+    predictor : Predictor
         Its reducer guides the refinement where it has one.
     """
     kind = config.refine
-    if kind == "none" or predictor is None:
+    if kind == "none":
         return None
     if kind == "auto":
         kind = "graph" if lie_densely(split, scene) else "guided"

@@ -100,7 +100,7 @@ def adapter_section(model: Classifier, method: str, class_ids: np.ndarray) -> di
 def baseline_adapter_section(
     method: str, parameters: int | None, class_ids: np.ndarray
 ) -> dict[str, Any]:
-    """The same keys for a baseline, which has no adapter and keeps no weights."""
+    """The same keys for a baseline, which has no adapter."""
     return {
         "method": method,
         "adapter_parameters": None,

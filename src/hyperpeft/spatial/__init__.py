@@ -12,12 +12,14 @@ from hyperpeft.spatial.context import (
     context_features,
 )
 from hyperpeft.spatial.filters import box_sum, guided_filter, valid_means
+from hyperpeft.spatial.random_patches import RandomPatches
 from hyperpeft.spatial.refine import RefineOptions, refine
 
 __all__ = [
     "CONTEXT",
     "PROFILE",
     "ContextOptions",
+    "RandomPatches",
     "RefineOptions",
     "Standardiser",
     "box_sum",

@@ -6,14 +6,14 @@ import numpy as np
 
 from hyperpeft.errors import SceneError
 from hyperpeft.records import Scene
-from hyperpeft.spectral.reducer import Reducer
+from hyperpeft.spectral.reducer import HasBands
 
 FACTOR = 8.0  # levels that differ by more are another scale, and no other illumination or ground
 _WINDOWS = 4  # a side: blocks that are looked at
 _SIDE = 32  # pixels of a block
 
 
-def level_ratio(reducer: Reducer, scene: Scene) -> tuple[float, float] | None:
+def level_ratio(reducer: HasBands, scene: Scene) -> tuple[float, float] | None:
     """Mean absolute value over the bands: of the scene's mean spectrum, and of the reducer's.
 
     None where both are small beside the spread of the pixels (values around 0), or where no valid
@@ -36,7 +36,7 @@ def level_ratio(reducer: Reducer, scene: Scene) -> tuple[float, float] | None:
     return float(ours), float(theirs)
 
 
-def check_scale(reducer: Reducer, scene: Scene) -> None:
+def check_scale(reducer: HasBands, scene: Scene) -> None:
     """Refuse a scene whose values are far from those that the reducer was fitted on.
 
     Raises
