@@ -27,7 +27,7 @@ def test_no_test_window_of_any_method_holds_a_training_pixel(scene, data, tmp_pa
             if cell.seed == seed:
                 same[tuple(sorted(options.items()))] = cell.config
         assert len(same) == 1
-        split = experiment._split(next(iter(same.values())), opened)
+        split = experiment.select_split(next(iter(same.values())), opened)
         assert {splits.leakage(split, shape, window) for window in windows} == {0.0}
         assert len(split.train) >= 2 * len(set(split.train_ids.tolist()))
         assert set(split.test_ids.tolist()) <= set(split.train_ids.tolist())

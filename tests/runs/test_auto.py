@@ -19,7 +19,9 @@ from tests.helpers.small import config
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("auto")
-    options = config(folder, folder / "run", method="auto", epochs=2, patch_size="auto")
+    options = config(
+        folder, folder / "run", method="auto", epochs=2, patch_size="auto", reduce="mnf"
+    )  # another reduction than that of runs without a backbone
     return options, run(options)
 
 

@@ -75,7 +75,7 @@ def test_a_map(world, tmp_path, monkeypatch):
     refused(call(5_000, *words), "tile-0000000-0000000.npz")
     assert files(tmp_path) == []
     goes_on(monkeypatch, *words)
-    assert files(tmp_path)[0] == "m.tif"
+    assert "m.tif" in files(tmp_path)
 
 
 def test_training_goes_on_when_there_is_room(world, tmp_path, monkeypatch):
@@ -83,7 +83,8 @@ def test_training_goes_on_when_there_is_room(world, tmp_path, monkeypatch):
     file = yaml_file(tmp_path / "run.yaml", {"num_heads": 3, "patch_size": 5, "epochs": 2})
     words = [
         "train", world / "scene.tif", "--labels", world / "scene_labels.tif", "--per-class", 8,
-        "--backbone", world / "e.safetensors", "--config", file, "--out", tmp_path / "run",
+        "--method", "krona+", "--backbone", world / "e.safetensors", "--config", file,
+        "--out", tmp_path / "run",
     ]  # fmt: skip
     refused(call(27_000, *words), "map.png")
     assert "run/checkpoint/state.pt" in files(tmp_path)

@@ -26,6 +26,7 @@ from hyperpeft.runs.dense_labels import BATCH as DENSE_BATCH
 from hyperpeft.runs.dense_labels import SETS, follow_labels
 from hyperpeft.runs.file_names import REDUCER
 from hyperpeft.runs.memory_check import check_memory
+from hyperpeft.spectral import Reducer
 from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.classifier import Classifier, check_outputs
 from hyperpeft.training.combination import temperature_factor
@@ -47,6 +48,11 @@ class TrainedAdapter(Trained):
 
     method: str = field(kw_only=True)
     base: str = field(kw_only=True)
+
+    @property
+    def own_reducer(self) -> Reducer:
+        assert isinstance(self.predictor, EncoderPredictor)
+        return self.predictor.reducer
 
     def save(self, folder: Path) -> int:
         assert isinstance(self.predictor, EncoderPredictor)

@@ -33,6 +33,7 @@ from hyperpeft.runs.config import AUTO, BACKBONE_PART, METHOD, RunConfig
 from hyperpeft.runs.contract import Prepared, Trained
 from hyperpeft.runs.file_names import FEATURES, MODEL, PARTS
 from hyperpeft.spatial import CONTEXT, PROFILE, ContextOptions, RefineOptions
+from hyperpeft.spectral import Reducer
 from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.combination import mixture_weights, temperature_factor
 
@@ -72,6 +73,10 @@ class TrainedAuto(Trained):
 
     backbone_part: TrainedAdapter = field(kw_only=True)
     classic: dict[str, PixelPredictor] = field(kw_only=True)
+
+    @property
+    def own_reducer(self) -> Reducer:
+        return self.backbone_part.own_reducer
 
     def save(self, folder: Path) -> int | None:
         for name, part in self.classic.items():

@@ -21,6 +21,7 @@ from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs.config import RunConfig
 from hyperpeft.runs.refinement import fit_refinement
+from hyperpeft.spectral import Reducer
 from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.loop import Outcome
 
@@ -62,6 +63,11 @@ class Trained(ABC):
     def reach(self) -> int:
         """Pixels around a pixel that its class depends on, refinement included."""
         return self.window // 2 + (self.refinement.reach if self.refinement else 0)
+
+    @property
+    def own_reducer(self) -> Reducer | None:
+        """The reducer that `save` writes; None where a method has none."""
+        return None
 
     def predict(
         self,
@@ -114,7 +120,7 @@ class Prepared(ABC):
             Where an interrupted training keeps its state; without them nothing is written.
         """
         trained = self._fit(progress, checkpoints)
-        refinement = fit_refinement(self.config, self.scene, self.split, trained.predictor)
+        refinement = fit_refinement(self.config, self.scene, self.split, trained.own_reducer)
         kind = "none" if refinement is None else refinement.options.kind
         return replace(
             trained, refinement=refinement, resolved={**trained.resolved, "refine": kind}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,12 +11,13 @@ import numpy as np
 from hyperpeft import splits
 from hyperpeft.errors import BundleError, LabelsError
 from hyperpeft.progress import Progress
-from hyperpeft.records import UNLABELLED, Scene
+from hyperpeft.records import UNLABELLED, Scene, Split
 from hyperpeft.runs import bundle
 from hyperpeft.runs.file_names import SPLIT
 from hyperpeft.runs.inputs import located
 from hyperpeft.runs.labelled_scene import open_configured
 from hyperpeft.runs.record import RunRecord
+from hyperpeft.runs.refinement import without_training
 from hyperpeft.runs.scoring import mask_of, score_map
 from hyperpeft.scenes import exists, is_card, match_names
 from hyperpeft.training import batching
@@ -74,6 +76,7 @@ def evaluate(
     progress = progress or Progress()
     loaded = bundle.load_run(folder, backbone=backbone)
     progress.stage("Testing")
+    split: Split | None = None
     if scene is None:
         scene = reopen(loaded.record, folder)
         split = splits.load(folder / SPLIT, scene.labels, scene.valid)
@@ -107,9 +110,20 @@ def evaluate(
             "are not tested"
         )
     with batching.told_to(progress.note):
-        result = loaded.classify(scene, watch=progress.mapped)
+        result = loaded.classify(_shown(loaded.record, scene, split), watch=progress.mapped)
     scores = score_map(result.ids, positions, true, loaded.class_ids)
     return Evaluation(scores, len(true), loaded.classes, left_out)
+
+
+def _shown(record: RunRecord, scene: Scene, split: Split | None) -> Scene:
+    """The scene as the run's own test pixels were predicted: training pixels hidden, if they were.
+
+    `split` is the run's, or None for another scene.
+    """
+    hidden = bool((record.split.get("leakage") or {}).get("training_hidden"))
+    if split is None or not hidden:
+        return scene
+    return replace(scene, valid=without_training(scene, split))
 
 
 def reopen(record: RunRecord, folder: Path) -> Scene:

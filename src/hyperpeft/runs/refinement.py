@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from hyperpeft import spectral
-from hyperpeft.mapping import EncoderPredictor, Predictor, Refinement
+from hyperpeft.mapping import Refinement
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs.config import RunConfig
 from hyperpeft.runs.dense_labels import lie_densely
 from hyperpeft.spatial import RefineOptions
+from hyperpeft.spectral import Reducer
 
 
 def fit_refinement(
-    config: RunConfig, scene: Scene, split: Split, predictor: Predictor
+    config: RunConfig, scene: Scene, split: Split, reducer: Reducer | None
 ) -> Refinement | None:
     """The refinement that a configuration asks for; None for none.
 
@@ -25,17 +26,16 @@ def fit_refinement(
     config : RunConfig
     scene : Scene
     split : Split
-    predictor : Predictor
-        Its reducer guides the refinement where it has one.
+    reducer : Reducer or None
+        That of the method, which guides the refinement; one of the default kind is fitted where the
+        method has none.
     """
     kind = config.refine
     if kind == "none":
         return None
     if kind == "auto":
         kind = "graph" if lie_densely(split, scene) else "guided"
-    if isinstance(predictor, EncoderPredictor):
-        reducer = predictor.reducer
-    else:
+    if reducer is None:
         reducer = spectral.fit(
             scene,
             reduce="pca",
