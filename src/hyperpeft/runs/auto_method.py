@@ -8,7 +8,7 @@ temperature a part and the weights of the mixture (`training.combination`).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,10 @@ from hyperpeft.mapping import (
     PixelFeatures,
     PixelPredictor,
     Predictor,
-    Refinement,
     SpectraFeatures,
     features_at,
 )
+from hyperpeft.mapping.context_features import fit_standardiser
 from hyperpeft.mapping.mixture import MixturePredictor
 from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
@@ -32,7 +32,7 @@ from hyperpeft.runs.adapter_method import PreparedAdapter, TrainedAdapter
 from hyperpeft.runs.config import AUTO, BACKBONE_PART, METHOD, RunConfig
 from hyperpeft.runs.contract import Prepared, Trained
 from hyperpeft.runs.file_names import FEATURES, MODEL, PARTS
-from hyperpeft.spatial import CONTEXT, PROFILE, ContextOptions, RefineOptions
+from hyperpeft.spatial import CONTEXT, PROFILE, ContextOptions
 from hyperpeft.spectral import Reducer
 from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.combination import mixture_weights, temperature_factor
@@ -112,7 +112,7 @@ class PreparedAuto(Prepared):
     def _features(self) -> dict[str, PixelFeatures]:
         """What each classic part sees."""
         reducer = self.backbone_part.reducer
-        standardiser = Refinement.fit(RefineOptions(), reducer, self.scene).standardiser
+        standardiser = fit_standardiser(self.scene, reducer)
         return {
             "context-trees": ContextFeatures(reducer, standardiser, CONTEXT),
             "profile-trees": ContextFeatures(reducer, standardiser, PROFILE),
@@ -217,7 +217,7 @@ class PreparedAuto(Prepared):
             self.notes,
             resolved=trained.resolved,
             predictor=mixture,
-            backbone_part=replace(trained),
+            backbone_part=trained,
             classic=classic,
         )
 
