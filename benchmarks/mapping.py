@@ -155,8 +155,8 @@ def adaptive(options: argparse.Namespace) -> None:
     """Adaptive against exact, in windows, seconds and equal pixels."""
     import rasterio
 
-    from hyperpeft.runs.bundle import load_run
     from hyperpeft.runs.evaluate import reopen
+    from hyperpeft.runs.load import load_run
 
     print("| run | pixels | fewer windows | less time | equal % | audit | bound % | busy % |")
     print("|---|---:|---:|---:|---:|---|---:|---:|")
@@ -183,8 +183,8 @@ def exact(options: argparse.Namespace) -> None:
     """Maps of several tile sizes against the map of one tile."""
     import rasterio
 
-    from hyperpeft.runs.bundle import load_run
     from hyperpeft.runs.evaluate import reopen
+    from hyperpeft.runs.load import load_run
 
     print("| run | pixels | tile | different pixels | busy % |\n|---|---:|---:|---:|---:|")
     for run in options.runs:

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,32 @@ def test_imports_point_upward():
 
 def test_the_figure_is_that_of_the_imports():
     assert page_with_figure() == PAGE.read_text(encoding="utf-8"), "run python -m tools.draw_layers"
+
+
+def module_list_faults(paths: list[Path]) -> list[str]:
+    """Folders of too many modules, names of actions and long modules among files of a package."""
+    folders = Counter(path.parent for path in paths)
+    faults = [f"{folder}: {count} modules" for folder, count in folders.items() if count > 24]
+    for path in paths:
+        # A package is named by its field (training, mapping); a module by what is in it.
+        if path.stem.endswith("ing"):
+            faults.append(f"{path}: name a module by a noun")
+        if path.is_file() and len(path.read_text().splitlines()) > 400:
+            faults.append(f"{path}: more than 400 lines")
+    return sorted(faults)
+
+
+def test_modules_are_few_in_a_folder_short_and_named_by_nouns():
+    assert module_list_faults(list(MODULES.values())) == []
+
+
+def test_the_check_of_modules_sees_what_it_must(tmp_path):
+    (tmp_path / "long.py").write_text("\n" * 401)
+    paths = [tmp_path / "long.py", tmp_path / "a" / "scoring.py"]
+    paths += [tmp_path / "b" / f"m{i}.py" for i in range(25)]
+    faults = module_list_faults(paths)
+    assert len(faults) == 3
+    assert all(any(word in f for f in faults) for word in ("25 modules", "noun", "400 lines"))
 
 
 def test_no_circle():

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from hyperpeft.models import load_backbone
     from hyperpeft.records import Scene
     from hyperpeft.runs.bank import AdapterBank
-    from hyperpeft.runs.bundle import load_run
     from hyperpeft.runs.experiment import RunConfig, run
+    from hyperpeft.runs.load import load_run
     from hyperpeft.scenes import open_scene
 
 # OpenMP reads this when torch is loaded, so it is set here and counts for scripts as well.
@@ -37,7 +37,7 @@ _MODULES = {
     "merge": "adapters",
     "run": "runs.experiment",
     "RunConfig": "runs.experiment",
-    "load_run": "runs.bundle",
+    "load_run": "runs.load",
 }
 
 __all__ = [

@@ -22,10 +22,11 @@ from hyperpeft.errors import ConfigError, LabelsError, SceneError
 from hyperpeft.mapping import ClassMap
 from hyperpeft.progress import Progress
 from hyperpeft.records import UNLABELLED, Scene, Split
-from hyperpeft.runs.bundle import Bundle, load_run
+from hyperpeft.runs.bundle import Bundle
 from hyperpeft.runs.config import RunConfig, make_config
-from hyperpeft.runs.contract import Trained
 from hyperpeft.runs.experiment import save_run, split_for, train
+from hyperpeft.runs.load import load_run
+from hyperpeft.runs.methods.contract import Trained
 from hyperpeft.scenes import LABEL_OPTIONS, exists, is_card, labels_for, open_scene
 from hyperpeft.spectral import check_scale
 

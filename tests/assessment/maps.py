@@ -8,7 +8,7 @@ import numpy as np
 import pyogrio.raw
 from rasterio.transform import from_origin
 
-from hyperpeft.mapping.geotiff import write_class_map
+from hyperpeft.mapping.outputs.geotiff import write_class_map
 from hyperpeft.records import palette
 
 NAMES = {1: "water", 2: "forest", 4: "bare soil"}

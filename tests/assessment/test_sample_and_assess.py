@@ -172,7 +172,7 @@ def test_a_map_without_a_georeference(tmp_path):
 def test_geographic_areas_are_those_of_the_ellipsoid(tmp_path):
     from pyproj import Geod
 
-    from hyperpeft.mapping.geotiff import write_class_map
+    from hyperpeft.mapping.outputs.geotiff import write_class_map
     from hyperpeft.records import palette
 
     ids = np.ones((50, 40), np.uint8)

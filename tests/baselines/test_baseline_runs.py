@@ -19,10 +19,10 @@ from hyperpeft.export import peft_folders
 from hyperpeft.mapping import classify
 from hyperpeft.progress import Progress
 from hyperpeft.runs import bank
-from hyperpeft.runs.bundle import load_run
 from hyperpeft.runs.config import make_config, resolve_defaults
 from hyperpeft.runs.evaluate import evaluate, reopen
 from hyperpeft.runs.experiment import run, split_for
+from hyperpeft.runs.load import load_run
 from hyperpeft.runs.methods import prepare
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.spatial.random_patches import SIZE

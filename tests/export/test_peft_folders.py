@@ -14,8 +14,8 @@ from hyperpeft.cli import main
 from hyperpeft.errors import AdapterError, BundleError, ConfigError
 from hyperpeft.export import peft_folders
 from hyperpeft.models import load_backbone
-from hyperpeft.runs.bundle import load_run
 from hyperpeft.runs.experiment import run as train
+from hyperpeft.runs.load import load_run
 from tests.helpers.runs import make_run
 from tests.helpers.small import config as small_config
 

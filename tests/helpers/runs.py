@@ -7,9 +7,9 @@ import xarray as xr
 from hyperpeft import adapters, spectral
 from hyperpeft.models import load_backbone, weights_sha256
 from hyperpeft.records import Scene
-from hyperpeft.runs import bundle
 from hyperpeft.runs.file_names import REDUCER, RUN
 from hyperpeft.runs.record import RunRecord
+from hyperpeft.runs.weight_files import save_weights
 from hyperpeft.training.classifier import Classifier
 
 BANDS = 20
@@ -47,7 +47,7 @@ def make_run(
                 parameter.copy_(torch.empty(parameter.shape).normal_(0, 0.1, generator=generator))
     model = Classifier(encoder, classes, seed)
     folder.mkdir(parents=True)
-    size = bundle.save_weights(folder, model, method, backbone)
+    size = save_weights(folder, model, method, backbone)
     spectral.fit(make_scene(seed)).to_file(folder / REDUCER)
     count = sum(p.numel() for p in encoder.parameters() if p.requires_grad)
     record = RunRecord(

@@ -12,7 +12,7 @@ import rasterio
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping import Outputs, map_to_files
 from tests.helpers.small import planted
-from tests.helpers.tiling import CLASSES, COLOURS, in_memory, mapper_for
+from tests.helpers.tiles import CLASSES, COLOURS, in_memory, mapper_for
 
 distributed = pytest.importorskip("distributed", reason="the [cluster] extra is not installed")
 

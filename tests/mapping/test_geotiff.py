@@ -9,7 +9,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 from hyperpeft.errors import ConfigError
-from hyperpeft.mapping.geotiff import bands_writer, write_class_map
+from hyperpeft.mapping.outputs.geotiff import bands_writer, write_class_map
 
 UTM = rasterio.CRS.from_epsg(32633).to_wkt()
 PLACE = (30.0, 0.0, 368000.0, 0.0, -30.0, 5806000.0)
@@ -196,7 +196,7 @@ def test_failed_copy_leaves_the_old_map(tmp_path, monkeypatch):
         destination.write_bytes(b"half")
         raise rasterio.errors.RasterioIOError("disk full")
 
-    monkeypatch.setattr("hyperpeft.mapping.geotiff.copy", fail)
+    monkeypatch.setattr("hyperpeft.mapping.outputs.geotiff.copy", fail)
     with pytest.raises(ConfigError, match="disk full"):
         write_class_map(path, random_ids(seed=1), CLASSES, COLOURS)
     assert path.read_bytes() == before

@@ -16,10 +16,10 @@ from PIL import Image
 from rasterio.features import rasterize
 from rasterio.transform import from_origin
 
-from hyperpeft.mapping.class_areas import ClassAreas
-from hyperpeft.mapping.geotiff import bands_writer, write_class_map
-from hyperpeft.mapping.polygons import write_polygons
-from hyperpeft.mapping.qgis_style import band_style
+from hyperpeft.mapping.outputs.class_areas import ClassAreas
+from hyperpeft.mapping.outputs.geotiff import bands_writer, write_class_map
+from hyperpeft.mapping.outputs.polygons import write_polygons
+from hyperpeft.mapping.outputs.qgis_style import band_style
 from hyperpeft.records import palette
 
 PYTHON = Path("/usr/bin/python3")  # Debian's, for which python3-qgis is built

@@ -30,7 +30,7 @@ from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.mapping.tiles import Tile, plan
 from hyperpeft.spatial import CONTEXT, PROFILE, Standardiser, context_features
 from tests.helpers.small import planted
-from tests.helpers.tiling import holed
+from tests.helpers.tiles import holed
 
 KINDS = ("spectra", "component means", "context", "profile")
 

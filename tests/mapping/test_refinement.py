@@ -11,7 +11,7 @@ from hyperpeft import spectral
 from hyperpeft.errors import BundleError
 from hyperpeft.mapping import Layers, Outputs, Refinement, classify, map_to_files, plan, tiles_here
 from hyperpeft.spatial import RefineOptions, refine
-from tests.helpers.tiling import CLASSES, COLOURS, holed, mapper_for
+from tests.helpers.tiles import CLASSES, COLOURS, holed, mapper_for
 
 
 def refined(kind: str, scene, **changes):

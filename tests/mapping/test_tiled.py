@@ -23,13 +23,13 @@ from hyperpeft.mapping.tiled import identify
 from hyperpeft.mapping.tiles import Tile, by_cell
 from hyperpeft.mapping.work_folder import halved, opened
 from hyperpeft.patches import mirrored, resize
-from hyperpeft.runs.bundle import load_run
 from hyperpeft.runs.experiment import run
+from hyperpeft.runs.load import load_run
 from hyperpeft.scenes import open_scene
 from hyperpeft.system.locks import InUse
 from hyperpeft.training.classifier import Classifier
 from tests.helpers.small import CRS, TRANSFORM, config, encoder, planted, write_scene
-from tests.helpers.tiling import CLASSES, COLOURS, IDS, holed, in_memory, mapper_for
+from tests.helpers.tiles import CLASSES, COLOURS, IDS, holed, in_memory, mapper_for
 
 
 def stitched(mapper: Mapper, scene, size: int):
@@ -271,7 +271,7 @@ KILLER = """
 import json, os, random, signal, sys, time
 import torch
 torch.set_num_threads(1)
-from hyperpeft.runs.bundle import load_run
+from hyperpeft.runs.load import load_run
 from hyperpeft.scenes import open_scene
 
 run, cube, out, kills = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])

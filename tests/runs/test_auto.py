@@ -10,9 +10,9 @@ import pytest
 from hyperpeft.errors import BundleError
 from hyperpeft.mapping import classify
 from hyperpeft.mapping.mixture import MixturePredictor
-from hyperpeft.runs.bundle import load_run
 from hyperpeft.runs.experiment import run
 from hyperpeft.runs.labelled_scene import labelled_scene
+from hyperpeft.runs.load import load_run
 from tests.helpers.small import config
 
 

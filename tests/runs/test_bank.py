@@ -12,7 +12,7 @@ from hyperpeft import adapters
 from hyperpeft.errors import AdapterError, BundleError
 from hyperpeft.models import load_backbone, weights_sha256
 from hyperpeft.runs.bank import AdapterBank
-from hyperpeft.runs.bundle import load_run
+from hyperpeft.runs.load import load_run
 from tests.helpers.runs import make_run, make_scene
 
 # Methods, options and class numbers that share nothing but the backbone.

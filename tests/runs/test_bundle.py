@@ -15,9 +15,9 @@ import torch
 import hyperpeft
 from hyperpeft import cli
 from hyperpeft.errors import BundleError, ConfigError, Interrupted, LabelsError, SceneError
-from hyperpeft.runs.bundle import load_run
 from hyperpeft.runs.evaluate import evaluate
 from hyperpeft.runs.experiment import Progress, run
+from hyperpeft.runs.load import load_run
 from hyperpeft.scenes import open_scene
 from tests.helpers.small import (
     CRS,

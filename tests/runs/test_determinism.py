@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(int(sys.argv[2]))
-from hyperpeft.runs.bundle import load_run
+from hyperpeft.runs.load import load_run
 from hyperpeft.runs.config import make_config
 from hyperpeft.runs.config_files import read_config
 from hyperpeft.runs.experiment import run

@@ -12,10 +12,10 @@ import shapely
 
 from hyperpeft import cli, splits
 from hyperpeft.errors import ConfigError
-from hyperpeft.runs.bundle import load_run
 from hyperpeft.runs.config import make_config
 from hyperpeft.runs.evaluate import reopen
 from hyperpeft.runs.experiment import run
+from hyperpeft.runs.load import load_run
 from hyperpeft.runs.record import RunRecord
 from tests.helpers.small import (
     HEADS,

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from hyperpeft.runs import figures
-from hyperpeft.runs.bundle import load_run
 from hyperpeft.runs.evaluate import evaluate, reopen
 from hyperpeft.runs.experiment import Progress, run
+from hyperpeft.runs.load import load_run
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.scenes import open_scene
 from tests.helpers.small import config, options, planted

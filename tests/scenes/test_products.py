@@ -9,7 +9,7 @@ import rasterio
 from rasterio.crs import CRS
 
 from hyperpeft.errors import ConfigError, SceneError
-from hyperpeft.mapping.geotiff import write_class_map
+from hyperpeft.mapping.outputs.geotiff import write_class_map
 from hyperpeft.scenes import open_scene, read_cube
 from tests.helpers.scene_files import (
     ORIGIN,

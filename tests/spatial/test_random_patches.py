@@ -13,7 +13,7 @@ from hyperpeft.mapping import PixelFeatures, RandomPatchFeatures, features_at
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.mapping.tiles import Tile, plan
 from hyperpeft.spatial import RandomPatches
-from tests.helpers.tiling import holed
+from tests.helpers.tiles import holed
 
 
 @pytest.fixture(scope="module")

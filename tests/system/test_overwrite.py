@@ -9,9 +9,9 @@ import pytest
 from rasterio.shutil import copy
 
 from hyperpeft.errors import ConfigError
-from hyperpeft.runs.bundle import load_run
 from hyperpeft.runs.experiment import run
 from hyperpeft.runs.inputs import inputs_of
+from hyperpeft.runs.load import load_run
 from hyperpeft.scenes import open_scene
 from hyperpeft.scenes.sources import files_of
 from hyperpeft.system.overwrite import refuse_inputs

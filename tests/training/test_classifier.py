@@ -10,7 +10,7 @@ import torch
 from hyperpeft import adapters
 from hyperpeft.models import load_backbone
 from hyperpeft.patches import Windows, resize
-from hyperpeft.runs import bundle
+from hyperpeft.runs.weight_files import save_weights
 from hyperpeft.training.classifier import Classifier, predict
 from hyperpeft.training.precision import autocast, choose_precision, held_in
 from tests.helpers.small import DIM, encoder
@@ -97,7 +97,7 @@ def test_the_papers_sizes(tmp_path):
     assert in_adapters == 38_400
     assert trainable == 38_400 + 12 * 768 + 12 + 2 * 768
     assert 0.055 < 100 * trainable / (base + trainable) < 0.058
-    size = bundle.save_weights(tmp_path, model, "krona+", "base")
+    size = save_weights(tmp_path, model, "krona+", "base")
     assert size == sum(p.stat().st_size for p in tmp_path.rglob("*") if p.is_file())
     assert size < 230_000  # leaves 20 kB for run.json; test_bundle checks its size
     assert DIM < 768

@@ -26,8 +26,9 @@ from hyperpeft.errors import InputError
 from hyperpeft.models import image_size_of, load_backbone
 from hyperpeft.pretraining.config import read_pretrain_config
 from hyperpeft.report import write_report
-from hyperpeft.runs import bundle, config, config_files
+from hyperpeft.runs import config, config_files
 from hyperpeft.runs.experiment import run as train
+from hyperpeft.runs.load import load_run
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.scenes import open_scene, read_cube, read_labels
 from hyperpeft.spectral import Reducer
@@ -225,7 +226,7 @@ def open_run(folder: Path) -> None:
         splits.load(folder / "split.npz")
     except Exception as error:
         splits_error = error
-    loaded = bundle.load_run(folder)
+    loaded = load_run(folder)
     loaded.predict(small.planted())
     if splits_error is not None:
         raise splits_error

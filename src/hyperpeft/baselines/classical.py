@@ -24,8 +24,8 @@ from sklearn.svm import SVC
 from hyperpeft import spectral
 from hyperpeft.baselines import features
 from hyperpeft.baselines.base import Fitted, Task
+from hyperpeft.baselines.grid_search import Choice, choose
 from hyperpeft.baselines.pixel_models import PixelModel
-from hyperpeft.baselines.tuning import Choice, choose
 from hyperpeft.mapping import (
     ContextFeatures,
     PixelFeatures,

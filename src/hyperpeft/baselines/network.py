@@ -24,7 +24,7 @@ from hyperpeft.baselines.network_predictor import NetworkPredictor, make_network
 from hyperpeft.errors import TrainingError
 from hyperpeft.mapping import PixelFeatures
 from hyperpeft.patches import Windows, apply_symmetry, draw_symmetries
-from hyperpeft.training.batching import Batches
+from hyperpeft.training.batches import Batches
 from hyperpeft.training.classifier import check_finite
 
 BATCH = {"cpu": 64, "cuda": 512}  # windows predicted at a time

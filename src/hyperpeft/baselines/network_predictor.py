@@ -27,7 +27,7 @@ from hyperpeft.patches import MAX_PATCH, Windows
 from hyperpeft.records import Scene
 from hyperpeft.spectral import HasBands
 from hyperpeft.system.files import replacing
-from hyperpeft.training.batching import Batches
+from hyperpeft.training.batches import Batches
 from hyperpeft.training.classifier import check_finite
 
 FORMAT = "hyperpeft network 1"

@@ -110,12 +110,12 @@ def map_(
         name: out.with_name(f"{out.stem}_{name}.tif") if written else None
         for name, written in (("probabilities", probabilities), ("confidence", confidence))
     }
-    from hyperpeft.mapping.polygons import write_polygons
+    from hyperpeft.mapping.outputs.polygons import write_polygons
     from hyperpeft.runs.applicability import check_split, map_applicability
     from hyperpeft.runs.evaluate import reopen
     from hyperpeft.runs.folder import inputs_of_run
     from hyperpeft.scenes import rescale
-    from hyperpeft.training.batching import told_to
+    from hyperpeft.training.batches import told_to
 
     with Console(quiet=quiet or as_json) as progress:
         loaded = hyperpeft.load_run(run, backbone=backbone)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from hyperpeft.errors import BundleError, ConfigError, DownloadError
-from hyperpeft.runs.bundle import check_usable
 from hyperpeft.runs.file_names import (
     ADAPTER,
     BACKBONE,
@@ -28,6 +27,7 @@ from hyperpeft.runs.file_names import (
     REFINEMENT,
     RUN,
 )
+from hyperpeft.runs.load import check_usable
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.system.files import within
 

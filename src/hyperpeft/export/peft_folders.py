@@ -93,7 +93,7 @@ def export(run: Path, to: Path) -> list[Path]:
         When `to` holds something already.
     """
     from hyperpeft.adapters import get_method, save_load
-    from hyperpeft.runs.bundle import check_usable, method_of_backbone, sees_centre
+    from hyperpeft.runs.load import check_usable, method_of_backbone, sees_centre
 
     record = RunRecord.from_file(run / RUN)
     check_usable(run, record)
@@ -159,8 +159,8 @@ def merge(run: Path, out: Path, *, backbone: str | Path | None = None) -> dict[s
         raise ConfigError(f"--out {out}", expected="a name that ends in .safetensors", got=out.name)
     from safetensors.torch import save_file
 
-    from hyperpeft.runs.bundle import load_run
     from hyperpeft.runs.folder import files_of_run, inputs_of_run
+    from hyperpeft.runs.load import load_run
 
     bundle = load_run(run, backbone=backbone)
     given = None if backbone is None else str(backbone)

@@ -2,9 +2,10 @@
 
 1. Audit: pixels drawn at random are encoded and kept apart; nothing below learns from them.
 2. A coarse grid of pixels is encoded.
-3. The logits of all other pixels are guessed from what has been encoded (`kriging`). The guesses of
-   smallest margin are encoded: those are the borders, the mixed pixels, and the spectra that the
-   grid does not explain. This is repeated until the guesses so checked were nearly all right.
+3. The logits of all other pixels are guessed from what has been encoded (`interpolation`). The
+   guesses of smallest margin are encoded: those are the borders, the mixed pixels, and the spectra
+   that the grid does not explain. This is repeated until the guesses so checked were nearly all
+   right.
 4. The audit counts how many of its pixels the guesses got wrong. That share has an upper bound
    (Clopper and Pearson 1934); where it is above the tolerance, step 3 continues, and where a scene
    does not allow filling at all, every pixel is encoded.
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy  # its parts are loaded when they are used
 
-from hyperpeft.mapping.kriging import Kriging
+from hyperpeft.mapping.interpolation import Kriging
 
 CONFIDENCE = 0.95
 TOLERANCE = 0.01  # share of pixels whose class may differ from the exact map's
@@ -95,7 +96,7 @@ def fill(
     Parameters
     ----------
     described : ndarray of float32, shape (n, F)
-        From `kriging.describe`, for the valid pixels.
+        From `interpolation.describe`, for the valid pixels.
     places : ndarray of int, shape (n, 2)
         Their rows and columns.
     encode : callable

@@ -24,8 +24,8 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import pdist
 
 from hyperpeft.errors import ConfigError
-from hyperpeft.mapping.geotiff import bands_writer
-from hyperpeft.mapping.qgis_style import band_style
+from hyperpeft.mapping.outputs.geotiff import bands_writer
+from hyperpeft.mapping.outputs.qgis_style import band_style
 from hyperpeft.records import Scene
 from hyperpeft.spectral import Reducer
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from hyperpeft.mapping.tiles import by_cell
-from hyperpeft.training.batching import Batches
+from hyperpeft.training.batches import Batches
 from hyperpeft.training.classifier import Classifier, WindowSet, check_finite, mean_logits
 from hyperpeft.training.precision import autocast, held_in
 

@@ -17,7 +17,7 @@ import torch
 
 from hyperpeft.mapping.batches import cell_of, logits_of
 from hyperpeft.mapping.fingerprint import Fingerprint
-from hyperpeft.mapping.kriging import describe
+from hyperpeft.mapping.interpolation import describe
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.patches import Windows
 from hyperpeft.records import Scene

@@ -18,11 +18,11 @@ from hyperpeft._version import __version__
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping import work_folder
 from hyperpeft.mapping.batches import Watch
-from hyperpeft.mapping.class_areas import ClassAreas
 from hyperpeft.mapping.fingerprint import Fingerprint
-from hyperpeft.mapping.geotiff import bands_writer, class_map_writer, sidecars
 from hyperpeft.mapping.mapper import Mapper, TileMap
-from hyperpeft.mapping.qgis_style import band_style
+from hyperpeft.mapping.outputs.class_areas import ClassAreas
+from hyperpeft.mapping.outputs.geotiff import bands_writer, class_map_writer, sidecars
+from hyperpeft.mapping.outputs.qgis_style import band_style
 from hyperpeft.mapping.tiles import SIZE, Tile, plan
 from hyperpeft.records import Scene
 from hyperpeft.spectral import N_BANDS

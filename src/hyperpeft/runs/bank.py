@@ -34,8 +34,9 @@ from hyperpeft.errors import BundleError
 from hyperpeft.models import SIZES, weights_sha256
 from hyperpeft.models.spectralgpt import SpectralGPT
 from hyperpeft.patches import centres_of, resize
-from hyperpeft.runs.bundle import (
-    Bundle,
+from hyperpeft.runs.bundle import Bundle
+from hyperpeft.runs.file_names import ADAPTER, RUN
+from hyperpeft.runs.load import (
     check_base,
     check_usable,
     load_base,
@@ -44,7 +45,6 @@ from hyperpeft.runs.bundle import (
     windows_of,
     with_head,
 )
-from hyperpeft.runs.file_names import ADAPTER, RUN
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.training.classifier import Classifier
 

@@ -12,15 +12,15 @@ from hyperpeft import splits
 from hyperpeft.errors import BundleError, LabelsError
 from hyperpeft.progress import Progress
 from hyperpeft.records import UNLABELLED, Scene, Split
-from hyperpeft.runs import bundle
 from hyperpeft.runs.file_names import SPLIT
 from hyperpeft.runs.inputs import located
 from hyperpeft.runs.labelled_scene import open_configured
+from hyperpeft.runs.load import load_run
+from hyperpeft.runs.map_scores import mask_of, score_map
+from hyperpeft.runs.methods.refinement import without_training
 from hyperpeft.runs.record import RunRecord
-from hyperpeft.runs.refinement import without_training
-from hyperpeft.runs.scoring import mask_of, score_map
 from hyperpeft.scenes import exists, is_card, match_names
-from hyperpeft.training import batching
+from hyperpeft.training.batches import told_to
 
 
 class Evaluation(NamedTuple):
@@ -74,7 +74,7 @@ def evaluate(
         A damaged folder, a scene that does not fit it, or labels without a class of the run.
     """
     progress = progress or Progress()
-    loaded = bundle.load_run(folder, backbone=backbone)
+    loaded = load_run(folder, backbone=backbone)
     progress.stage("Testing")
     split: Split | None = None
     if scene is None:
@@ -109,7 +109,7 @@ def evaluate(
             f"{left_out['unknown']} labelled pixels are of classes that the run does not know and "
             "are not tested"
         )
-    with batching.told_to(progress.note):
+    with told_to(progress.note):
         result = loaded.classify(_shown(loaded.record, scene, split), watch=progress.mapped)
     scores = score_map(result.ids, positions, true, loaded.class_ids)
     return Evaluation(scores, len(true), loaded.classes, left_out)

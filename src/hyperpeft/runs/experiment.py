@@ -21,14 +21,14 @@ from hyperpeft.runs import folder as run_folder
 from hyperpeft.runs import methods, sections
 from hyperpeft.runs.config import RunConfig, resolve_defaults
 from hyperpeft.runs.config_files import read_config
-from hyperpeft.runs.contract import Trained
 from hyperpeft.runs.evaluate import Evaluation, evaluate
 from hyperpeft.runs.labelled_scene import labelled_scene
+from hyperpeft.runs.map_scores import mask_of, score_map
+from hyperpeft.runs.methods.contract import Trained
+from hyperpeft.runs.methods.refinement import without_training
 from hyperpeft.runs.record import RunRecord
-from hyperpeft.runs.refinement import without_training
-from hyperpeft.runs.scoring import mask_of, score_map
 from hyperpeft.splits import split_kind
-from hyperpeft.training import batching
+from hyperpeft.training.batches import told_to
 from hyperpeft.training.checkpoint import CHECKPOINT, Checkpoints
 
 __all__ = ["Evaluation", "Progress", "RunConfig", "evaluate", "read_config", "run"]
@@ -96,7 +96,7 @@ def _compose(config: RunConfig, overwrite: bool, progress: Progress) -> RunRecor
 
     for text in (*scene.notes, *split.notes):
         note(text)
-    with batching.told_to(note):
+    with told_to(note):
         trained = _train(config, scene, split, overwrite, progress)
         progress.stage("Mapping" if config.map else "Testing")
         predicted = _predict(config, scene, split, trained, progress)
@@ -164,7 +164,7 @@ def train(config: RunConfig, scene: Scene, split: Split, progress: Progress) -> 
     """
     config = resolve_defaults(config)
     check_options(config)
-    with torch.random.fork_rng(), batching.told_to(progress.note):
+    with torch.random.fork_rng(), told_to(progress.note):
         return methods.prepare(config, scene, split, progress).fit(progress)
 
 

@@ -15,12 +15,10 @@ from accelerate import PartialState
 from hyperpeft import splits
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping import ClassMap
-from hyperpeft.mapping.class_areas import ClassAreas
-from hyperpeft.mapping.geotiff import write_class_map
+from hyperpeft.mapping.outputs.class_areas import ClassAreas
+from hyperpeft.mapping.outputs.geotiff import write_class_map
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs.config import RunConfig
-from hyperpeft.runs.contract import Trained
-from hyperpeft.runs.dense_labels import SETS, TERMS
 from hyperpeft.runs.file_names import (
     ADAPTER,
     BACKBONE,
@@ -40,6 +38,8 @@ from hyperpeft.runs.file_names import (
     STYLE,
 )
 from hyperpeft.runs.inputs import inputs_of, located
+from hyperpeft.runs.methods.contract import Trained
+from hyperpeft.runs.methods.dense_labels import SETS, TERMS
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.system.files import replacing
 from hyperpeft.system.locks import LOCK

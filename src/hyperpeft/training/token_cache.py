@@ -18,7 +18,7 @@ from hyperpeft.adapters.attach import block_number
 from hyperpeft.models.spectralgpt import SpectralGPT
 from hyperpeft.patches import SYMMETRIES, Windows, apply_symmetry
 from hyperpeft.system.files import PART
-from hyperpeft.training.batching import Batches
+from hyperpeft.training.batches import Batches
 from hyperpeft.training.classifier import Classifier
 from hyperpeft.training.precision import autocast
 

@@ -7,7 +7,7 @@ import pytest
 import rasterio
 from rasterio.crs import CRS
 
-from hyperpeft.mapping.geotiff import write_class_map
+from hyperpeft.mapping.outputs.geotiff import write_class_map
 from hyperpeft.scenes import files_of, open_scene
 from tests.helpers.odd_scene import BANDS, NM, ground, integers
 from tests.helpers.scene_files import ORIGIN, UTM, geotiff

@@ -13,6 +13,7 @@ import numpy as np
 
 from hyperpeft.errors import SceneError
 from hyperpeft.records import cover
+from hyperpeft.scenes.cubes.band_scale import largest_stored
 from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.cubes.fill_values import (
     HUGE,
@@ -25,7 +26,6 @@ from hyperpeft.scenes.cubes.fill_values import (
     impossible,
     typed,
 )
-from hyperpeft.scenes.cubes.scaling import largest_stored
 from hyperpeft.scenes.cubes.scan_cache import LARGE as _LARGE
 from hyperpeft.scenes.cubes.scan_cache import load_scan, save_scan
 from hyperpeft.scenes.cubes.tally import (

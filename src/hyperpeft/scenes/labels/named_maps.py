@@ -10,7 +10,7 @@ from hyperpeft.errors import LabelsError
 from hyperpeft.scenes.labels.maps import LabelMap
 from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.netcdf_zarr import AXES, PLACES, open_named
-from hyperpeft.scenes.readers.places.grid_mapping import georeference
+from hyperpeft.scenes.readers.places.cf_grid import georeference
 from hyperpeft.scenes.readers.variables import Variable, choose_map
 
 

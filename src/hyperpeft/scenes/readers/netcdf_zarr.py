@@ -20,13 +20,13 @@ import numpy as np
 import xarray as xr
 
 from hyperpeft.errors import ConfigError, SceneError
+from hyperpeft.scenes.cubes.band_scale import scale_note
 from hyperpeft.scenes.cubes.cube import Cube, to_nm, widths_to_nm
 from hyperpeft.scenes.cubes.layouts import Layout, parse_layout
 from hyperpeft.scenes.cubes.lazy import DIMS, LazyCube, StoredCube, check_chunks
-from hyperpeft.scenes.cubes.scaling import scale_note
 from hyperpeft.scenes.readers import cf
 from hyperpeft.scenes.readers.detect import Probe
-from hyperpeft.scenes.readers.places.grid_mapping import georeference
+from hyperpeft.scenes.readers.places.cf_grid import georeference
 from hyperpeft.scenes.readers.stores import (
     arrays_without_dimension_names,
     joined_name,

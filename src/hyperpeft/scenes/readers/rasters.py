@@ -14,8 +14,8 @@ import numpy as np
 from rasterio.enums import MaskFlags
 
 from hyperpeft.errors import SceneError
+from hyperpeft.scenes.cubes.band_scale import scale_note
 from hyperpeft.scenes.cubes.cube import Cube
-from hyperpeft.scenes.cubes.scaling import scale_note
 from hyperpeft.scenes.readers.band_stack import stacked
 from hyperpeft.scenes.readers.band_tags import BandTags
 from hyperpeft.scenes.readers.detect import TIFF_MAGIC, Probe

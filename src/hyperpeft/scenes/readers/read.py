@@ -12,9 +12,9 @@ import numpy as np
 
 from hyperpeft.errors import SceneError
 from hyperpeft.records import Scene, default_rgb
+from hyperpeft.scenes.cubes.band_scale import check_scaling
 from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.cubes.orientation import north_up
-from hyperpeft.scenes.cubes.scaling import check_scaling
 from hyperpeft.scenes.cubes.scan_cache import load_scan, save_scan
 from hyperpeft.scenes.cubes.valid_pixels import check_pixels, check_size
 from hyperpeft.scenes.readers.band_stack import stack

@@ -23,8 +23,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from hyperpeft.errors import SceneError
+from hyperpeft.scenes.cubes.band_scale import scale_note
 from hyperpeft.scenes.cubes.cube import Cube, to_nm
-from hyperpeft.scenes.cubes.scaling import scale_note
 from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.gdal import open_raster
 from hyperpeft.scenes.readers.rasters import read_raster

@@ -21,9 +21,9 @@ import h5py
 import numpy as np
 
 from hyperpeft.errors import SceneError
+from hyperpeft.scenes.cubes.band_scale import scale_note
 from hyperpeft.scenes.cubes.cube import Cube, to_nm
 from hyperpeft.scenes.cubes.lazy import StoredCube
-from hyperpeft.scenes.cubes.scaling import scale_note
 from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.places.hdf5_place import hdf5_place
 

@@ -8,7 +8,7 @@ from hyperpeft import spectral
 from hyperpeft.mapping import Refinement
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs.config import RunConfig
-from hyperpeft.runs.dense_labels import lie_densely
+from hyperpeft.runs.methods.dense_labels import lie_densely
 from hyperpeft.spatial import RefineOptions
 from hyperpeft.spectral import Reducer
 

@@ -14,7 +14,7 @@ import shapely
 from rasterio.errors import NotGeoreferencedWarning
 
 from hyperpeft.errors import ConfigError
-from hyperpeft.mapping.qgis_style import polygon_style
+from hyperpeft.mapping.outputs.qgis_style import polygon_style
 from hyperpeft.records import UNLABELLED
 from hyperpeft.scenes import pixel_areas
 from hyperpeft.scenes.ground_area import HECTARE

@@ -9,9 +9,8 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import MinMaxScaler
 
-from hyperpeft.baselines import features
-from hyperpeft.baselines import tuning as tuning_room
-from hyperpeft.baselines.tuning import choose, deal
+from hyperpeft.baselines import features, grid_search
+from hyperpeft.baselines.grid_search import choose, deal
 from hyperpeft.mapping import features_at
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.mapping.tiles import Tile
@@ -77,9 +76,9 @@ def test_the_planted_best_is_found():
 
 
 def test_many_pixels_are_thinned_class_by_class(monkeypatch):
-    monkeypatch.setattr(tuning_room, "MOST_PIXELS", 100)
+    monkeypatch.setattr(grid_search, "MOST_PIXELS", 100)
     ids = np.repeat([1, 2, 3], [900, 97, 3])
-    kept = tuning_room._thinned(ids, np.random.default_rng(0))
+    kept = grid_search._thinned(ids, np.random.default_rng(0))
     assert np.bincount(ids[kept])[1:].tolist() == [90, 10, 3]
     x = ids[:, None] + np.zeros((1000, 2))
     found = choose(

@@ -1,6 +1,6 @@
 """What a method is: prepared from a scene in memory, trained, and then predicting.
 
-Nothing here touches the disk: `runs.folder` writes what a method has learned, and `runs.bundle`
+Nothing here touches the disk: `runs.folder` writes what a method has learned, and `runs.load`
 reads it back.
 """
 
@@ -20,7 +20,7 @@ from hyperpeft.mapping import ClassMap, Predictor, Refinement, classify
 from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs.config import RunConfig
-from hyperpeft.runs.refinement import fit_refinement
+from hyperpeft.runs.methods.refinement import fit_refinement
 from hyperpeft.spectral import Reducer
 from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.loop import Outcome

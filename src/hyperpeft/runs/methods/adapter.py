@@ -19,13 +19,13 @@ from hyperpeft.models.spectralgpt import SpectralGPT
 from hyperpeft.patches import Windows
 from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
-from hyperpeft.runs import bundle, sections
+from hyperpeft.runs import sections
 from hyperpeft.runs.config import RunConfig
-from hyperpeft.runs.contract import Prepared, Trained, identity_of
-from hyperpeft.runs.dense_labels import BATCH as DENSE_BATCH
-from hyperpeft.runs.dense_labels import SETS, follow_labels
 from hyperpeft.runs.file_names import REDUCER
-from hyperpeft.runs.memory_check import check_memory
+from hyperpeft.runs.methods.contract import Prepared, Trained, identity_of
+from hyperpeft.runs.methods.dense_labels import SETS, dense_recipe, recipe_applies
+from hyperpeft.runs.methods.memory_check import check_memory
+from hyperpeft.runs.weight_files import save_weights
 from hyperpeft.spectral import Reducer
 from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.classifier import Classifier, check_outputs
@@ -56,7 +56,7 @@ class TrainedAdapter(Trained):
 
     def save(self, folder: Path) -> int:
         assert isinstance(self.predictor, EncoderPredictor)
-        size = bundle.save_weights(folder, self.predictor.model, self.method, self.base)
+        size = save_weights(folder, self.predictor.model, self.method, self.base)
         self.predictor.reducer.to_file(folder / REDUCER)
         return size
 
@@ -75,8 +75,9 @@ class PreparedAdapter(Prepared):
         *,
         follows_labels: bool = True,
     ) -> None:
-        if follows_labels:
-            config = follow_labels(config, split, scene)
+        self.dense = follows_labels and recipe_applies(config, split, scene)
+        if self.dense:
+            config = dense_recipe(config, len(split.train))
         self.config, self.scene, self.split = config, scene, split
         self.method = adapters.get_method(config.method)
         self.class_ids = np.unique(split.train_ids)
@@ -175,7 +176,7 @@ class PreparedAdapter(Prepared):
         Sharp logits would cost a strong recipe its first steps: the smoothed loss pulls them back.
         """
         folds, smoothing = self.folds, self.config.label_smoothing
-        if self.config.batch_size != DENSE_BATCH or not len(folds.held):
+        if not self.dense or not len(folds.held):
             return selection.factor
         truth = self.train.targets.numpy()[folds.pixels][folds.held]
         return temperature_factor(selection.scores, truth, folds.weights, smoothing)

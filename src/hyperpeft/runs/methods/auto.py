@@ -28,10 +28,10 @@ from hyperpeft.mapping.context_features import fit_standardiser
 from hyperpeft.mapping.mixture import MixturePredictor
 from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
-from hyperpeft.runs.adapter_method import PreparedAdapter, TrainedAdapter
 from hyperpeft.runs.config import AUTO, BACKBONE_PART, METHOD, RunConfig
-from hyperpeft.runs.contract import Prepared, Trained
 from hyperpeft.runs.file_names import FEATURES, MODEL, PARTS
+from hyperpeft.runs.methods.adapter import PreparedAdapter, TrainedAdapter
+from hyperpeft.runs.methods.contract import Prepared, Trained
 from hyperpeft.spatial import CONTEXT, PROFILE, ContextOptions
 from hyperpeft.spectral import Reducer
 from hyperpeft.training.checkpoint import Checkpoints

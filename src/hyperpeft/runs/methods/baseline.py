@@ -12,9 +12,9 @@ from hyperpeft.baselines import BASELINES, Task
 from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs import sections
-from hyperpeft.runs.baseline_files import save_baseline
 from hyperpeft.runs.config import RunConfig
-from hyperpeft.runs.contract import Prepared, Trained, identity_of
+from hyperpeft.runs.methods.baseline_files import save_baseline
+from hyperpeft.runs.methods.contract import Prepared, Trained, identity_of
 from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.loop import Outcome
 

@@ -32,22 +32,25 @@ def lie_densely(split: Split, scene: Scene) -> bool:
     return far_share(split.train, scene.valid, DEAD_ZONE) < DENSE
 
 
-def follow_labels(config: RunConfig, split: Split, scene: Scene) -> RunConfig:
-    """The configuration with the dense recipe where it applies and the user did not say otherwise.
+def recipe_applies(config: RunConfig, split: Split, scene: Scene) -> bool:
+    """Whether the dense recipe is for this run: labels in plenty, and no recipe named."""
+    if config.recipe != "default" or config.head != "ridge" or config.method == "probe":
+        return False
+    if len(split.train) < LEAST_PIXELS or split_kind(config.split).spatial:
+        return False
+    return lie_densely(split, scene)
+
+
+def dense_recipe(config: RunConfig, count: int) -> RunConfig:
+    """The configuration with the dense recipe in the place of all that the user left open.
 
     Parameters
     ----------
     config : RunConfig
         With `resolve_defaults` applied.
-    split : Split
-    scene : Scene
+    count : int
+        Training pixels.
     """
-    count = len(split.train)
-    applies = config.recipe == "default" and config.head == "ridge" and config.method != "probe"
-    if not applies or count < LEAST_PIXELS or split_kind(config.split).spatial:
-        return config
-    if not lie_densely(split, scene):
-        return config
     own: dict[str, Any] = {
         "targets": TARGETS,
         "lr": FULL_LR if config.method == "full" else LR,

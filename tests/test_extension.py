@@ -17,8 +17,8 @@ from hyperpeft.adapters import METHODS
 from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import ConfigError
 from hyperpeft.export import EXPORTERS, export_run
-from hyperpeft.runs.bundle import load_run
 from hyperpeft.runs.evaluate import evaluate
+from hyperpeft.runs.load import load_run
 from hyperpeft.scenes import open_scene
 from hyperpeft.scenes.readers import READERS
 from hyperpeft.splits import SPLIT_KINDS

@@ -22,7 +22,7 @@ from rasterio.shutil import copy
 from rasterio.windows import Window
 
 from hyperpeft.errors import ConfigError
-from hyperpeft.mapping.qgis_style import class_style, style_path
+from hyperpeft.mapping.outputs.qgis_style import class_style, style_path
 from hyperpeft.records import UNLABELLED
 from hyperpeft.system.files import replacing
 

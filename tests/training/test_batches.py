@@ -13,7 +13,7 @@ from hyperpeft.errors import TrainingError
 from hyperpeft.mapping.batches import logits_of
 from hyperpeft.patches import Windows
 from hyperpeft.runs.experiment import run
-from hyperpeft.training.batching import Batches, smaller, told_to
+from hyperpeft.training.batches import Batches, smaller, told_to
 from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.classifier import Classifier, predict
 from hyperpeft.training.loop import Pixels, Recipe, Trainer

@@ -9,11 +9,11 @@ from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import ConfigError, SplitError
 from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
-from hyperpeft.runs.adapter_method import PreparedAdapter
-from hyperpeft.runs.auto_method import PreparedAuto
-from hyperpeft.runs.baseline_method import PreparedBaseline
 from hyperpeft.runs.config import AUTO, METHOD, RunConfig
-from hyperpeft.runs.contract import Prepared
+from hyperpeft.runs.methods.adapter import PreparedAdapter
+from hyperpeft.runs.methods.auto import PreparedAuto
+from hyperpeft.runs.methods.baseline import PreparedBaseline
+from hyperpeft.runs.methods.contract import Prepared
 
 
 def check(config: RunConfig) -> None:

@@ -1,0 +1,1 @@
+"""What a map is written as: GeoTIFF, QGIS styles, polygons, areas of the classes."""
