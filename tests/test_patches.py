@@ -62,6 +62,20 @@ def test_resize_is_bicubic(size):
     assert resize(windows, 64).shape == (1, 12, 64, 64)
 
 
+def test_resize_after_an_export():
+    """What is kept between calls must not be a tensor of the tracer's."""
+
+    class Resized(torch.nn.Module):
+        def forward(self, x):
+            return resize(x)
+
+    windows = torch.from_numpy(random_cube(11, 11))[None]  # a size of no other test
+    exported = torch.export.export(Resized(), (windows,)).module()
+    expected = F.interpolate(windows, size=(32, 32), mode="bicubic", align_corners=False)
+    for call in (exported, Resized()):
+        torch.testing.assert_close(call(windows), expected, rtol=0, atol=1e-6)
+
+
 def symmetries(window):
     """The eight, by hand: four quarter turns, of the window and of its mirror image."""
     mirrored = window[:, :, ::-1]

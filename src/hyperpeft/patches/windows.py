@@ -6,39 +6,14 @@ memory grows with the batch and not with the number of pixels.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from hyperpeft.errors import ConfigError
+from hyperpeft.patches.geometry import check_patch_size, mirrored, resize_matrix
 
-MAX_PATCH = 63
 IMAGE_SIZE = 32  # what the encoder sees, whatever the window
 SYMMETRIES = 8  # of the square
-
-
-def check_patch_size(patch_size: int) -> int:
-    """The size itself; ConfigError unless it is odd and 1 to 63."""
-    if not 1 <= patch_size <= MAX_PATCH or patch_size % 2 == 0:
-        raise ConfigError(
-            "patch size", expected=f"an odd number from 1 to {MAX_PATCH}", got=patch_size
-        )
-    return patch_size
-
-
-def mirrored(start: int, stop: int, size: int) -> np.ndarray:
-    """Indices start..stop into an axis of `size` pixels that is mirrored beyond its ends.
-
-    >>> mirrored(-2, 6, 4).tolist()
-    [2, 1, 0, 1, 2, 3, 2, 1]
-    """
-    period = max(2 * (size - 1), 1)
-    away = np.arange(start, stop) % period
-    indices: np.ndarray = np.minimum(away, period - away) if size > 1 else np.zeros_like(away)
-    return indices
 
 
 class Windows:
@@ -111,18 +86,11 @@ def resize(windows: Tensor, size: int = IMAGE_SIZE) -> Tensor:
     """
     if windows.shape[-1] == size:
         return windows.contiguous()
-    matrix = _resizing(windows.shape[-1], size).to(windows)  # (size, p)
+    # Kept as an array and not as a tensor: one that is made while a model is traced or compiled is
+    # the tracer's, and would fail every later call.
+    matrix = torch.tensor(resize_matrix(windows.shape[-1], size)).to(windows)  # (size, p)
     with torch.autocast(windows.device.type, enabled=False):
         return matrix @ windows @ matrix.T
-
-
-@lru_cache(maxsize=16)
-def _resizing(source: int, size: int) -> Tensor:
-    """The matrix (size, source) that resizes a column: what becomes of each unit column."""
-    with torch.inference_mode(False), torch.no_grad():
-        units = torch.eye(source)[None, :, :, None]  # (1, source, source, 1)
-        resized = F.interpolate(units, size=(size, 1), mode="bicubic", align_corners=False)
-        return resized[0, :, :, 0].T.contiguous()
 
 
 def draw_symmetries(n: int, generator: torch.Generator) -> Tensor:
