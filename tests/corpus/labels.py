@@ -120,7 +120,7 @@ def _(w: World):
     return raster(w, ids() * 0 + 1)
 
 
-@case("a picture of three bands", "1 band", "got 3")
+@case("a picture in colours without a legend", "labels.legend.csv", "#010101")
 def _(w: World):
     return raster(w, np.dstack([ids()] * 3))
 
@@ -199,9 +199,29 @@ def _(w: World):
     return w.labelled(w.file("labels.txt", text))
 
 
-@case("a picture in JPEG", "labels.jpg", "1 band")
+@case("a picture in JPEG", "labels.jpg", "labels.legend.csv")
 def _(w: World):
     from PIL import Image
 
     Image.fromarray(np.dstack([ids()] * 3)).save(w / "labels.jpg")
     return w.labelled(w / "labels.jpg")
+
+
+def pictured(w: World, legend: str):
+    w.file("labels.legend.csv", legend)
+    return raster(w, np.dstack([ids()] * 3))
+
+
+@case("a legend without all colours", "not in labels.legend.csv", "#020202")
+def _(w: World):
+    return pictured(w, "colour,class\n#010101,roof\n")
+
+
+@case("a legend of colours in words", "labels.legend.csv", "#ff0000", "'red'")
+def _(w: World):
+    return pictured(w, "colour,class\nred,roof\nblue,water\n")
+
+
+@case("a legend without classes", "labels.legend.csv", "columns colour,class", "got colour, x")
+def _(w: World):
+    return pictured(w, "colour,x\n#010101,roof\n")

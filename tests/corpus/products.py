@@ -7,7 +7,7 @@ import numpy as np
 
 from tests.corpus.table import heading
 from tests.corpus.world import World
-from tests.helpers.scene_files import cube, emit, enmap, envi, prisma
+from tests.helpers.scene_files import cube, emit, enmap, envi, prisma, tanager
 
 enmap_case, prisma_case = heading("EnMAP"), heading("PRISMA")
 emit_case, aviris_case = heading("EMIT"), heading("AVIRIS")
@@ -21,55 +21,11 @@ def product(w: World, change=lambda text: text, **how):
     return metadata
 
 
-@enmap_case("metadata cut short", "METADATA.XML cannot be read as XML")
-def _(w: World):
-    return w.train(product(w, lambda text: text[:500]).parent)
-
-
-@enmap_case("metadata of another mission", "describes no EnMAP product")
-def _(w: World):
-    return w.train(product(w, lambda text: "<product><bands>6</bands></product>").parent)
-
-
-@enmap_case("radiance, not reflectance", "processing level", "L2A", "L1C")
-def _(w: World):
-    return w.train(product(w, level="L1C").parent)
-
-
 @enmap_case("no spectral image", "has no spectral image beside it")
 def _(w: World):
     metadata = product(w)
     next(metadata.parent.glob("*SPECTRAL_IMAGE.TIF")).unlink()
     return w.train(metadata)
-
-
-@enmap_case("the image of another scene", "does not belong to", "expected 5 bands", "got 6")
-def _(w: World):
-    return w.train(product(w, lambda t: t.replace('<bandID number="6"', '<band number="6"', 1)
-                           .replace("</bandID></bandCharacterisation>",
-                                    "</band></bandCharacterisation>")).parent)  # fmt: skip
-
-
-@enmap_case("text for the gain of a band", "the band table is incomplete")
-def _(w: World):
-    return w.train(product(w, lambda t: t.replace("<GainOfBand>0.0001", "<GainOfBand>n/a")).parent)
-
-
-@enmap_case("text for the number of a band", "METADATA.XML", "number")
-def _(w: World):
-    return w.train(product(w, lambda t: t.replace('bandID number="3"', 'bandID number="c"')).parent)
-
-
-@enmap_case("a cloud mask of another size", "QL_QUALITY_CLOUD.TIF", "(7, 5)")
-def _(w: World):
-    return w.train(product(w, clouds=np.zeros((3, 3), bool)).parent)
-
-
-@enmap_case("metadata with entities that grow without bound", "cannot be read as XML")
-def _(w: World):
-    levels = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 12))
-    head = f'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY e0 "0123456789">{levels}]>'
-    return w.train(product(w, lambda text: f"{head}<level_X>&e11;</level_X>").parent)
 
 
 def swath(w: World, change=None, level: str = "L2D"):
@@ -90,11 +46,6 @@ def _(w: World):
     return w.train(w.cut(swath(w)))
 
 
-@prisma_case("level L1", "prisma.he5", "L2D")
-def _(w: World):
-    return w.train(swath(w, level="L1"))
-
-
 @prisma_case("one detector's cube is missing", "SWIR_Cube")
 def _(w: World):
     def change(file):
@@ -112,19 +63,18 @@ def _(w: World):
     return w.train(swath(w, change))
 
 
-@prisma_case("no wavelengths", "prisma.he5 has no attribute List_Cw_Vnir")
+@prisma_case("a level without a cube", "processing level", "L2D", "got L3")
 def _(w: World):
-    return w.train(swath(w, lambda file: file.attrs.__delitem__("List_Cw_Vnir")))
+    return w.train(swath(w, level="L3"))
 
 
-@prisma_case("corners that fit no axes", "pixels of 30 m do not fill the product's corners")
+@prisma_case("flags that name no band", "name no band")
 def _(w: World):
-    return w.train(swath(w, lambda file: file.attrs.__setitem__("Product_LRcorner_easting", 1.0)))
+    def change(file):
+        for name in ("Vnir", "Swir"):
+            file.attrs[f"List_Cw_{name}_Flags"] = np.zeros(3, np.uint8)
 
-
-@prisma_case("an unknown EPSG code", "Epsg_Code 1 is unknown")
-def _(w: World):
-    return w.train(swath(w, lambda file: file.attrs.__setitem__("Epsg_Code", np.uint32(1))))
+    return w.train(swath(w, change))
 
 
 def granule(w: World, change=None):
@@ -140,25 +90,6 @@ def granule(w: World, change=None):
 @emit_case("cut short", "emit.nc")
 def _(w: World):
     return w.train(w.cut(granule(w)))
-
-
-@emit_case("the look-up table points outside", "the look-up table points outside the cube")
-def _(w: World):
-    return w.train(granule(w, lambda file: file["location/glt_x"].__setitem__((0, 0), 999)))
-
-
-@emit_case("two halves of the look-up table differ", "glt_x and glt_y")
-def _(w: World):
-    def change(file):
-        del file["location/glt_x"]
-        file["location/glt_x"] = np.ones((2, 2), np.int32)
-
-    return w.train(granule(w, change))
-
-
-@emit_case("no place on the map", "emit.nc", "geotransform")
-def _(w: World):
-    return w.train(granule(w, lambda file: file.attrs.__delitem__("geotransform")))
 
 
 @emit_case("a flat table instead of a cube", "emit.nc:reflectance", "3 dimensions")
@@ -188,3 +119,20 @@ def _(w: World):
         file["reflectance/wavelength"] = NM
         file["reflectance/uncertainty"] = np.ones(6)
     return w.train(w / "AV3.nc")
+
+
+@heading("Tanager")("a flat table instead of a cube", "surface_reflectance", "3 dimensions")
+def _(w: World):
+    path = tanager(w / "tanager.h5", cube(dtype="float32"), centres=NM)
+    with h5py.File(path, "r+") as file:
+        fields = file["HDFEOS/GRIDS/HYP/Data Fields"]
+        del fields["surface_reflectance"]
+        fields["surface_reflectance"] = np.ones((7, 6), np.float32)
+    return w.train(path)
+
+
+@heading("NEON")("whole numbers of radiance alone", "without their decimals")
+def _(w: World):
+    with h5py.File(w / "neon.h5", "w") as file:
+        file["SITE/Radiance/RadianceIntegerPart"] = cube()
+    return w.train(w / "neon.h5")

@@ -211,7 +211,7 @@ def _(w: World):
     return table(w, "x;y;class\n364010,5;5809990;1\n364020,5;5809980;2\n")
 
 
-@table_case("a value too few", "point 2", "expected 3 values")
+@table_case("a value too few", "row 2", "expected 3 values")
 def _(w: World):
     return table(w, "x,y,class\n364010,5809990,1\n364020,5809980\n")
 

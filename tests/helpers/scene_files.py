@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,45 @@ def emit(
             parameters["good_wavelengths"] = good.astype(np.uint8)
         file.attrs["geotransform"] = np.array([origin[0], pixel, -0.0, origin[1], -0.0, -pixel])
         file.attrs["spatial_ref"] = CRS.from_epsg(4326).to_wkt()
+    return path
+
+
+def tanager(
+    path: Path,
+    array: np.ndarray,
+    *,
+    centres: np.ndarray,
+    kind: str = "GRIDS",
+    name: str = "surface_reflectance",
+    zone: int = 33,
+    clouds: np.ndarray | None = None,
+    good: Sequence[int] | None = None,
+) -> Path:
+    """A Tanager product of (H, W, B): GRIDS on a map grid of 30 m, SWATHS with degrees."""
+    height, width, bands = array.shape
+    with h5py.File(path, "w") as file:
+        root = file.create_group(f"HDFEOS/{kind}/HYP")
+        fields = root.create_group("Data Fields")
+        item = fields.create_dataset(name, data=array.transpose(2, 0, 1), chunks=(bands, 4, 4))
+        item.attrs["wavelengths"], item.attrs["fwhm"] = centres, np.full(bands, 5.5)
+        item.attrs["_FillValue"] = np.float32(-9999)
+        if good is not None:
+            item.attrs["good_wavelengths"] = np.array(good, np.uint8)
+        fields["nodata_pixels"] = (array == -9999).all(axis=2).astype(np.uint8)
+        fields["beta_cloud_mask"] = np.zeros((height, width), "u1") if clouds is None else clouds
+        fields["sun_zenith"] = np.full((height, width), 30.0)
+        if kind == "GRIDS":
+            right, bottom = ORIGIN.c + 30 * width, ORIGIN.f - 30 * height
+            file["HDFEOS INFORMATION/StructMetadata.0"] = np.bytes_(
+                f'GROUP=GridStructure\n\tGROUP=GRID_1\n\t\tGridName="HYP"\n\t\tXDim={width}\n'
+                f"\t\tYDim={height}\n\t\tUpperLeftPointMtrs=({ORIGIN.c:f},{ORIGIN.f:f})\n"
+                f"\t\tLowerRightMtrs=({right:f},{bottom:f})\n\t\tProjection=HE5_GCTP_UTM\n"
+                f"\t\tZoneCode={zone}\n\t\tSphereCode=12\n\tEND_GROUP=GRID_1\n"
+            )
+        else:
+            y, x = np.mgrid[:height, :width]
+            root["Geolocation Fields/Latitude"] = 52 - 3e-4 * y
+            root["Geolocation Fields/Longitude"] = 13 + 4e-4 * x
     return path
 
 

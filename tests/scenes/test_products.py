@@ -21,6 +21,7 @@ from tests.helpers.scene_files import (
     labelled_dataset,
     prisma,
     scaled,
+    tanager,
 )
 
 NM = np.array([450.0, 550.0, 650.0, 940.0, 1380.0, 2200.0])
@@ -78,22 +79,56 @@ def test_enmap(tmp_path, how):
     windows_agree(scene)
 
 
-def test_enmap_that_is_wrong(tmp_path):
+_LEVELS = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 12))
+GROWING = f'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY e0 "0123456789">{_LEVELS}]>'
+
+
+def noted(scene, *words):
+    return any(all(word in note for word in words) for note in scene.notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text[:300], ("cannot be read as XML",)),
+        (lambda text: "<level_X></level_X>", ("describes no bands of EnMAP",)),
+        (lambda text: f"{GROWING}<level_X>&e11;</level_X>", ("cannot be read as XML",)),
+        (lambda text: text.replace('<bandID number="6"', '<b number="6"', 1).replace(
+            "</bandID></bandCharacterisation>", "</b></bandCharacterisation>"),
+         ("describes 5 bands, the image has 6",)),
+        (lambda text: text.replace("<GainOfBand>0.0001", "<GainOfBand>n/a"), ("is incomplete",)),
+        (lambda text: text.replace('bandID number="3"', 'bandID number="c"'), ("is incomplete",)),
+    ],
+)  # fmt: skip
+def test_enmap_whose_metadata_do_not_fit_is_a_plain_raster(tmp_path, change, words):
     array = enmap_array()
-    with pytest.raises(SceneError, match=r"expected L2A, which is reflectance.*got L1C; order"):
-        open_scene(enmap(tmp_path / "l1c", array, centres=NM, level="L1C").parent)
-    path = enmap(tmp_path / "short", array, centres=NM[:5])
-    with pytest.raises(SceneError, match=r"expected 5 bands, got 6"):
-        open_scene(path)
-    image = path.with_name(path.name.replace("METADATA.XML", "SPECTRAL_IMAGE.TIF"))
-    image.unlink()
+    path = enmap(tmp_path / "product", array, centres=NM)
+    path.write_text(change(path.read_text()))
+    scene = open_scene(path)
+    np.testing.assert_array_equal(scene.cube, array[..., [0, 1, 2, 3, 5]].transpose(2, 0, 1))
+    assert scene.wavelengths is None
+    assert scene.transform == PLACE
+    assert noted(scene, path.name, *words, "not used")
+    assert noted(scene, "values are those of the image")
+
+
+def test_enmap_of_another_level_says_so(tmp_path):
+    scene = open_scene(enmap(tmp_path / "l1c", enmap_array(), centres=NM, level="L1C").parent)
+    assert scene.cube.dtype == np.float32
+    assert noted(scene, "the product is L1C, not L2A")
+
+
+def test_enmap_with_clouds_of_another_size(tmp_path):
+    clouds = np.ones((3, 3), bool)
+    scene = open_scene(enmap(tmp_path / "p", enmap_array(), centres=NM, clouds=clouds))
+    assert noted(scene, "QL_QUALITY_CLOUD.TIF has (3, 3) pixels instead of (7, 5): not used")
+    assert scene.valid.sum() == 33
+
+
+def test_enmap_without_its_image(tmp_path):
+    path = enmap(tmp_path / "product", enmap_array(), centres=NM)
+    path.with_name(path.name.replace("METADATA.XML", "SPECTRAL_IMAGE.TIF")).unlink()
     with pytest.raises(SceneError, match=r"no spectral image beside it: expected ENMAP01.*TIF"):
-        open_scene(path)
-    path.write_text(path.read_text()[:300])
-    with pytest.raises(SceneError, match=r"cannot be read as XML .*get it again"):
-        open_scene(path)
-    path.write_text("<level_X></level_X>")
-    with pytest.raises(SceneError, match="describes no EnMAP product"):
         open_scene(path)
 
 
@@ -133,6 +168,8 @@ def test_prisma(tmp_path, corner):
     assert scene.transform == PLACE
     assert "UTM zone 33N" in scene.crs
     assert scene.notes[1:] == (
+        "layers of the file that the cube does not use: SWIR_PIXEL_L2_ERR_MATRIX, "
+        "VNIR_PIXEL_L2_ERR_MATRIX",
         "2 bands have no wavelength in the product and are dropped",
         "2 of 48 pixels are masked (NaN 0, infinite 0, nodata 2)",
     )
@@ -158,32 +195,74 @@ def test_prisma_whose_first_axis_is_easting(tmp_path):
     np.testing.assert_array_equal(second.cube, first.cube)
 
 
+def changed_prisma(path, change, **how):
+    vnir, swir = prisma_cubes()
+    prisma(path, vnir, swir, vnir_nm=VNIR_NM, swir_nm=SWIR_NM, **how)
+    with h5py.File(path, "r+") as file:
+        change(file)
+    return open_scene(path)
+
+
+@pytest.mark.parametrize("name", ["List_Cw_Vnir", "List_Cw_Swir", "List_Fwhm_Vnir"])
+def test_prisma_without_wavelengths(tmp_path, name):
+    scene = changed_prisma(tmp_path / "p.he5", lambda file: file.attrs.__delitem__(name))
+    assert scene.wavelengths is None
+    assert scene.shape == (8, 6, 9)
+    assert noted(scene, f"{name} is missing or holds no numbers: not used")
+
+
+@pytest.mark.parametrize("name", ["L2ScaleVnirMin", "L2ScaleSwirMax"])
+def test_prisma_without_a_scale_is_as_stored(tmp_path, name):
+    scene = changed_prisma(tmp_path / "p.he5", lambda file: file.attrs.__delitem__(name))
+    assert scene.cube.dtype == np.uint16
+    np.testing.assert_array_equal(scene.cube[0], prisma_cubes()[0][..., 3])
+    assert noted(scene, f"{name} is missing")
+    assert noted(scene, "values are as stored")
+
+
+@pytest.mark.parametrize("wrong", [{"Epsg_Code": np.uint32(1)}, {"Product_LRcorner_easting": 1.0}])
+def test_prisma_whose_place_does_not_fit(tmp_path, wrong):
+    ((name, value),) = wrong.items()
+    scene = changed_prisma(tmp_path / "p.he5", lambda file: file.attrs.__setitem__(name, value))
+    assert scene.crs is None
+    assert (scene.transform is None) == ("corner" in name)
+    assert noted(scene, "Epsg_Code 1 is unknown" if "Epsg" in name else "corners are", "not used")
+    assert len(scene.wavelengths) == 7
+
+
+@pytest.mark.parametrize("level", ["L2C", "L2B", "L1"])
+def test_prisma_as_it_was_seen(tmp_path, level):
+    """Of lower levels: VNIR and SWIR together, with the place that the degrees give."""
+
+    def change(file):
+        fields = f"HDFEOS/SWATHS/PRS_{level}_HCO/Geolocation Fields"
+        ending = "_VNIR" if level == "L1" else ""
+        y, x = np.mgrid[:8, :6] * 3e-4
+        file[f"{fields}/Latitude{ending}"] = 52 - y + x / 4
+        file[f"{fields}/Longitude{ending}"] = 13 + x + y / 4
+        if level == "L1":
+            for name in ("Vnir", "Swir"):
+                file.attrs[f"ScaleFactor_{name}"], file.attrs[f"Offset_{name}"] = 100.0, 2.0
+
+    scene = changed_prisma(tmp_path / "p.he5", change, level=level)
+    first = prisma_cubes()[0][..., 3].astype(float)
+    expected = first / 100 - 2 if level == "L1" else first / 65535
+    np.testing.assert_allclose(scene.cube[0], expected, rtol=1e-5)
+    assert noted(scene, f"the product is {level}, not L2D")
+    assert scene.crs.startswith("GEOGCS")
+    steps = np.array(scene.transform)[[0, 1, 3, 4]]
+    np.testing.assert_allclose(steps, [3e-4, 7.5e-5, 7.5e-5, -3e-4], rtol=1e-6)
+
+
 def test_prisma_that_is_wrong(tmp_path):
     vnir, swir = prisma_cubes()
     names = {"vnir_nm": VNIR_NM, "swir_nm": SWIR_NM}
-    path = prisma(tmp_path / "l2c.he5", vnir, swir, level="L2C", **names)
-    with pytest.raises(SceneError, match=r"expected PRISMA L2D.*got L2C; order the scene as L2D"):
+    path = prisma(tmp_path / "l3.he5", vnir, swir, level="L3", **names)
+    with pytest.raises(SceneError, match=r"expected a PRISMA cube of.*got L3; order the scene"):
         open_scene(path)
     path = prisma(tmp_path / "p.he5", vnir, swir, **names)
     with pytest.raises(ConfigError, match=r"is a PRISMA product and knows its own axes"):
         open_scene(path, layout="h w b")
-    for attribute, message in (
-        ("L2ScaleVnirMin", "has no attribute L2ScaleVnirMin"),
-        ("List_Cw_Swir", "has no attribute List_Cw_Swir"),
-    ):
-        prisma(path, vnir, swir, **names)
-        with h5py.File(path, "r+") as file:
-            del file.attrs[attribute]
-        with pytest.raises(SceneError, match=message):
-            open_scene(path)
-    prisma(path, vnir, swir, **names)
-    with h5py.File(path, "r+") as file:
-        file.attrs["Product_LRcorner_easting"] += 60.0
-    with pytest.raises(SceneError, match=r"do not fill.*expected about 7.0 rows and 7.0 columns"):
-        open_scene(path)
-    prisma(path, vnir, swir, **names, epsg=1)
-    with pytest.raises(SceneError, match="Epsg_Code 1 is unknown"):
-        open_scene(path)
     prisma(path, vnir, swir[:7], **names)
     with pytest.raises(SceneError, match=r"VNIR.*SWIR.*same rows and columns"):
         open_scene(path)
@@ -257,24 +336,147 @@ def test_emit_reads_the_box_it_needs(tmp_path, monkeypatch):
     assert max(sizes) <= 12 * 12 * 6  # a turned square of 8 fits into 12 x 12
 
 
-def test_emit_that_is_wrong(tmp_path):
+def beyond(file):
+    file["location/glt_x"][file["location/glt_x"][()] > 0] += 30
+
+
+def cut(file):
+    del file["location/glt_x"]
+    file["location/glt_x"] = np.ones((2, 2), np.int32)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (beyond, "the look-up table points outside the cube"),
+        (cut, "glt_x and glt_y are not one 2-D grid"),
+        (lambda file: file.__delitem__("location/glt_y"), "glt_x and glt_y are not one 2-D grid"),
+        (lambda file: file.attrs.__delitem__("geotransform"), "geotransform is missing"),
+    ],
+)
+def test_emit_without_a_sound_table_is_as_it_was_seen(tmp_path, change, words):
     swath, glt_x, glt_y = emit_swath()
-    path = tmp_path / "e.nc"
-    emit(path, swath, glt_x + 30 * (glt_x > 0), glt_y, centres=NM)
-    with pytest.raises(SceneError, match="points outside the cube"):
+    path = emit(tmp_path / "e.nc", swath, glt_x, glt_y, centres=NM)
+    with h5py.File(path, "r+") as file:
+        y, x = np.mgrid[:40, :30] * 5e-4
+        file["location/lat"][:], file["location/lon"][:] = 33 - y, -116 + x
+        change(file)
+    scene = open_scene(path)
+    np.testing.assert_array_equal(scene.cube, swath.transpose(2, 0, 1))
+    np.testing.assert_allclose(scene.wavelengths, NM)
+    assert noted(scene, words, "not used")
+    assert noted(scene, "read as it was seen")
+    np.testing.assert_allclose(scene.transform, (5e-4, 0, -116 - 25e-5, 0, -5e-4, 33 + 25e-5))
+
+
+def test_emit_of_other_parts(tmp_path):
+    swath, glt_x, glt_y = emit_swath()
+    path = emit(tmp_path / "e.nc", swath, glt_x, glt_y, centres=NM[:5])
+    scene = open_scene(path)
+    assert scene.wavelengths is None
+    assert noted(scene, "wavelengths has 5 values instead of 6: not used")
+    emit(path, swath, glt_x, glt_y, centres=NM)
+    with h5py.File(path, "r+") as file:
+        del file.attrs["spatial_ref"]
+        file["uncertainty"] = swath * 0
+    scene = open_scene(path)
+    assert scene.crs is None
+    assert scene.transform is not None
+    assert noted(scene, "spatial_ref is no CRS")
+    assert noted(scene, "layers of the file that the cube does not use: uncertainty")
+
+
+# Tanager
+
+
+@pytest.mark.parametrize("name", ["surface_reflectance", "toa_radiance"])
+@pytest.mark.parametrize("zone", [33, -33])
+def test_tanager_ortho(tmp_path, name, zone):
+    array = cube(dtype="float32") / 1000
+    array[2, 1] = -9999
+    clouds = np.zeros((7, 5), np.uint8)
+    clouds[6, 1:3] = 1
+    path = tanager(tmp_path / "t.h5", array, centres=NM, name=name, zone=zone, clouds=clouds)
+    scene = open_scene(path)
+    np.testing.assert_array_equal(scene.cube, array.transpose(2, 0, 1))
+    np.testing.assert_array_equal(scene.wavelengths, NM)
+    np.testing.assert_array_equal(scene.fwhm, np.full(6, 5.5))
+    assert np.argwhere(~scene.valid).tolist() == [[2, 1], [6, 1], [6, 2]]
+    assert scene.transform == PLACE
+    assert f"UTM zone 33{'N' if zone > 0 else 'S'}" in scene.crs
+    assert noted(scene, "does not use: sun_zenith")
+    windows_agree(scene)
+
+
+def test_tanager_as_it_was_seen(tmp_path):
+    array = cube(dtype="float32") / 1000
+    path = tanager(tmp_path / "t.h5", array, centres=NM, kind="SWATHS", good=[1, 1, 0, 1, 1, 1])
+    scene = open_scene(path)
+    np.testing.assert_array_equal(scene.cube, array[..., [0, 1, 3, 4, 5]].transpose(2, 0, 1))
+    np.testing.assert_allclose(scene.transform, (4e-4, 0, 13 - 2e-4, 0, -3e-4, 52 + 1.5e-4))
+    assert scene.crs.startswith("GEOGCS")
+
+
+def test_tanager_of_other_parts(tmp_path):
+    path = tanager(tmp_path / "t.h5", cube(dtype="float32"), centres=NM)
+    with h5py.File(path, "r+") as file:
+        del file["HDFEOS INFORMATION/StructMetadata.0"]
+        fields = file["HDFEOS/GRIDS/HYP/Data Fields"]
+        del fields["surface_reflectance"].attrs["fwhm"]
+        del fields["beta_cloud_mask"]
+        fields["beta_cloud_mask"] = np.ones((2, 2), np.uint8)
+    scene = open_scene(path)
+    assert scene.transform is None
+    assert scene.valid.all()
+    assert noted(scene, "StructMetadata.0 is missing: not used")
+    assert noted(scene, "fwhm is missing")
+    assert noted(scene, "beta_cloud_mask has the shape (2, 2) instead of (7, 5)")
+    with h5py.File(path, "r+") as file:
+        file["HDFEOS/GRIDS/HYP"].attrs["epsg_code"] = 3857
+        file["HDFEOS INFORMATION/StructMetadata.0"] = np.bytes_(
+            "UpperLeftPointMtrs=(1.0e3,2000.0)\nLowerRightMtrs=(1500.0,1300.0)"
+        )
+    scene = open_scene(path)
+    assert scene.transform == (100.0, 0.0, 1000.0, 0.0, -100.0, 2000.0)
+    assert "Pseudo-Mercator" in scene.crs
+
+
+# NEON radiance
+
+
+@pytest.mark.parametrize("divisor", [50_000.0, 10_000.0])
+def test_neon_radiance(tmp_path, divisor):
+    rng = np.random.default_rng(0)
+    whole = rng.integers(0, 200, (7, 5, 6)).astype(np.int16)
+    rest = rng.integers(0, int(min(divisor, 32_000)), (7, 5, 6)).astype(np.int16)
+    whole[3, 2] = rest[3, 2] = -9999
+    path = tmp_path / "NEON_radiance.h5"
+    with h5py.File(path, "w") as file:
+        group = file.create_group("SERC/Radiance")
+        for name, values in (("Integer", whole), ("Decimal", rest)):
+            item = group.create_dataset(f"Radiance{name}Part", data=values)
+            item.attrs["Data_Ignore_Value"] = -9999.0
+        item.attrs["Scale_Factor"] = divisor
+        metadata = group.create_group("Metadata")
+        metadata["Spectral_Data/Wavelength"] = NM
+        metadata["Spectral_Data/FWHM"] = np.full(6, 5.8)
+        metadata["Coordinate_System/Map_Info"] = (
+            "UTM, 1.000, 1.000, 364000.00, 5810000.0, 30.0, 30.0, 33, North, WGS-84, units=Meters"
+        )
+        metadata["Ancillary_Imagery/Path_Length"] = np.ones((7, 5))
+    scene = open_scene(path)
+    expected = (whole + rest / divisor).astype(np.float32).transpose(2, 0, 1)
+    np.testing.assert_array_equal(scene.cube.values[:, scene.valid], expected[:, scene.valid])
+    assert np.argwhere(~scene.valid).tolist() == [[3, 2]]
+    np.testing.assert_array_equal(scene.wavelengths, NM)
+    assert scene.transform == PLACE
+    assert noted(scene, "values are radiance")
+    assert noted(scene, "does not use: Path_Length")
+    windows_agree(scene)
+    with h5py.File(path, "r+") as file:
+        del file["SERC/Radiance/RadianceDecimalPart"]
+    with pytest.raises(SceneError, match="without their decimals"):
         open_scene(path)
-    emit(path, swath, glt_x, glt_y, centres=NM[:5])
-    with pytest.raises(SceneError, match="wavelengths: expected 6 values, got 5"):
-        open_scene(path)
-    for attribute, message in (
-        ("geotransform", "attribute geotransform: expected 6 numbers, got none"),
-        ("spatial_ref", "attribute spatial_ref: expected a CRS as WKT, got none"),
-    ):
-        emit(path, swath, glt_x, glt_y, centres=NM)
-        with h5py.File(path, "r+") as file:
-            del file.attrs[attribute]
-        with pytest.raises(SceneError, match=message):
-            open_scene(path)
 
 
 # AVIRIS-NG and AVIRIS-3

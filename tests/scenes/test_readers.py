@@ -30,7 +30,7 @@ def test_mat_v5(tmp_path, dtype):
     assert scene.shape == (7, 5, 6)
     assert scene.crs is None
     assert scene.transform is None
-    assert scene.notes == ()
+    assert scene.notes == ("layers of the file that the cube does not use: map",)
 
 
 @pytest.mark.parametrize("header", [True, False])

@@ -242,7 +242,7 @@ def test_tables_of_points(tmp_path, scene, header, separator, place):
     [
         ("x,y,class\n", "a line for each point"),
         ("1,2,a\n3,4,b\n", r"expected a header such as x,y,class .*got 1, 2, a"),
-        ("x,y,class\n1,2\n", r"point 1: expected 3 values, got \['1', '2'\]"),
+        ("x,y,class\n1,2\n", r"row 1: expected 3 values, got \['1', '2'\]"),
         ("x,y,class\n1,two,a\n", "point 1: y: expected a number, .* got 'two'"),
         ("x,y\n1,2\n", "not clear which field holds the classes: got no field at all"),
         ("x,y,lon,lat,class\n1,2,3,4,a\n", "give every point twice"),

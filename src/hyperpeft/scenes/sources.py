@@ -18,7 +18,7 @@ from hyperpeft.scenes.readers.recognise import metadata_of, stem_of
 from hyperpeft.scenes.readers.table import identify
 from hyperpeft.scenes.readers.variables import split_spec
 
-_SIDECARS = (".aux.xml", ".ovr", ".msk")  # of GDAL
+_SIDECARS = (".aux.xml", ".ovr", ".msk", ".legend.csv")  # of GDAL, and of pictures
 
 
 def files_of(spec: str | Path) -> list[Path]:
@@ -54,4 +54,5 @@ def _family(path: Path) -> Iterator[Path]:
             files += map(Path, dataset.files)
             files += sources_of(data, dataset)
     yield from files
+    yield path.with_suffix(".legend.csv")
     yield from (file.with_name(file.name + ending) for file in files for ending in _SIDECARS)

@@ -103,19 +103,76 @@ def test_vectors_are_asked_about_too(tmp_path, scene):
         open_scene(scene, tmp_path / "b.gpkg")
 
 
-@pytest.mark.parametrize("count", [3, 4])
-@pytest.mark.parametrize("suffix", ["tif", "png"])
-def test_a_picture_in_colours_is_refused_with_what_to_do(tmp_path, scene, count, suffix):
-    colours = np.array([[0, 0, 0, 255], [255, 0, 0, 255], [0, 128, 0, 255], [9, 9, 200, 255]])
-    picture = colours[ground()][..., :count].astype(np.uint8)
-    path = tmp_path / f"l.{suffix}"
-    driver = {"tif": "GTiff", "png": "PNG"}[suffix]
+COLOURS = np.array([[0, 0, 0, 255], [255, 0, 0, 255], [0, 128, 0, 255], [9, 9, 200, 255]])
+
+
+def picture(path, count=3):
+    """The ground in colours, with a corner of black, which is transparent where there is alpha."""
+    values = COLOURS[ground()][..., :count].astype(np.uint8)
+    values[:2, :3] = 0
+    driver = {".tif": "GTiff", ".png": "PNG"}[path.suffix]
     with rasterio.open(
         path, "w", driver=driver, height=HEIGHT, width=WIDTH, count=count, dtype="uint8"
     ) as file:
-        file.write(picture.transpose(2, 0, 1))
-    with pytest.raises(LabelsError, match=r"a picture in colours.*give each colour an id"):
+        file.write(values.transpose(2, 0, 1))
+    return path
+
+
+@pytest.mark.parametrize("count", [3, 4])
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+def test_a_picture_in_colours_without_a_legend(tmp_path, scene, count, suffix):
+    path = picture(tmp_path / f"l.{suffix}", count)
+    words = r"a picture in colours.*l.legend.csv beside it.*#0909c8 \(.* pixels\).*write the legend"
+    with pytest.raises(LabelsError, match=words):
         open_scene(scene, path)
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("l.legend.csv", "colour,class\n#FF0000,roof\n008000,tree\n#0909c8,water\n#000000,\n"),
+        ("l.SUFFIX.legend.csv", "Red;Green;Blue;Name\n255;0;0;roof\n0;128;0;tree\n9;9;200;water\n"
+         "0;0;0;\n1;2;3;never seen\n"),
+    ],
+)  # fmt: skip
+def test_a_picture_in_colours_with_a_legend(tmp_path, scene, suffix, name, text):
+    (tmp_path / name.replace("SUFFIX", suffix)).write_text(text)
+    labels = open_scene(scene, picture(tmp_path / f"l.{suffix}")).labels
+    expected = ground().copy()
+    expected[:2, :3] = 0
+    np.testing.assert_array_equal(labels.ids, expected)
+    assert [labels.classes[i] for i in (1, 2, 3)] == ["roof", "tree", "water"]
+    assert labels.colours[3] == (9, 9, 200)
+
+
+def test_a_legend_with_ids_and_several_colours_of_a_class(tmp_path, scene):
+    rows = "colour,class,id\n#ff0000,built,7\n#008000,tree,2\n#0909c8,built,7\n"
+    (tmp_path / "l.legend.csv").write_text(rows)
+    labels = open_scene(scene, picture(tmp_path / "l.png", 4)).labels  # black is transparent
+    expected = np.where(ground() == 2, 2, 7)
+    expected[:2, :3] = 0
+    np.testing.assert_array_equal(labels.ids, expected)
+    assert labels.classes == {2: "tree", 7: "built"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("colour,class\n#ff0000,roof\n", r"not in l.legend.csv: got #.*pixels\).*saved as JPEG"),
+        ("colour,class\nred,roof\n", "expected colours such as #ff0000, got 'red'"),
+        ("red,green,blue,class\n300,0,0,roof\n", "expected colours of 0 to 255, got 300, 0, 0"),
+        ("colour,class\n#ff0000,roof\n#ff0000,tree\n", "colour #ff0000 has two classes"),
+        ("colour,class,id\n#ff0000,a,1\n#00ff00,b,1\n", "two classes have the same id"),
+        ("colour,class,id\n#ff0000,a,x\n", "id of a: expected one number, got 'x'"),
+        ("value,class\n1,roof\n", "expected the columns colour,class"),
+        ("colour,class\n", "and a line for each colour"),
+    ],
+)
+def test_a_legend_that_does_not_fit(tmp_path, scene, text, words):
+    (tmp_path / "l.legend.csv").write_text(text)
+    with pytest.raises(LabelsError, match=words):
+        open_scene(scene, picture(tmp_path / "l.png"))
 
 
 def test_the_alpha_band_of_a_label_map_masks(tmp_path, scene):

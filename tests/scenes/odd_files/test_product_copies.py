@@ -115,10 +115,23 @@ def test_netcdf_3(tmp_path, kind, name):
     np.testing.assert_array_equal(scene.labels.ids, ground())
 
 
-def test_netcdf_of_64_bit_data_is_named(tmp_path):
-    (tmp_path / "s.nc").write_bytes(b"CDF\x05" + bytes(60))
-    with pytest.raises(SceneError, match=r"CDF-5.*nccopy"):
-        open_scene(tmp_path / "s.nc")
+def test_netcdf_of_64_bit_data(tmp_path, monkeypatch):
+    """CDF-5, with whole numbers that only it has."""
+    pytest.importorskip("netCDF4")
+    stored = xr.Dataset(
+        {"reflectance": (("y", "x", "wavelength"), integers(dtype="uint16"))},
+        coords={"wavelength": ("wavelength", NM, {"units": "nm"})},
+    )
+    path = tmp_path / "s.nc"
+    stored.to_netcdf(path, engine="netcdf4", format="NETCDF3_64BIT_DATA")
+    assert path.read_bytes()[:4] == b"CDF\x05"
+    scene = open_scene(path)
+    np.testing.assert_array_equal(scene.cube, integers().transpose(2, 0, 1))
+    np.testing.assert_array_equal(scene.cube[2, 3:5, 4], integers()[3:5, 4, 2])
+    np.testing.assert_allclose(scene.wavelengths, NM)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SceneError, match=r"CDF-5.*pip install netCDF4.*nccopy"):
+        open_scene(path)
 
 
 def test_chips_of_real_sensors(data):

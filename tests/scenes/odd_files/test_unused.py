@@ -9,7 +9,7 @@ import xarray as xr
 
 from hyperpeft.scenes import open_scene
 from tests.helpers.odd_scene import BANDS, HEIGHT, NM, WIDTH, integers
-from tests.helpers.scene_files import cube, envi, geotiff, labelled_dataset
+from tests.helpers.scene_files import cube, envi, geotiff, labelled_dataset, mat5, mat73
 
 
 def noted(path, *words):
@@ -58,18 +58,33 @@ def test_layers_of_netcdf(tmp_path):
     dataset["uncertainty"] = dataset["reflectance"] * 0
     dataset["elevation"] = dataset["reflectance"].isel(band=0, drop=True)
     dataset.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
-    assert noted(tmp_path / "a.nc", "layers of the file that are not used: elevation, uncertainty")
+    assert noted(
+        tmp_path / "a.nc", "layers of the file that the cube does not use: elevation, uncertainty"
+    )
 
 
 def test_layers_of_zarr(tmp_path):
     dataset = labelled_dataset(cube(), np.arange(6) + 500.0)
     dataset["mask"] = xr.zeros_like(dataset["reflectance"].isel(band=0, drop=True))
     dataset.to_zarr(tmp_path / "a.zarr", zarr_format=2)
-    assert noted(tmp_path / "a.zarr", "not used: mask")
+    assert noted(tmp_path / "a.zarr", "does not use: mask")
 
 
 def test_layers_of_hdf5(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["cube"] = integers()
         file["quality/flags"] = np.zeros((HEIGHT, WIDTH), np.uint8)
-    assert noted(tmp_path / "a.h5", "layers of the file that are not used: quality/flags")
+    assert noted(tmp_path / "a.h5", "layers of the file that the cube does not use: quality/flags")
+
+
+@pytest.mark.parametrize("kind", ["mat5", "mat73", "npz"])
+def test_layers_beside_the_cube(tmp_path, kind):
+    """Maps are named; vectors, numbers and what is used are not."""
+    arrays = {"cube": integers(), "truth": np.ones((HEIGHT, WIDTH), "u1"), "wavelength": NM}
+    path = tmp_path / f"a.{'npz' if kind == 'npz' else 'mat'}"
+    if kind == "npz":
+        np.savez(path, **arrays)
+    else:
+        {"mat5": mat5, "mat73": mat73}[kind](path, **arrays)
+    assert noted(path, "layers of the file that the cube does not use: truth")
+    assert not noted(path, "does not use", "wavelength")

@@ -156,8 +156,20 @@ def test_regions_of_interest_of_envi_5(tmp_path, scene, pixels):
     )
     assert counted(scene, tmp_path / "r.xml", None) == COUNTS
     (tmp_path / "r.xml").write_text('<?xml version="1.0"?><RegionsOfInterest version="1.1"/>')
-    with pytest.raises(LabelsError, match=r"no polygon and no point.*GeoPackage"):
+    with pytest.raises(LabelsError, match=r"no polygon and no point.*classification image"):
         open_scene(scene, tmp_path / "r.xml")
+
+
+def test_regions_of_thresholds_beside_polygons_are_named(tmp_path, scene):
+    wkt = rasterio.crs.CRS.from_string(UTM).to_wkt().replace('"', "&quot;")
+    body = f"<Polygon>{ring('Exterior', BOXES[0])}</Polygon>"
+    other = '<Region name="bright" color="0,0,255"><RasterDef/></Region>'
+    (tmp_path / "r.xml").write_text(
+        f"<RegionsOfInterest>{region('soil', body, wkt)}{other}</RegionsOfInterest>"
+    )
+    labels = open_scene(scene, tmp_path / "r.xml").labels
+    assert list(labels.classes.values()) == ["soil"]
+    assert any("without polygons or points: bright" in note for note in labels.notes)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,12 @@ from hyperpeft.errors import LabelsError
 from hyperpeft.scenes.labels.class_names import normal_form
 from hyperpeft.scenes.labels.features import Features
 from hyperpeft.scenes.readers.detect import Probe
+from hyperpeft.scenes.readers.unused import listing
+
+_EXPORT = (
+    "regions that are thresholds of a band are not read: export them from ENVI as a shapefile, or "
+    "as a classification image"
+)
 
 
 def is_xml_rois(probe: Probe) -> bool:
@@ -36,20 +42,20 @@ def read_xml_rois(probe: Probe, key: str | None, class_field: str | None) -> Fea
     """
     path = probe.path
     try:
-        root = ElementTree.parse(path).getroot()
-        shapes = [
-            (normal_form(region.get("name", "")), shape, system)
-            for region in root.iter("Region")
-            for shape, system in _shapes(region)
+        regions = [
+            (normal_form(region.get("name", "")), _shapes(region))
+            for region in ElementTree.parse(path).getroot().iter("Region")
         ]
+        shapes = [(name, shape, system) for name, found in regions for shape, system in found]
     except (ElementTree.ParseError, ValueError, shapely.errors.GEOSException) as problem:
         raise LabelsError(f"{path} cannot be read as regions of interest ({problem})") from None
     if not shapes:
         raise LabelsError(
             f"labels {path} hold no polygon and no point",
-            hint="regions that are bands of thresholds are not read: export them as a shapefile, "
-            "or give vectors as GeoPackage, GeoJSON or KML",
+            hint=_EXPORT,
         )
+    empty = listing([name or "without a name" for name, found in regions if not found])
+    notes = (f"labels {path.name}: regions without polygons or points: {empty}; {_EXPORT}",)
     systems = {system for _, _, system in shapes}
     if len(systems) > 1:
         raise LabelsError(f"labels {path}", expected="one coordinate system", got=len(systems))
@@ -65,6 +71,7 @@ def read_xml_rois(probe: Probe, key: str | None, class_field: str | None) -> Fea
         crs=None if in_pixels else system,
         source=path.name,
         in_pixels=in_pixels,
+        notes=notes if empty else (),
     )
 
 

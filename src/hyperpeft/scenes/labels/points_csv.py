@@ -40,7 +40,7 @@ def read_table(probe: Probe, key: str | None, class_field: str | None) -> Featur
         No header, no coordinates, a coordinate that is no number, or no clear class column.
     """
     path = probe.path
-    table = _columns(path)
+    table = text_columns(path, f"{_EXAMPLE}, and a line for each point")
     lower = {name.lower(): name for name in table}
     found = []
     for first, second, crs, in_pixels in _COORDINATES:
@@ -75,8 +75,14 @@ def read_table(probe: Probe, key: str | None, class_field: str | None) -> Featur
     )
 
 
-def _columns(path: Path) -> dict[str, np.ndarray]:
-    """Columns of text by their names."""
+def text_columns(path: Path, expected: str) -> dict[str, np.ndarray]:
+    """Columns of text by their names; `expected` says what there has to be.
+
+    Raises
+    ------
+    LabelsError
+        Not a table of a header and lines of as many values.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -91,11 +97,11 @@ def _columns(path: Path) -> dict[str, np.ndarray]:
         raise LabelsError(f"labels {path} cannot be read as a table ({problem})") from None
     names = [name.strip() for name in rows[0]] if rows else []
     if len(rows) < 2 or len(set(names)) < len(names):
-        raise LabelsError(f"labels {path}", expected=f"{_EXAMPLE}, and a line for each point")
+        raise LabelsError(f"labels {path}", expected=expected)
     for number, row in enumerate(rows[1:], start=1):
         if len(row) != len(names):
             raise LabelsError(
-                f"labels {path}, point {number}", expected=f"{len(names)} values", got=row
+                f"labels {path}, row {number}", expected=f"{len(names)} values", got=row
             )
     columns = zip(*([value.strip() for value in row] for row in rows[1:]), strict=True)
     return {n: np.array(c, dtype=object) for n, c in zip(names, columns, strict=True)}

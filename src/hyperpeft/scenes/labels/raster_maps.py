@@ -11,6 +11,7 @@ from rasterio.enums import ColorInterp
 from hyperpeft.errors import LabelsError
 from hyperpeft.records.colours import Colour
 from hyperpeft.scenes.labels.class_names import names_of_ids
+from hyperpeft.scenes.labels.legend import ids_of_picture
 from hyperpeft.scenes.labels.maps import LabelMap
 from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.envi.header import envi_data_file
@@ -19,16 +20,18 @@ from hyperpeft.system.memory import require_memory
 
 
 def read_raster_map(probe: Probe, key: Any = None) -> LabelMap:
-    """The one band of class ids of a raster.
+    """The one band of class ids of a raster, or a picture in colours with a legend beside it.
 
     Raises
     ------
     LabelsError
-        Not a raster, colours instead of ids, or several bands.
+        Not a raster, colours without a legend, or several bands.
     """
     path = envi_data_file(probe.path, LabelsError)
     key = key if isinstance(key, str) else None
     with open_raster(probe if path == probe.path else path, key, LabelsError) as dataset:
+        if _is_picture(dataset):
+            return _of_picture(path, dataset)
         band, alpha = _band(path, dataset)
         if np.dtype(dataset.dtypes[band - 1]).kind not in "biuf":
             kind = dataset.dtypes[band - 1]
@@ -52,26 +55,37 @@ def read_raster_map(probe: Probe, key: Any = None) -> LabelMap:
         )
 
 
-def _band(path: Path, dataset: Any) -> tuple[int, int]:
-    """The band of ids, and the alpha band or 0.
+def _is_picture(dataset: Any) -> bool:
+    return dataset.count in (3, 4) and set(dataset.dtypes) == {"uint8"}
 
-    Raises
-    ------
-    LabelsError
-        A picture in colours, or several bands.
-    """
+
+def _of_picture(path: Path, dataset: Any) -> LabelMap:
+    size = 32 * dataset.height * dataset.width
+    require_memory(f"label raster {path} of {dataset.shape} pixels", size, error=LabelsError)
+    try:
+        picture = dataset.read((1, 2, 3))
+        blank = np.zeros(dataset.shape, bool) if dataset.count == 3 else dataset.read(4) == 0
+    except Exception as problem:  # rasterio's errors of damaged files have no common root
+        raise LabelsError(f"{path} cannot be read ({type(problem).__name__})") from None
+    if dataset.nodata is not None:
+        blank |= (picture == dataset.nodata).all(axis=0)
+    ids, legend = ids_of_picture(path, picture, blank)
+    return LabelMap(
+        path,
+        ids,
+        names=legend.names,
+        colours=legend.colours,
+        crs=crs_of(dataset),
+        transform=transform_of(dataset),
+    )
+
+
+def _band(path: Path, dataset: Any) -> tuple[int, int]:
+    """The band of ids, and the alpha band or 0; several bands of ids are refused."""
     alpha = [i for i, c in enumerate(dataset.colorinterp, 1) if c == ColorInterp.alpha]
     others = [i for i in range(1, dataset.count + 1) if i not in alpha]
     if len(others) == 1:
         return others[0], alpha[0] if alpha else 0
-    if dataset.count in (3, 4) and set(dataset.dtypes) == {"uint8"}:
-        raise LabelsError(
-            f"label raster {path} is a picture in colours, not a map of class ids",
-            expected="1 band of class ids",
-            got=f"{dataset.count} bands of red, green, blue",
-            hint="give each colour an id (0 where there is no class) and save them as one band, or "
-            "give the classes as polygons or points",
-        )
     raise LabelsError(f"label raster {path}", expected="1 band", got=dataset.count)
 
 

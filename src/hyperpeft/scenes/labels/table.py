@@ -114,9 +114,10 @@ LABEL_READERS: list[LabelReader] = [
         "a raster of labels",
         lambda probe: True,
         f"{_HERE}.raster_maps:read_raster_map",
-        files="one band of ids in GeoTIFF, ENVI or another raster of GDAL",
+        files="one band of ids in GeoTIFF, ENVI or another raster of GDAL; a picture in colours "
+        "with its legend FILE.legend.csv",
         used="CRS, transform, nodata, alpha band, colour table; names from tags, FILE.aux.xml "
-        "(categories, attribute table) or ENVI's class names",
+        "(categories, attribute table), ENVI's class names or the legend",
     ),
 ]
 

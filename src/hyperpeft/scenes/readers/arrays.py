@@ -63,15 +63,14 @@ def read_arrays(
     if probe.is_hdf5 and probe.suffix != ".mat":
         with h5py.File(path, "r") as file:
             crs, transform = hdf5_place(file)
-        layers = [v.name for v in variables if v.numeric and len(v.shape) > 1 and v.name != name]
-        notes = unused_layers(layers)
-        cube = replace(cube, crs=crs, transform=transform, notes=notes)
+        cube = replace(cube, crs=crs, transform=transform)
+    layers = [v.name for v in variables if v.numeric and v.name != name and _is_layer(v)]
     bands, height, width = cube.data.shape
     waves, bad = spectral_vectors(small, bands)
     return replace(
         cube,
         key=f"{name} {axes.axes}",
-        notes=(*cube.notes, *_axes_note((height, width, bands), axes)),
+        notes=(*unused_layers(layers), *_axes_note((height, width, bands), axes)),
         wavelengths=None if waves is None else to_nm(small[waves], None),
         good=None if bad is None else np.ravel(small[bad]) != 0,
     )
@@ -173,6 +172,11 @@ def _damaged(path: Path, problem: Exception, error: type[HyperpeftError]) -> Hyp
 
 def _vector(variable: Variable) -> bool:
     return math.prod(variable.shape) == max((*variable.shape, 1)) and 0 not in variable.shape
+
+
+def _is_layer(variable: Variable) -> bool:
+    """An array of two axes or more; MATLAB's vectors and numbers have two as well."""
+    return sum(side > 1 for side in variable.shape) > 1
 
 
 def _axes_note(shape: tuple[int, int, int], layout: Layout) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ A Zarr array whose dimensions have no names is read with a layout, as .npy is.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.places.cf_grid import georeference
 from hyperpeft.scenes.readers.stores import (
     arrays_without_dimension_names,
+    is_cdf5,
     joined_name,
     netcdf_groups,
     open_group,
@@ -89,13 +91,13 @@ def _unused(dataset: xr.Dataset, cube: Cube) -> tuple[str, ...]:
 
 
 def _require_netcdf(probe: Probe) -> None:
-    """Refuse what cannot be read here: NetCDF-4 without its package, and 64-bit data."""
+    """Refuse what cannot be read here: NetCDF-4 and 64-bit data without their packages."""
     if probe.is_hdf5:
         require_package(probe.path, "h5netcdf")
-    elif probe.head.startswith(b"CDF\x05"):
+    elif is_cdf5(probe.path) and importlib.util.find_spec("netCDF4") is None:
         raise SceneError(
-            f"{probe.path} is NetCDF of 64-bit data (CDF-5), which is not read",
-            hint="convert it with nccopy -k nc4",
+            f"{probe.path} is NetCDF of 64-bit data (CDF-5), which only netCDF4 reads",
+            hint="pip install netCDF4, or convert it with nccopy -k nc4",
         )
 
 

@@ -13,6 +13,14 @@ IMAGE = re.compile(r"-SPECTRAL_IMAGE(_COG)?(?: ?\(\d+\))?\.(tiff?|bsq|bil|bip|hd
 SWATHS = "HDFEOS/SWATHS"  # of PRISMA
 EMIT_CUBES = ("reflectance", "radiance")
 EMIT_TABLE = ("location/glt_x", "location/glt_y")
+EMIT_BANDS = "sensor_band_parameters/wavelengths"
+TANAGER_CUBES = tuple(
+    f"HDFEOS/{kind}/HYP/Data Fields/{name}"
+    for kind in ("GRIDS", "SWATHS")
+    for name in ("surface_reflectance", "ortho_surface_reflectance", "toa_radiance",
+                 "ortho_radiance")
+)  # fmt: skip
+NEON_CUBES = ("/Reflectance/Reflectance_Data", "/Radiance/RadianceIntegerPart")
 _HDF5_NAMES = (".mat", ".h5", ".hdf5", ".he5")
 _NETCDF_NAMES = (".nc", ".nc4", ".cdf", ".netcdf")
 
@@ -86,14 +94,20 @@ def is_prisma(probe: Probe) -> bool:
 
 
 def is_emit(probe: Probe) -> bool:
-    """An EMIT cube with its look-up table."""
+    """An EMIT cube with its look-up table or its wavelengths."""
     members = _hdf5_members(probe)
-    return members.issuperset(EMIT_TABLE) and not members.isdisjoint(EMIT_CUBES)
+    known = members.issuperset(EMIT_TABLE) or EMIT_BANDS in members
+    return known and not members.isdisjoint(EMIT_CUBES)
+
+
+def is_tanager(probe: Probe) -> bool:
+    """A cube of Planet's Tanager, of any level."""
+    return not _hdf5_members(probe).isdisjoint(TANAGER_CUBES)
 
 
 def is_neon(probe: Probe) -> bool:
-    """The reflectance of a site of NEON."""
-    return any(name.endswith("/Reflectance/Reflectance_Data") for name in _hdf5_members(probe))
+    """The reflectance or the radiance of a site of NEON."""
+    return any(name.endswith(NEON_CUBES) for name in _hdf5_members(probe))
 
 
 def is_netcdf4(probe: Probe) -> bool:

@@ -44,6 +44,12 @@ def refuse_pickles(path: Path) -> None:
                 )
 
 
+def is_cdf5(path: Path) -> bool:
+    """Whether a file is NetCDF-3 with 64-bit data, which scipy does not read."""
+    with path.open("rb") as file:
+        return file.read(4) == b"CDF\x05"
+
+
 def joined_name(group: str, name: str) -> str:
     """The name of an array with its groups, as it is typed behind FILE:."""
     return f"{group}/{name}" if group else name
@@ -106,5 +112,6 @@ def open_group(path: Path, group: str, zarr: bool) -> xr.Dataset:
         return xr.open_dataset(path, engine="zarr", consolidated=False, **options)
     if not h5py.is_hdf5(path):
         del options["group"]
-        return xr.open_dataset(path, engine="scipy", **options)
+        engine: Any = "netcdf4" if is_cdf5(path) else "scipy"
+        return xr.open_dataset(path, engine=engine, **options)
     return xr.open_dataset(path, engine="h5netcdf", phony_dims="sort", **options)

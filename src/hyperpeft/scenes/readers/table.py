@@ -123,24 +123,36 @@ READERS: list[Reader] = [
         "a PRISMA product",
         recognise.is_prisma,
         f"{_HERE}.products.prisma:read_prisma",
-        files=".he5 of L2D",
-        used="VNIR and SWIR by rising wavelength, scale of each, EPSG code and corners",
+        files=".he5 of L2D; of other levels as it was seen",
+        used="VNIR and SWIR by rising wavelength, scale of each, EPSG code and corners, or "
+        "latitudes and longitudes",
+    ),
+    Reader(
+        "tanager",
+        "a Tanager product",
+        recognise.is_tanager,
+        f"{_HERE}.products.tanager:read_tanager",
+        files=".h5 of surface reflectance or radiance, ortho or basic",
+        used="wavelengths, fwhm, good_wavelengths, _FillValue; the grid of StructMetadata.0 or "
+        "latitudes and longitudes; nodata_pixels and beta_cloud_mask mask",
     ),
     Reader(
         "emit",
         "an EMIT product",
         recognise.is_emit,
         f"{_HERE}.products.emit:read_emit",
-        files=".nc of L2A reflectance or L1B radiance, with its look-up table",
-        used="the map grid of the look-up table (nearest pixel), wavelengths, good_wavelengths",
+        files=".nc of L2A reflectance or L1B radiance",
+        used="the map grid of the look-up table (nearest pixel), wavelengths, good_wavelengths; "
+        "without a sound table as it was seen",
     ),
     Reader(
         "neon",
         "a NEON file",
         recognise.is_neon,
         f"{_HERE}.products.neon:read_neon",
-        files=".h5 of the airborne reflectance of one site",
-        used="Scale_Factor, Data_Ignore_Value, Wavelength, FWHM, Map_Info and EPSG code",
+        files=".h5 of the airborne reflectance or radiance of one site",
+        used="Scale_Factor, Data_Ignore_Value, Wavelength, FWHM, Map_Info and EPSG code; the "
+        "whole and the decimal part of radiance",
     ),
     Reader(
         "netcdf",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
+
+import h5py
 
 _SHOWN = 6
 _KNOWN = (  # fields that are used, or that only describe
@@ -36,7 +39,25 @@ def unused_tags(tags: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
 def unused_layers(names: Iterable[str]) -> tuple[str, ...]:
     """A note that names the layers of a file that are not the cube."""
     found = sorted(names)
-    return (f"layers of the file that are not used: {listing(found)}",) if found else ()
+    return (f"layers of the file that the cube does not use: {listing(found)}",) if found else ()
+
+
+def unused_datasets(file: h5py.File, used: Iterable[str]) -> tuple[str, ...]:
+    """A note that names the arrays of an HDF5 file, of two dimensions or more, that are not used.
+
+    `used` names datasets and groups.
+    """
+    known = tuple(used)
+    found: list[str] = []
+
+    def visit(name: str, item: Any) -> None:
+        if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "biuf":
+            return
+        if len(item.shape or ()) > 1 and not any(f"{name}/".startswith(f"{u}/") for u in known):
+            found.append(name.rsplit("/", 1)[-1])
+
+    file.visititems(visit)
+    return unused_layers(dict.fromkeys(found))
 
 
 def listing(names: list[str]) -> str:

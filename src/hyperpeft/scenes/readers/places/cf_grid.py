@@ -85,7 +85,11 @@ def _from_two_dimensions(dataset: xr.Dataset, y_dim: str, x_dim: str) -> Place |
         if name is None or set(dataset[name].dims) != {y_dim, x_dim}:
             return None
         found.append(dataset[name].transpose(y_dim, x_dim).values.astype(np.float64))
-    lon, lat = found
+    return place_of_degrees(*found)
+
+
+def place_of_degrees(lon: np.ndarray, lat: np.ndarray) -> Place:
+    """The place of a grid fitted to longitudes and latitudes (H, W) of its pixels' centres."""
     rows, columns = np.mgrid[: lon.shape[0], : lon.shape[1]]
     step = max(1, lon.size // _POINTS)
     xy = np.stack([lon.ravel(), lat.ravel()], axis=1)[::step]

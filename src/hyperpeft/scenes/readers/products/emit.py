@@ -8,7 +8,8 @@
 
 Each map pixel takes the spectrum of the nearest instrument pixel, which the product's look-up
 table (GLT) names; no spectrum is mixed. A window is made of tiles, each read from the box of
-instrument pixels that it needs. The mask product (L2A_MASK) is another file and not applied.
+instrument pixels that it needs. Without a table, its place or pixels that it may point to, the cube
+is read as it was seen, with a note. The mask product (L2A_MASK) is another file and not applied.
 
 Source: LP DAAC, EMIT L2A Estimated Surface Reflectance and Uncertainty and Masks, V001.
 """
@@ -22,53 +23,66 @@ import h5py
 import numpy as np
 
 from hyperpeft.errors import SceneError
-from hyperpeft.scenes.cubes.cube import Cube, Transform, to_nm
-from hyperpeft.scenes.cubes.lazy import LazyCube
+from hyperpeft.scenes.cubes.cube import Cube, to_nm
+from hyperpeft.scenes.cubes.lazy import LazyCube, StoredCube
 from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.gdal import wkt_of
+from hyperpeft.scenes.readers.places.cf_grid import Place
+from hyperpeft.scenes.readers.products.parts import PartError, degrees_place, part, vector
 from hyperpeft.scenes.readers.recognise import EMIT_CUBES, EMIT_TABLE
+from hyperpeft.scenes.readers.unused import unused_datasets
 
+_BANDS = "sensor_band_parameters"
 _TILE = 64  # map pixels; the strip is rotated, and the box of a wide window would be all of it
 _FILL = -9999.0
 _CHUNK_CACHE = 2**27
 
 
 def read_emit(probe: Probe, key: Any = None, layout: Any = None) -> Cube:
-    """The cube of an EMIT product on its map grid.
+    """The cube of an EMIT product: on its map grid, or as it was seen where it has none.
 
     Raises
     ------
     SceneError
-        Parts of the product are missing or do not fit each other.
+        The cube has another number of axes.
     """
     path = probe.path
+    notes: list[str] = []
     with h5py.File(path, "r") as file:
         name = next(name for name in EMIT_CUBES if name in file)
         values = file[name]
         if values.ndim != 3:
             raise SceneError(f"{path}:{name}", expected="3 dimensions", got=values.shape)
-        glt = [file[part].shape for part in EMIT_TABLE]
-        if glt[0] != glt[1] or len(glt[0]) != 2:
-            raise SceneError(f"{path}: glt_x and glt_y", expected="one 2-D grid", got=glt)
         bands = values.shape[2]
-        centres, widths, good = (
-            _vector(path, file, key, bands) for key in ("wavelengths", "fwhm", "good_wavelengths")
+        centres, widths = (
+            part(notes, vector, file, f"{_BANDS}/{n}", bands) for n in ("wavelengths", "fwhm")
         )
+        good = None
+        if f"{_BANDS}/good_wavelengths" in file:
+            good = part(notes, vector, file, f"{_BANDS}/good_wavelengths", bands)
         fill = float(np.ravel(values.attrs.get("_FillValue", _FILL))[0])
-        transform = _transform(path, file.attrs)
-        crs = _crs(path, file.attrs)
-    data = GltCube(path, name, fill)
+        place = part(notes, _map_grid, file, values.shape)
+        if place is None:
+            notes.append("the cube is read as it was seen, which is not a map grid")
+            shape, names = values.shape[:2], ("location/lat", "location/lon")
+            seen = part(notes, degrees_place, file, *names, shape) or Place(None, None)
+        notes += unused_datasets(file, (name, "location"))
+    if place is None:
+        stored = StoredCube("hdf5", path, name, "hwb")
+        data, block, place = stored.to_xarray(stored.block), stored.block, seen
+    else:
+        data, block = GltCube(path, name, fill).to_xarray((_TILE, _TILE)), (_TILE, _TILE)
     return Cube(
         path,
-        data.to_xarray((_TILE, _TILE)),
+        data,
         wavelengths=None if centres is None else to_nm(centres, "nm"),
         fwhm=None if widths is None else to_nm(widths, "nm"),
         good=None if good is None else good != 0,
         nodata=(fill,) * bands,
-        crs=crs,
-        transform=transform,
-        block=(_TILE, _TILE),
-        notes=("put on the map grid of the product's look-up table, nearest pixel",),
+        crs=place.crs,
+        transform=place.transform,
+        block=block,
+        notes=(*place.notes, *notes),
     )
 
 
@@ -103,43 +117,26 @@ class GltCube(LazyCube):
             return
         x, y = np.abs(table[:, known].astype(np.int64)) - 1  # negative: taken from a neighbour
         x0, x1, y0, y1 = x.min(), x.max() + 1, y.min(), y.max() + 1
-        if y1 > values.shape[0] or x1 > values.shape[1]:
-            raise SceneError(
-                f"{self.path}: the look-up table points outside the cube",
-                expected=f"rows and columns up to {values.shape[:2]}",
-                got=(int(y1), int(x1)),
-            )
         first = int(bands.min())
         box = values[y0:y1, x0:x1, first : int(bands.max()) + 1]
         out[:, known] = box[y - y0, x - x0][:, bands - first].T
 
 
-def _vector(path: Path, file: Any, key: str, bands: int) -> np.ndarray | None:
-    name = f"sensor_band_parameters/{key}"
-    if name not in file:
-        return None
-    values: np.ndarray = np.asarray(file[name][()]).ravel()
-    if len(values) != bands:
-        raise SceneError(f"{path}:{name}", expected=f"{bands} values", got=len(values))
-    return values
-
-
-def _transform(path: Path, attributes: Any) -> Transform:
-    values = np.ravel(attributes.get("geotransform", ())).astype(np.float64)
-    if len(values) != 6:
-        raise SceneError(
-            f"{path}: attribute geotransform", expected="6 numbers", got=len(values) or "none"
-        )
-    c, a, b, f, d, e = (float(v) + 0.0 for v in values)
-    return (a, b, c, d, e, f)
-
-
-def _crs(path: Path, attributes: Any) -> str:
-    text = attributes.get("spatial_ref", "")
-    text = text.decode() if isinstance(text, bytes) else str(text)
+def _map_grid(file: h5py.File, shape: tuple[int, ...]) -> Place:
+    """The map grid of the look-up table, which has to point into the cube."""
+    tables = [file.get(name) for name in EMIT_TABLE]
+    shapes = [getattr(table, "shape", ()) for table in tables]
+    if len(shapes[0]) != 2 or shapes[0] != shapes[1]:
+        raise PartError("glt_x and glt_y are not one 2-D grid")
+    for table, most in zip(tables, (shape[1], shape[0]), strict=True):
+        if table.dtype.kind not in "iu":
+            raise PartError("glt_x and glt_y are not whole numbers")
+        if np.abs(table[()].astype(np.int64)).max(initial=0) > most:
+            raise PartError("the look-up table points outside the cube")
+    c, a, b, f, d, e = (float(v) + 0.0 for v in vector(file, "@geotransform", 6))
+    text = file.attrs.get("spatial_ref", "")
+    text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
     wkt = wkt_of(text)
-    if wkt is None:
-        raise SceneError(
-            f"{path}: attribute spatial_ref", expected="a CRS as WKT", got=text[:60] or "none"
-        )
-    return wkt
+    note = "put on the map grid of the product's look-up table, nearest pixel"
+    unknown = () if wkt else ("attribute spatial_ref is no CRS: not used",)
+    return Place(wkt, (a, b, c, d, e, f), (note, *unknown))

@@ -1,4 +1,4 @@
-"""EnMAP L2A products: a folder of GeoTIFFs and the METADATA.XML that describes them.
+"""EnMAP products: a folder of GeoTIFFs and the METADATA.XML that describes them.
 
     <scene>-METADATA.XML              level_X/base/level; level_X/specific/backgroundValue;
                                       .../specific/bandCharacterisation/bandID number="1":
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -27,15 +27,23 @@ from hyperpeft.scenes.cubes.band_scale import scale_note
 from hyperpeft.scenes.cubes.cube import Cube, to_nm
 from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.gdal import open_raster
+from hyperpeft.scenes.readers.products.parts import PartError, part
 from hyperpeft.scenes.readers.rasters import read_raster
 from hyperpeft.scenes.readers.recognise import images_of, metadata_of, stem_of
 from hyperpeft.system.text import whole_number
 
 _CLOUD = "QL_QUALITY_CLOUD"
+_COLUMNS = (
+    ("wavelengthCenterOfBand", None),
+    ("FWHMOfBand", None),
+    ("GainOfBand", "1"),
+    ("OffsetOfBand", "0"),
+)
 
 
 def read_enmap(probe: Probe, key: Any = None, layout: Any = None) -> Cube:
-    """The cube of an EnMAP L2A product, clouds masked.
+    """The cube of an EnMAP product, clouds masked; as a plain raster, with a note, where the
+    metadata do not fit the image.
 
     Parameters
     ----------
@@ -45,83 +53,69 @@ def read_enmap(probe: Probe, key: Any = None, layout: Any = None) -> Cube:
     Raises
     ------
     SceneError
-        Not EnMAP metadata, not L2A, or no spectral image of as many bands beside it.
+        No spectral image beside the metadata.
     """
     metadata = metadata_of(probe.path) or probe.path
-    root = _parse(metadata)
     image = _image(metadata)
-    cube = read_raster(Probe.of(image))
-    bands = cube.data.shape[0]
-    table = [
-        [band.findtext(tag) for tag in ("wavelengthCenterOfBand", "FWHMOfBand")]
-        + [band.findtext("GainOfBand", "1"), band.findtext("OffsetOfBand", "0")]
-        for band in sorted(_bands(root), key=lambda band: _number(metadata, band))
-    ]
-    if len(table) != bands:
-        raise SceneError(
-            f"{image} does not belong to {metadata.name}",
-            expected=f"{len(table)} bands",
-            got=bands,
-        )
-    try:
-        centres, widths, gains, offsets = np.array(table, dtype=np.float64).T
-        background = float(root.findtext("specific/backgroundValue", "-32768"))
-    except (TypeError, ValueError):
-        raise SceneError(
-            f"{metadata}: the band table is incomplete",
-            expected="numbers for centre, FWHM, gain and offset of every band",
-        ) from None
+    plain = read_raster(Probe.of(image))
+    notes: list[str] = []
     if metadata.name.upper() != f"{stem_of(metadata)}-METADATA.XML".upper():
-        cube = replace(cube, notes=(f"{metadata.name} is taken for the product's METADATA.XML",))
-    else:
-        cube = replace(cube, notes=())
+        notes.append(f"{metadata.name} is taken for the product's METADATA.XML")
+    table = part(notes, _table, metadata, plain.data.shape[0])
+    clouds = part(notes, _clouds, metadata, plain.data.shape[1:])
+    plain = replace(plain, others=(*plain.others, metadata), masks=clouds)
+    if table is None:
+        return replace(plain, notes=(*plain.notes, *notes, "values are those of the image"))
+    centres, widths, gains, offsets = table.numbers.T
+    if table.level != "L2A":
+        notes.append(f"the product is {table.level or 'of no level'}, not L2A: no reflectance")
     cube = replace(
-        cube,
-        others=(*cube.others, metadata),
+        plain,
         wavelengths=to_nm(centres, "nm"),
         fwhm=to_nm(widths, "nm"),
-        nodata=(background,) * bands,
+        nodata=(table.background,) * len(centres),
         scale=gains,
         offset=offsets,
-        masks=_clouds(metadata, cube.data.shape[1:]),
     )
-    return replace(cube, notes=(*cube.notes, *scale_note(cube)))
+    return replace(cube, notes=(*notes, *scale_note(cube)))
 
 
-def _parse(metadata: Path) -> ElementTree.Element:
+class _Table(NamedTuple):
+    """Level, background value, and centre, FWHM, gain and offset of every band (B, 4)."""
+
+    level: str
+    background: float
+    numbers: np.ndarray
+
+
+def _table(metadata: Path, bands: int) -> _Table:
+    """What the metadata say of the bands.
+
+    Raises
+    ------
+    PartError
+        The XML is damaged, of another mission, incomplete, or of another image.
+    """
     try:
         root = ElementTree.parse(metadata).getroot()
     except ElementTree.ParseError as problem:
-        raise SceneError(
-            f"{metadata} cannot be read as XML ({problem})",
-            hint="the file is damaged or cut short: get it again",
-        ) from None
-    if not _bands(root):
-        raise SceneError(
-            f"{metadata} describes no EnMAP product",
-            expected="specific/bandCharacterisation/bandID in it",
-        )
-    level = root.findtext("base/level", "").strip()
-    if level != "L2A":
-        raise SceneError(
-            f"{metadata}: processing level",
-            expected="L2A, which is reflectance on a map grid",
-            got=level or "none",
-            hint="order the scene as L2A",
-        )
-    return root
-
-
-def _bands(root: ElementTree.Element) -> list[ElementTree.Element]:
-    return root.findall("specific/bandCharacterisation/bandID")
-
-
-def _number(metadata: Path, band: ElementTree.Element) -> int:
-    text = band.get("number", "0")
-    number = whole_number(text)
-    if number is None:
-        raise SceneError(f"{metadata}: bandID", expected="a whole number", got=repr(text))
-    return number
+        raise PartError(f"{metadata.name} cannot be read as XML ({problem})") from None
+    listed = root.findall("specific/bandCharacterisation/bandID")
+    if not listed:
+        raise PartError(f"{metadata.name} describes no bands of EnMAP")
+    if len(listed) != bands:
+        raise PartError(f"{metadata.name} describes {len(listed)} bands, the image has {bands}")
+    order = [whole_number(band.get("number", "0")) for band in listed]
+    try:
+        place = np.argsort([int(n) for n in order if n is not None], kind="stable")
+        if len(place) < bands:
+            raise ValueError
+        rows = [[listed[i].findtext(tag, default) for tag, default in _COLUMNS] for i in place]
+        numbers = np.array(rows, dtype=np.float64)
+        background = float(root.findtext("specific/backgroundValue", "-32768"))
+    except (TypeError, ValueError):
+        raise PartError(f"the table of bands in {metadata.name} is incomplete") from None
+    return _Table(root.findtext("base/level", "").strip(), background, numbers)
 
 
 def _image(metadata: Path) -> Path:
@@ -140,13 +134,12 @@ def _clouds(metadata: Path, shape: tuple[int, ...]) -> dict[str, np.ndarray] | N
     path = next((p for p in metadata.parent.iterdir() if p.name.upper() in names), None)
     if path is None:
         return None
-    with open_raster(path) as dataset:
-        if dataset.shape != shape:
-            raise SceneError(f"{path}", expected=f"{shape} pixels", got=dataset.shape)
-        try:
+    try:
+        with open_raster(path) as dataset:
+            if dataset.shape != shape:
+                raise PartError(f"{path.name} has {dataset.shape} pixels instead of {shape}")
             return {"cloud": dataset.read(1) == 1}
-        except Exception as problem:  # rasterio's errors of damaged files have no common root
-            raise SceneError(
-                f"{path} cannot be read ({type(problem).__name__})",
-                hint="get it again, or move it away to go without a cloud mask",
-            ) from None
+    except PartError:
+        raise
+    except Exception as problem:  # rasterio's errors of damaged files have no common root
+        raise PartError(f"{path.name} cannot be read ({type(problem).__name__})") from None
