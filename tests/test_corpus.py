@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.corpus.cases import CASES
-from tests.corpus.document import DOCUMENT, ours, read, row
+from tests.corpus.table import DOCUMENT, ours, read, row
 from tests.corpus.world import make_home, plain, play
 from tests.helpers.small import PROGRAM
 

@@ -23,7 +23,7 @@ from hyperpeft.records import Scene
 from hyperpeft.runs.config import RunConfig, make_config, resolve_defaults
 from hyperpeft.runs.config_files import read_config
 from hyperpeft.scenes import read_cube
-from tests.helpers.tiles import IDS, in_memory, mapper_for
+from tests.helpers.small import IDS, in_memory, mapper_for
 
 SEEDS = st.integers(0, 2**32 - 1)
 DTYPES = st.sampled_from(["uint8", "int16", "uint16", "int32", "uint32", "float32", "float64"])

@@ -87,3 +87,12 @@ def scores(confusion: np.ndarray, ids: np.ndarray) -> dict[str, Any]:
         },
         "confusion": confusion.tolist(),
     }
+
+
+def score_map(
+    predicted: np.ndarray, positions: np.ndarray, true: np.ndarray, ids: np.ndarray
+) -> dict[str, Any]:
+    """Scores of a class map (H, W) at positions (n, 2) with true ids (n,)."""
+    every = np.union1d(ids, true)  # official test rasters may hold classes that never trained
+    confusion = confusion_matrix(true, predicted[tuple(positions.T)], every)
+    return {"class_ids": every.tolist(), **scores(confusion, every)}

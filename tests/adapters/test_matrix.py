@@ -1,14 +1,30 @@
-"""One behaviour matrix over every registered method, option variant and dtype."""
+"""Every adapter method alike: formulas, options, gradients, merging, reloading."""
+
+from __future__ import annotations
 
 import copy
+from typing import ClassVar
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from hyperpeft import adapters
 from hyperpeft.adapters import METHODS
 from hyperpeft.adapters.attach import target_names
+from hyperpeft.adapters.base import Adapter, Method
+from hyperpeft.adapters.kronecker import (
+    KronA,
+    LoKr,
+    decompose_factor,
+    factor_sizes,
+    kronecker_product,
+    kronecker_sum,
+)
+from hyperpeft.adapters.lora import LoRA
+from hyperpeft.errors import AdapterError, ConfigError
+from hyperpeft.runs.config import make_config
 from hyperpeft.training.classifier import Classifier
 from tests.helpers.small_models import encoder, images, relative, train_somehow
 
@@ -225,3 +241,216 @@ def test_methods_without_adapter(method, trainable):
     model = adapters.attach(encoder(), method)
     assert not adapters.adapters_of(model)
     assert {parameter.requires_grad for parameter in model.parameters()} == {trainable}
+
+
+def randomised(adapter, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for _, parameter in adapter.own_parameters():
+            parameter.copy_(torch.empty(parameter.shape).normal_(generator=generator))
+    return adapter
+
+
+@pytest.mark.parametrize("shapes", [((2, 3), (5, 4)), ((4, 4), (4, 4)), ((1, 6), (3, 1))])
+def test_the_product_is_that_of_torch_kron(shapes):
+    torch.manual_seed(0)
+    A, B = (torch.randn(shape) for shape in shapes)
+    x = torch.randn(7, 3, A.shape[1] * B.shape[1])
+    assert relative(kronecker_product(x, A, B), x @ torch.kron(A, B).T) < 1e-6
+
+
+def test_the_sum_is_that_of_its_terms():
+    torch.manual_seed(0)
+    A, B, x = torch.randn(3, 2, 3), torch.randn(3, 5, 4), torch.randn(7, 2, 12)
+    expected = sum(kronecker_product(x, a, b) for a, b in zip(A, B, strict=True))
+    assert relative(kronecker_sum(x, A, B), expected) < 1e-6
+
+
+def test_delta_weights_are_the_formulas():
+    linear = nn.Linear(12, 18)
+    krona = randomised(KronA(linear, (3, 2), scale=0.5))
+    assert krona.A.shape == (3, 2)
+    assert krona.B.shape == (6, 6)
+    assert relative(krona.delta_weight(), 0.5 * torch.kron(krona.A, krona.B)) < 1e-6
+    lokr = randomised(LoKr(linear, rank=2, alpha=6, factors=(3, 2)))
+    assert relative(lokr.delta_weight(), 3 * torch.kron(lokr.A, lokr.B1 @ lokr.B2)) < 1e-6
+    lora = randomised(LoRA(linear, rank=2, alpha=6))
+    assert relative(lora.delta_weight(), 3 * lora.B @ lora.A) < 1e-6
+
+
+def test_no_forward_forms_the_kronecker_matrix(monkeypatch):
+    monkeypatch.setattr(torch, "kron", None)
+    KronA(nn.Linear(12, 18), terms=2)(torch.randn(2, 12))
+    LoKr(nn.Linear(12, 18))(torch.randn(2, 12))
+
+
+def fit(adapter, delta, steps=400):
+    """Train an adapter towards a layer whose weight differs by `delta`; the relative error left."""
+    generator = torch.Generator().manual_seed(3)
+    optimiser = torch.optim.Adam([p for _, p in adapter.own_parameters()], 0.05)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for _ in range(steps):
+        x = torch.empty(64, adapter.in_features).normal_(generator=generator)
+        wanted = nn.functional.linear(x, adapter.weight + delta, adapter.bias)
+        optimiser.zero_grad()
+        (adapter(x) - wanted).square().mean().backward()
+        optimiser.step()
+        schedule.step()
+    return ((adapter.delta_weight() - delta).norm() / delta.norm()).item()
+
+
+def start(**options):
+    return KronA(nn.Linear(12, 12), (3, 3), **options, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_planted_kronecker_delta_is_recovered():
+    torch.manual_seed(1)
+    delta = torch.kron(torch.randn(3, 3), torch.randn(4, 4))
+    assert fit(start(), delta) < 1e-3
+    # LoRA with more numbers (r = 2: 48 against 25) cannot: this delta is of full rank.
+    assert fit(LoRA(nn.Linear(12, 12), rank=2), delta) > 0.3
+
+
+def test_a_planted_sum_needs_its_number_of_terms():
+    torch.manual_seed(2)
+    A, B = torch.randn(2, 3, 3), torch.randn(2, 4, 4)
+    delta = torch.kron(A[0], B[0]) + torch.kron(A[1], B[1])
+    assert fit(start(terms=2), delta) < 1e-3
+    assert fit(start(), delta) > 0.2
+
+
+def test_the_number_that_peft_derives_sizes_from():
+    def number(factors, *layers):
+        return decompose_factor(
+            [(out, in_, factor_sizes(factors, out, in_)) for out, in_ in layers]
+        )
+
+    assert number("balanced", (768, 768)) == -1
+    assert number("balanced", (768, 768), (3072, 768)) == -1
+    assert number((24, 24), (768, 768)) == -1
+    assert number((32, 32), (768, 768)) == 32
+    assert number((16, 16), (768, 768), (3072, 768)) == 16
+    assert number((24, 32), (768, 768)) is None
+    assert number((8, 48), (768, 768)) is None
+    assert number((48, 24), (3072, 768)) == -1
+
+
+WRONG = [
+    ("lorra", {}, "one of full, probe, lora"),
+    ("lora", {"rank": 0}, "rank: expected a whole number from 1"),
+    ("lora", {"rank": 97}, "from 1 to 96"),
+    ("lora", {"rank": 4.0}, "rank"),
+    ("lora", {"rank": True}, "rank"),
+    ("lora", {"rank": "8"}, "rank"),
+    ("lora", {"alpha": 0}, "alpha: expected a number above 0"),
+    ("lora", {"alpha": float("nan")}, "alpha"),
+    ("lora", {"alpha": 10**400}, "alpha"),
+    ("lora", {"dropout": 1.0}, "dropout: expected a number from 0 to below 1"),
+    ("lora", {"dropout": -0.1}, "dropout"),
+    ("lora", {"rang": 8}, "any of rank, alpha, dropout, got rang"),
+    ("lora", {"linear": 8}, "got linear"),
+    ("krona", {"factors": (5, 8)}, "divisors of the layer's 96 x 96, got 5 x 8"),
+    ("krona", {"factors": (0, 8)}, "divisors"),
+    ("krona", {"factors": "square"}, '"balanced" or'),
+    ("krona", {"factors": (8, 12.0)}, "factors"),
+    ("krona", {"factors": 8}, "factors"),
+    ("krona", {"terms": 0}, "terms"),
+    ("krona", {"terms": 65}, "from 1 to 64"),
+    ("krona", {"scale": -1}, "scale"),
+    ("krona", {"rank": 4}, "any of factors, terms, scale, dropout, got rank"),
+    ("lokr", {"decompose_both": 1}, "true or false"),
+    ("lokr", {"rank": -1}, "rank"),
+    ("probe", {"rank": 4}, "expected none, got rank"),
+    ("full", {"rank": 4}, "expected none, got rank"),
+]
+
+
+@pytest.mark.parametrize(("method", "options", "message"), WRONG)
+def test_wrong_options_are_refused_and_change_nothing(method, options, message):
+    model = encoder()
+    model.blocks[0].attn.q.weight.requires_grad_(False)  # a state that freezing would lose
+    before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    with pytest.raises(AdapterError, match=message.replace("(", r"\(")):
+        adapters.attach(model, method, **options)
+    assert not adapters.adapters_of(model)
+    assert not hasattr(model, "attachment")
+    assert {n: p.requires_grad for n, p in model.named_parameters()} == before
+
+
+@pytest.mark.parametrize("targets", [(), ("q", "w"), "", "q;v", ("attn",)])
+def test_unknown_targets_are_named(targets):
+    with pytest.raises(AdapterError, match="any of q, k, v, proj, fc1, fc2"):
+        adapters.attach(encoder(), "krona", targets)
+
+
+@pytest.mark.parametrize("blocks", [0, 3, -1, True, "first 2", "last 3", "last", 1.0, None])
+def test_unknown_blocks_are_refused(blocks):
+    with pytest.raises(AdapterError, match="blocks"):
+        adapters.attach(encoder(), "krona", blocks=blocks)
+
+
+def test_a_refusal_in_a_later_layer_leaves_the_earlier_ones():
+    model = encoder()  # 96 is a divisor of fc1's rows alone
+    with pytest.raises(AdapterError, match="divisors of the layer's 96 x 96"):
+        adapters.attach(model, "krona", ("fc1", "q"), factors=(128, 8))
+    assert not adapters.adapters_of(model)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_type_error_inside_a_method_is_not_mistaken_for_a_wrong_option(monkeypatch):
+    def broken(linear, rank=1, *, generator=None):
+        raise TypeError("a defect")
+
+    monkeypatch.setitem(adapters.METHODS, "broken", Method("broken", broken))
+    with pytest.raises(TypeError, match="a defect"):
+        adapters.attach(encoder(), "broken", rank=2)
+
+
+def test_adapters_are_not_attached_twice():
+    model = adapters.attach(encoder(), "lora")
+    with pytest.raises(AdapterError, match="adapters already"):
+        adapters.attach(model, "krona")
+
+
+def test_lists_of_yaml_are_tuples_here():
+    model = adapters.attach(encoder(), "krona", ["q"], factors=[12, 12])
+    assert model.attachment.options == {"factors": (12, 12)}
+    assert model.attachment.targets == ("q",)
+
+
+@pytest.mark.parametrize(("given", "kept"), [("last 4", 4), (4, 4), ("4", 4), ("all", "all")])
+def test_blocks_of_a_run_configuration(given, kept):
+    assert make_config({"scene": "demo", "blocks": given}).blocks == kept
+
+
+@pytest.mark.parametrize("given", ["last", 0, "last 0", "first 2"])
+def test_wrong_blocks_of_a_run_configuration(given):
+    with pytest.raises(ConfigError, match="blocks"):
+        make_config({"scene": "demo", "blocks": given})
+
+
+def test_a_new_method_is_one_class(tmp_path):
+    class Shift(Adapter):
+        FILE_NAMES: ClassVar = {"A": "shift_A", "B": "shift_B"}
+        A_NAMES, B_NAMES = ("A",), ("B",)
+
+        def __init__(self, linear, size=1, *, generator=None):
+            super().__init__(linear)
+            self.A = nn.Parameter(torch.rand(size, self.in_features, generator=generator))
+            self.B = nn.Parameter(torch.zeros(self.out_features, size))
+
+        def delta(self, x):
+            return x @ self.delta_weight().T
+
+        def delta_weight(self):
+            return self.B @ self.A
+
+    try:
+        adapters.register("shift", plus=True)(Shift)
+        model = adapters.attach(encoder(), "shift+", size=2)
+        adapters.save(model, tmp_path)
+        assert '"HYPERPEFT_SHIFT"' in (tmp_path / "adapter_config.json").read_text()
+        assert torch.equal(adapters.load(encoder(), tmp_path)(images()), model(images()))
+    finally:
+        for name in ("shift", "shift+"):
+            adapters.METHODS.pop(name, None)

@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 
 from tests.corpus.cases import CASES
-from tests.corpus.document import DOCUMENT, read, text
+from tests.corpus.table import DOCUMENT, read, text
 from tests.corpus.world import make_home, plain, play
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pyogrio.raw
 import shapely
 
-from tests.assessment.maps import CRS, TRANSFORM, truth_and_map, write_map
 from tests.corpus.table import heading
 from tests.corpus.world import World
+from tests.helpers.known_maps import CRS, TRANSFORM, truth_and_map, write_map
 
 case = heading("samples and assessments")
 

@@ -6,14 +6,14 @@ from importlib import import_module
 
 from tests.corpus.table import CASES
 
-ROOMS = [
-    "arrays", "rasters", "products", "stores", "labels", "vectors", "splits", "configs", "options",
-    "benches", "checkpoints", "adapters", "runs", "commands", "outputs", "sizes",
-    "assessments", "maps",
+MODULES = [
+    "arrays", "rasters", "products", "stores", "labels", "vectors", "splits", "options",
+    "benches", "checkpoints", "adapters", "runs", "commands", "outputs",
+    "assessments",
 ]  # fmt: skip
-for name in ROOMS:
+for name in MODULES:
     import_module(f"tests.corpus.{name}")
 # pytest looks into every module for doctests, and so imports them in another order.
-CASES.sort(key=lambda case: ROOMS.index(case.make.__module__.removeprefix("tests.corpus.")))
+CASES.sort(key=lambda case: MODULES.index(case.make.__module__.removeprefix("tests.corpus.")))
 
 __all__ = ["CASES"]

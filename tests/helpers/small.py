@@ -1,21 +1,27 @@
-"""Small worlds for tests: a tiny encoder, a planted scene on disk, a call of the command line."""
+"""Small worlds for tests: a tiny encoder, planted scenes, predictors, calls of the program."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
+import torch
+import xarray as xr
 from rasterio.transform import from_origin
 from safetensors.torch import save_file
 
+from hyperpeft import spectral
+from hyperpeft.mapping import EncoderPredictor, Mapper, classify
 from hyperpeft.models.spectralgpt import SpectralGPT, initialise
 from hyperpeft.records import Scene
 from hyperpeft.runs.config import make_config
 from hyperpeft.scenes import planted_scene
+from hyperpeft.training.classifier import Classifier
 
 DIM, DEPTH, HEADS = 48, 2, 3
 NODATA = -9999.0
@@ -113,3 +119,42 @@ def strict_json(text: str) -> Any:
         raise AssertionError(f"{name} in JSON")
 
     return json.loads(text, parse_constant=refuse)
+
+
+IDS = np.array([1, 2], np.int32)
+CLASSES = {1: "one", 2: "two"}
+COLOURS = {1: (255, 0, 0), 2: (0, 0, 255)}
+
+
+def holed(height: int, width: int, seed: int = 0):
+    """A planted scene with some pixels that are not valid."""
+    scene = planted(height=height, width=width, seed=seed)
+    valid = np.random.default_rng(seed).random((height, width)) > 0.05
+    return replace(scene, valid=valid)
+
+
+def mapper_for(scene, patch_size: int = 5, **changes) -> Mapper:
+    model = Classifier(encoder(image_size=8), 2).eval()
+    with torch.no_grad():
+        model.head.weight.mul_(50)  # so that classes follow the pixels
+    reducer = spectral.fit(scene)
+    predictor = EncoderPredictor(model, reducer, IDS, (patch_size,), "fp32", 8)
+    return Mapper(predictor, **changes)
+
+
+def in_memory(mapper: Mapper, scene):
+    return classify(mapper.predictor, scene, probabilities=True)
+
+
+def make_scene(cube, valid=None, wavelengths=None):
+    cube = np.asarray(cube)
+    valid = np.ones(cube.shape[1:], bool) if valid is None else valid
+    array = xr.DataArray(cube, dims=("band", "y", "x"))
+    return Scene("made", array, valid, wavelengths=wavelengths)
+
+
+def correlated(bands=20, height=15, width=12, seed=0):
+    """A cube whose bands depend on each other, with a falling spectrum of variances."""
+    rng = np.random.default_rng(seed)
+    mixing = rng.normal(size=(bands, bands)) * 0.7 ** np.arange(bands)
+    return np.einsum("bc,cyx->byx", mixing, rng.normal(size=(bands, height, width)))

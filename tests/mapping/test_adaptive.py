@@ -12,7 +12,7 @@ from hyperpeft.mapping import Outputs, map_to_files
 from hyperpeft.mapping.adaptive import fill, margins, upper_bound
 from hyperpeft.mapping.interpolation import Kriging, describe
 from hyperpeft.scenes import planted_scene
-from tests.helpers.tiles import CLASSES, COLOURS, in_memory, mapper_for
+from tests.helpers.small import CLASSES, COLOURS, in_memory, mapper_for
 
 
 def landscape(noise: float, side: int = 90, seed: int = 0):

@@ -11,8 +11,7 @@ import rasterio
 
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping import Outputs, map_to_files
-from tests.helpers.small import planted
-from tests.helpers.tiles import CLASSES, COLOURS, in_memory, mapper_for
+from tests.helpers.small import CLASSES, COLOURS, in_memory, mapper_for, planted
 
 distributed = pytest.importorskip("distributed", reason="the [cluster] extra is not installed")
 

@@ -1,4 +1,4 @@
-"""Features of pixels: those of the whole scene in every tile, and after a file, to the bit."""
+"""Features of pixels and the refinement of their classes: by tile as of the whole scene."""
 
 from __future__ import annotations
 
@@ -18,19 +18,28 @@ from hyperpeft.mapping import (
     ContextFeatures,
     Layers,
     Mapper,
+    Outputs,
     PixelFeatures,
     PixelPredictor,
+    Refinement,
     SpectraFeatures,
     classify,
     features_at,
+    map_to_files,
     tiles_here,
 )
 from hyperpeft.mapping.fingerprint import Fingerprint
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.mapping.tiles import Tile, plan
-from hyperpeft.spatial import CONTEXT, PROFILE, Standardiser, context_features
-from tests.helpers.small import planted
-from tests.helpers.tiles import holed
+from hyperpeft.spatial import (
+    CONTEXT,
+    PROFILE,
+    RefineOptions,
+    Standardiser,
+    context_features,
+    refine,
+)
+from tests.helpers.small import CLASSES, COLOURS, holed, mapper_for, planted
 
 KINDS = ("spectra", "component means", "context", "profile")
 
@@ -216,3 +225,97 @@ def test_the_fingerprint_knows_the_model_and_the_features(predictor, scene):
         hashes.append(into.hexdigest())
     assert len(set(hashes)) == 3
     assert hashes[0] == hashes[1]
+
+
+def refined(kind: str, scene, **changes):
+    reducer = spectral.fit(scene)
+    refinement = Refinement.fit(RefineOptions(kind, radius=3, steps=6), reducer, scene)
+    return mapper_for(scene, 5, refinement=refinement, **changes)
+
+
+@pytest.mark.parametrize("kind", ["guided", "graph"])
+def test_tiles_are_equal_to_the_bit(kind):
+    scene = holed(45, 52)
+    mapper = refined(kind, scene, layers=Layers(probabilities=True))
+    whole = classify(mapper.predictor, scene, probabilities=True, refinement=mapper.refinement)
+    plain = classify(mapper.predictor, scene, probabilities=True)
+    assert (whole.ids != plain.ids).any()  # it does something
+    for size in (16, 24):
+        for tile, result in tiles_here(mapper, scene, plan((45, 52), size, 8)):
+            np.testing.assert_array_equal(result.ids, whole.ids[tile.inside])
+            expected = whole.probabilities[:, *tile.inside]
+            np.testing.assert_array_equal(result.probabilities, expected)
+
+
+def test_a_map_is_the_refinement_of_the_plain_map():
+    scene = holed(30, 33)
+    mapper = refined("graph", scene)
+    plain = classify(mapper.predictor, scene, probabilities=True)
+    cube = spectral.fit(scene).reduce(scene)
+    guide = mapper.refinement.standardiser.apply(cube, scene.valid)
+    chances = np.nan_to_num(plain.probabilities)
+    expected = refine(chances, guide, scene.valid, mapper.refinement.options)
+    found = classify(mapper.predictor, scene, probabilities=True, refinement=mapper.refinement)
+    np.testing.assert_allclose(
+        found.probabilities[:, scene.valid], expected[:, scene.valid], atol=1e-5
+    )
+
+
+def test_some_pixels_alone_are_those_of_the_whole_map():
+    scene = holed(40, 40)
+    mapper = refined("guided", scene)
+    whole = classify(mapper.predictor, scene, refinement=mapper.refinement)
+    where = np.zeros((40, 40), bool)
+    where[3:6, 20:22] = where[30, 30] = True
+    where &= scene.valid
+    steps = []
+    part = classify(
+        mapper.predictor, scene, where, refinement=mapper.refinement,
+        watch=lambda *step: steps.append(step),
+    )  # fmt: skip
+    np.testing.assert_array_equal(part.ids, np.where(where, whole.ids, 0))
+    assert steps[-1] == (where.sum(), where.sum())
+
+
+def test_hidden_pixels_decide_nothing():
+    """Scores of a spatial split are those of a scene whose training pixels are not valid."""
+    scene = holed(40, 40)
+    mapper = refined("guided", scene)
+    hidden = np.zeros((40, 40), bool)
+    hidden[18:22, 18:22] = True
+    cube = scene.cube.copy(deep=True)
+    cube.values[:, hidden] = 7.0
+    ids = []
+    for values in (scene.cube, cube):
+        masked = replace(scene, cube=values, valid=scene.valid & ~hidden)
+        ids.append(classify(mapper.predictor, masked, refinement=mapper.refinement).ids)
+    np.testing.assert_array_equal(ids[0], ids[1])
+
+
+def test_adaptive_maps_are_refined_too(tmp_path):
+    scene = holed(100, 100)
+    mapper = refined("guided", scene)
+    exact = classify(mapper.predictor, scene, refinement=mapper.refinement)
+    result = map_to_files(
+        replace(mapper, adaptive=True), scene, Outputs(tmp_path / "m.tif"), CLASSES, COLOURS
+    )
+    import rasterio
+
+    with rasterio.open(tmp_path / "m.tif") as file:
+        found = file.read(1)
+    assert result.pixels == scene.valid.sum()
+    assert np.mean(found[scene.valid] == exact.ids[scene.valid]) > 0.98
+
+
+def test_numbers_are_kept(tmp_path):
+    scene = holed(30, 30)
+    mapper = refined("graph", scene)
+    refinement = mapper.refinement
+    refinement.to_file(tmp_path / "r.safetensors")
+    again = Refinement.from_file(tmp_path / "r.safetensors", refinement.options, refinement.reducer)
+    np.testing.assert_array_equal(again.standardiser.mean, refinement.standardiser.mean)
+    cube = spectral.fit(scene).reduce(scene)[:, scene.valid]
+    np.testing.assert_allclose(refinement.standardiser.spread, cube.std(1), rtol=1e-4)
+    (tmp_path / "bad.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(BundleError, match="cannot be read"):
+        Refinement.from_file(tmp_path / "bad.safetensors", refinement.options, refinement.reducer)

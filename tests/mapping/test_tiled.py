@@ -1,4 +1,4 @@
-"""Maps of scenes by tile: exact whatever the tile, resumed, locked, never half written."""
+"""Maps by tile and in memory: exact whatever the tile, resumed, locked, whole or absent."""
 
 from __future__ import annotations
 
@@ -16,20 +16,40 @@ import torch
 
 from hyperpeft import spectral
 from hyperpeft.errors import ConfigError
-from hyperpeft.mapping import Mapper, Outputs, map_to_files, plan, tiles_here
+from hyperpeft.mapping import (
+    EncoderPredictor,
+    Mapper,
+    Outputs,
+    classify,
+    map_to_files,
+    plan,
+    tiles_here,
+)
 from hyperpeft.mapping.mapper import Layers
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.mapping.tiled import identify
 from hyperpeft.mapping.tiles import Tile, by_cell
 from hyperpeft.mapping.work_folder import halved, opened
-from hyperpeft.patches import mirrored, resize
+from hyperpeft.patches import Windows, mirrored, resize
 from hyperpeft.runs.experiment import run
 from hyperpeft.runs.load import load_run
 from hyperpeft.scenes import open_scene
 from hyperpeft.system.locks import InUse
 from hyperpeft.training.classifier import Classifier
-from tests.helpers.small import CRS, TRANSFORM, config, encoder, planted, write_scene
-from tests.helpers.tiles import CLASSES, COLOURS, IDS, holed, in_memory, mapper_for
+from tests.helpers.small import (
+    CLASSES,
+    COLOURS,
+    CRS,
+    IDS,
+    TRANSFORM,
+    config,
+    encoder,
+    holed,
+    in_memory,
+    mapper_for,
+    planted,
+    write_scene,
+)
 
 
 def stitched(mapper: Mapper, scene, size: int):
@@ -352,3 +372,59 @@ class TestKilled:
         with rasterio.open(tmp_path / "m.tif") as file:
             expected = load_run(folder / "run").predict(open_scene(cube))
             np.testing.assert_array_equal(file.read(1), expected)
+
+
+CASE_IDS = np.array([3, 7, 200], np.int32)
+
+
+@pytest.fixture(scope="module")
+def small_case():
+    scene = planted(height=11, width=9)
+    model = Classifier(encoder(), 3).eval()
+    return scene, EncoderPredictor(model, spectral.fit(scene), CASE_IDS, (5,))
+
+
+def test_only_the_chosen_pixels_get_a_class(small_case):
+    scene, predictor = small_case
+    where = np.random.default_rng(0).random((11, 9)) < 0.7
+    told = []
+    result = classify(predictor, scene, where, watch=lambda *step: told.append(step))
+    assert result.ids.dtype == np.int32
+    assert (result.ids[~where] == 0).all()
+    assert np.isin(result.ids[where], CASE_IDS).all()
+    assert result.pixels == where.sum() == told[-1][0] == told[-1][1]
+    assert result.probabilities is None
+
+
+def test_every_pixel_has_its_own_answer(small_case):
+    """The map is what the model says of each window by itself."""
+    scene, predictor = small_case
+    model, windows = predictor.model, Windows(predictor.reducer.reduce(scene), 5)
+    result = classify(predictor, scene, probabilities=True)
+    for row, column in [(0, 0), (0, 8), (10, 0), (10, 8), (5, 4), (7, 1)]:
+        with torch.no_grad():
+            logits = model(windows.at(torch.tensor([[row, column]])))[0]
+        assert result.ids[row, column] == CASE_IDS[logits.argmax()]
+        np.testing.assert_allclose(
+            result.probabilities[:, row, column], logits.softmax(0), rtol=0, atol=1e-5
+        )
+
+
+def test_probabilities(small_case):
+    scene, predictor = small_case
+    where = np.ones((11, 9), bool)
+    where[2:4, 3] = False
+    result = classify(predictor, scene, where, probabilities=True)
+    assert result.probabilities.shape == (3, 11, 9)
+    assert np.isnan(result.probabilities[:, ~where]).all()
+    np.testing.assert_allclose(result.probabilities[:, where].sum(0), 1, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(
+        CASE_IDS[result.probabilities[:, where].argmax(0)], result.ids[where]
+    )
+
+
+def test_a_scene_without_valid_pixels(small_case):
+    scene, predictor = small_case
+    result = classify(predictor, scene, np.zeros((11, 9), bool), probabilities=True)
+    assert result.pixels == 0
+    assert not result.ids.any()

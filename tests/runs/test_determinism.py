@@ -1,4 +1,4 @@
-"""Same seed, same machine, same result; and how far apart results of other threads may be.
+"""The same seed, the same result, also of `auto` and on real scenes; how far threads may differ.
 
 Each run is a process of its own, with another seed of Python's hashes, so that no order of a set
 can hide in a result.
@@ -9,14 +9,31 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import rasterio
 from safetensors.numpy import load_file
 
+from hyperpeft.errors import BundleError
+from hyperpeft.mapping import classify
+from hyperpeft.mapping.mixture import MixturePredictor
+from hyperpeft.runs.config import make_config
+from hyperpeft.runs.experiment import run
+from hyperpeft.runs.labelled_scene import labelled_scene
+from hyperpeft.runs.load import load_run
 from hyperpeft.runs.record import RunRecord
-from tests.helpers.small import options, planted, write_scene, yaml_file
+from tests.helpers.small import (
+    HEADS,
+    checkpoint,
+    config,
+    options,
+    planted,
+    strict_json,
+    write_scene,
+    yaml_file,
+)
 
 TRAIN_AND_MAP = """
 import sys
@@ -93,3 +110,111 @@ def test_other_threads_add_in_another_order(results):
     np.testing.assert_allclose(one.maps["p.tif"], two.maps["p.tif"], atol=5e-3)
     for name in ("map.tif", "large.tif"):
         assert (one.maps[name] == two.maps[name]).mean() > 0.999
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("auto")
+    options = config(
+        folder, folder / "run", method="auto", epochs=2, patch_size="auto", reduce="mnf"
+    )  # another reduction than that of runs without a backbone
+    return options, run(options)
+
+
+def test_the_record_says_what_each_part_counts(finished):
+    _, record = finished
+    parts = {part["name"]: part for part in record.adapter["parts"]}
+    assert set(parts) == {
+        "backbone", "context-trees", "profile-trees", "profile-svm", "spectra-forest"
+    }  # fmt: skip
+    assert sum(part["weight"] for part in parts.values()) == pytest.approx(1)
+    assert all(0 <= part["accuracy"] <= 100 and part["factor"] > 0 for part in parts.values())
+    assert any("mixture of" in note and "best alone" in note for note in record.notes)
+    assert record.adapter["method"] == "auto"
+
+
+def test_a_run_comes_back_to_the_bit(finished):
+    options, record = finished
+    import rasterio
+
+    bundle = load_run(options.out)
+    assert isinstance(bundle.predictor, MixturePredictor)
+    with rasterio.open(options.out / "map.tif") as file:
+        np.testing.assert_array_equal(bundle.predict(labelled_scene(options)), file.read(1))
+    assert bundle.model is not None  # the backbone part's
+    assert record.split["leakage"]["patch_size"] >= 2 * bundle.predictor.reach + 1
+
+
+def test_tiles_are_equal(finished):
+    options, _ = finished
+    from hyperpeft.mapping import Layers, Mapper, plan, tiles_here
+
+    bundle, scene = load_run(options.out), labelled_scene(options)
+    whole = bundle.classify(scene, probabilities=True)
+    mapper = Mapper(bundle.predictor, Layers(probabilities=True), refinement=bundle.refinement)
+    for tile, result in tiles_here(mapper, scene, plan(scene.valid.shape, 16, 8)):
+        np.testing.assert_array_equal(result.ids, whole.ids[tile.inside])
+
+
+def test_a_mixture_is_the_weighted_mean_of_its_parts(finished):
+    options, _ = finished
+    bundle, scene = load_run(options.out), labelled_scene(options)
+    mixture = bundle.predictor
+    expected = 0.0
+    for part, factor, weight in zip(mixture.parts, mixture.factors, mixture.weights, strict=True):
+        single = replace(mixture, parts=(part,), factors=(factor,), weights=(1.0,))
+        expected = expected + weight * classify(single, scene, probabilities=True).probabilities
+    found = classify(mixture, scene, probabilities=True).probabilities
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_lost_or_damaged_part_is_refused(finished, tmp_path):
+    import shutil
+
+    options, record = finished
+    used = next(
+        p["name"] for p in record.adapter["parts"] if p["weight"] and p["name"] != "backbone"
+    )
+    for damage in ("model.onnx", "features.safetensors"):
+        folder = tmp_path / damage
+        shutil.copytree(options.out, folder)
+        (folder / "parts" / used / damage).write_bytes(b"not a model")
+        with pytest.raises(BundleError, match=damage):
+            load_run(folder)
+
+
+def test_training_pixels_are_hidden_from_test_pixels_of_a_spatial_split(tmp_path):
+    options = config(
+        tmp_path, tmp_path / "run", method="auto", epochs=1, split="disjoint", per_class=5,
+        patch_size=3, map=False,
+    )  # fmt: skip
+    leakage = run(options).split["leakage"]
+    assert leakage["test_windows_touching_train"] == 0
+    assert leakage["training_hidden"] is True
+
+
+def test_enmap_potsdam_by_path(data, tmp_path):
+    """The map has the input's CRS and transform, and nodata outside the tiles."""
+    place = data / "enmap-potsdam"
+    cube, labels = place / "enmap_potsdam.tif", place / "enmap_potsdam_labels.tif"
+    weights, out = checkpoint(tmp_path / "e.safetensors"), tmp_path / "run"
+    values = {"scene": str(cube), "labels": str(labels), "backbone": str(weights), "out": out}
+    run(make_config({**values, "num_heads": HEADS, "epochs": 2, "patch_size": 5}))
+    record = strict_json((out / "run.json").read_text())
+    with rasterio.open(cube) as file:
+        crs, transform, nodata = file.crs, file.transform, file.nodata
+        # Six bands are bad and nodata everywhere: a pixel has none where every band has none.
+        nothing = (file.read() == nodata).all(axis=0)
+    with rasterio.open(labels) as file:
+        known = np.setdiff1d(file.read(1), [0])
+    with rasterio.open(out / "map.tif") as file:
+        ids = file.read(1)
+        assert file.crs == crs
+        assert file.transform == transform
+        assert file.nodata == 0
+    assert crs.to_epsg() == 32633
+    assert 0 < nothing.sum() < nothing.size  # the scene has both
+    np.testing.assert_array_equal(ids == 0, nothing)  # a class everywhere else
+    assert np.isin(ids[~nothing], known).all()
+    assert record["scene"]["masked_pixels"] == nothing.sum()
+    assert record["scene"]["shape"] == [192, 160, 218]

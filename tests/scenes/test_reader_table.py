@@ -1,4 +1,4 @@
-"""The table of readers: a file is looked at once, and a reader is added from outside."""
+"""The table of readers: a file is looked at once, readers are added, docs/formats.md follows."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hyperpeft.scenes.cubes.cube import Cube, from_array
 from hyperpeft.scenes.readers import table
 from hyperpeft.scenes.readers.detect import HEAD, Probe, is_html
 from tests.helpers import scene_files as files
+from tests.helpers.formats_page import PAGE, page
 
 NM = np.array([450.0, 550.0, 650.0, 940.0, 1380.0, 2200.0])
 
@@ -176,3 +177,17 @@ def test_zarr_under_any_name(tmp_path):
     shutil.move(make_zarr(tmp_path / "s.zarr"), tmp_path / "plain")
     assert open_scene(tmp_path / "plain").shape == (7, 5, 6)
     assert isinstance(xr.open_zarr(tmp_path / "plain"), xr.Dataset)
+
+
+def test_the_page_is_that_of_the_tables():
+    """`python -m tests.helpers.formats_page` writes it again."""
+    assert PAGE.read_text(encoding="utf-8") == page()
+
+
+def test_every_row_says_what_is_used():
+    from hyperpeft.scenes.labels.table import LABEL_READERS
+    from hyperpeft.scenes.readers.table import READERS
+
+    for row in (*READERS, *LABEL_READERS):
+        assert row.files, row.kind
+        assert row.used, row.kind

@@ -13,7 +13,7 @@ from hyperpeft import spectral
 from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.scenes.synthetic.reflectance import model_spectra
 from hyperpeft.spectral import mnf, sentinel2
-from tests.helpers.correlated import correlated, make_scene
+from tests.helpers.small import correlated, make_scene
 
 # Written down once more, from ESA's table of Sentinel-2A.
 TABLE = (

@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from hyperpeft import spectral
 from hyperpeft.errors import BundleError, ConfigError, SceneError
 from hyperpeft.spectral import pca, reducer
-from tests.helpers.correlated import correlated, make_scene
+from tests.helpers.small import correlated, make_scene
 
 
 @pytest.fixture(scope="module")

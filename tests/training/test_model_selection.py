@@ -1,12 +1,18 @@
-"""Folds that follow how labels lie, exact leave-out of ridge heads, calibrated mixtures."""
+"""What training pixels select: folds, the ridge head, windows, calibrated mixtures."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from sklearn.linear_model import Ridge
 
+from hyperpeft.patches import Windows, centres_of, resize
+from hyperpeft.runs.config import WINDOWS
+from hyperpeft.training.classifier import Classifier
 from hyperpeft.training.combination import combine, mixture_weights, temperature_factor
+from hyperpeft.training.loop import Pixels
 from hyperpeft.training.model_selection import (
     dead_zone_folds,
     far_share,
@@ -15,7 +21,10 @@ from hyperpeft.training.model_selection import (
     some_of_each,
     spacing,
 )
+from hyperpeft.training.ridge import logit_scale, ridge
 from hyperpeft.training.ridge_folds import leave_out, smoother
+from hyperpeft.training.window_search import select_windows
+from tests.helpers.small import encoder
 
 
 @pytest.fixture
@@ -112,3 +121,140 @@ def test_a_mixture_finds_the_parts_that_know():
     weights = mixture_weights(np.stack([first, second, np.full(2000, 0.25)]))
     np.testing.assert_allclose(weights[:2], 0.5, atol=0.06)
     assert weights[2] < 0.06
+
+
+@pytest.fixture
+def ridge_pixels():
+    """30 pixels of 4 classes, 50 features whose class means differ."""
+    rng = np.random.default_rng(0)
+    targets = np.arange(30) % 4
+    features = rng.standard_normal((30, 50)) + 2 * rng.standard_normal((4, 50))[targets]
+    return torch.from_numpy(features), torch.from_numpy(targets)
+
+
+def strength_of(features: torch.Tensor, strength: float) -> float:
+    centred = features - features.mean(0)
+    return strength * float((centred**2).sum(1).mean())
+
+
+def test_equals_scikit_learn(ridge_pixels):
+    features, targets = ridge_pixels
+    fitted = ridge(features, targets, 4, 0.3)
+    other = Ridge(alpha=strength_of(features, 0.3)).fit(features, F.one_hot(targets, 4).double())
+    np.testing.assert_allclose(fitted.weight.numpy(), other.coef_, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(fitted.bias.numpy(), other.intercept_, rtol=1e-8, atol=1e-10)
+
+
+def test_left_out_scores_are_those_of_refits(ridge_pixels):
+    """The shortcut is exact: each pixel is scored by a head that was fitted without it."""
+    features, targets = ridge_pixels
+    fitted = ridge(features, targets, 4, 0.3)
+    indicators = F.one_hot(targets, 4).double()
+    for i in range(len(targets)):
+        rest = np.arange(len(targets)) != i
+        head = Ridge(alpha=strength_of(features, 0.3)).fit(features[rest], indicators[rest])
+        expected = head.predict(features[i : i + 1])[0]
+        np.testing.assert_allclose(fitted.left_out[i].numpy(), expected, rtol=1e-6, atol=1e-8)
+
+
+def test_gradients_flow_through_the_fit(ridge_pixels):
+    features, targets = ridge_pixels
+    features = features[:8].clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda f: ridge(f, targets[:8], 4, 0.3).weight, (features,))
+
+
+def test_scale_has_the_least_cross_entropy(ridge_pixels):
+    features, targets = ridge_pixels
+    scores = ridge(features, targets, 4, 0.3).left_out
+    scale = logit_scale(scores, targets)
+    best = F.cross_entropy(scores * scale, targets)
+    for other in (0.8, 1.25):
+        assert F.cross_entropy(scores * scale * other, targets) >= best
+    assert logit_scale(10 * scores, targets) == pytest.approx(scale / 10, rel=0.15)
+
+
+def test_many_pixels_take_the_other_form():
+    """With more pixels than twice the features: the same head, the same left-out scores."""
+    rng = np.random.default_rng(1)
+    targets = np.arange(60) % 3
+    features = torch.from_numpy(rng.standard_normal((60, 12)) + 2 * np.eye(12)[targets])
+    fitted = ridge(features, torch.from_numpy(targets), 3, 0.2)
+    indicators = F.one_hot(torch.from_numpy(targets), 3).double()
+    alpha = strength_of(features, 0.2)
+    other = Ridge(alpha=alpha).fit(features, indicators)
+    np.testing.assert_allclose(fitted.weight.numpy(), other.coef_, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(fitted.bias.numpy(), other.intercept_, rtol=1e-8, atol=1e-10)
+    for i in range(0, 60, 7):
+        rest = np.arange(60) != i
+        expected = Ridge(alpha=alpha).fit(features[rest], indicators[rest]).predict(features[[i]])
+        np.testing.assert_allclose(fitted.left_out[i].numpy(), expected[0], rtol=1e-6, atol=1e-8)
+
+
+def task(block: int, noise: float, seed: int) -> tuple[np.ndarray, Pixels]:
+    """Two classes in square blocks drawn at random, ten training pixels of each; 12 bands."""
+    rng = np.random.default_rng(seed)
+    side = 40 // block
+    ids = rng.permutation(np.arange(side * side) % 2).reshape(side, side)
+    ids = ids.repeat(block, axis=0).repeat(block, axis=1)
+    means = np.outer(np.ones(12), [-0.5, 0.5])  # (12, 2)
+    cube = means[:, ids] + noise * rng.standard_normal((12, 40, 40))
+    inner = np.argwhere(ids >= 0)
+    drawn = [rng.permutation(inner[ids[tuple(inner.T)] == k])[:10] for k in (0, 1)]
+    positions = torch.from_numpy(np.concatenate(drawn))
+    targets = torch.tensor([0] * 10 + [1] * 10)
+    return cube.astype(np.float32), Pixels(positions, targets)
+
+
+def choose(model: Classifier, cube: np.ndarray, train: Pixels, sizes, **how):
+    valid = np.ones(cube.shape[1:], bool)
+    folds = honest_folds(train.positions.numpy(), train.targets.numpy(), valid, seed=0)
+    return select_windows(model, cube, train, sizes, folds, **how)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_single_pixels_where_every_pixel_is_another(seed):
+    """Where neighbours say nothing of each other, more of them is more noise."""
+    cube, train = task(block=1, noise=0.7, seed=seed)
+    found = choose(Classifier(encoder(), 2), cube, train, WINDOWS)
+    assert found.windows[0] <= 3
+    assert found.tried[0].error < 0.5 * found.tried[-1].error  # the pixel alone against 11 x 11
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_large_windows_where_pixels_are_noisy(seed):
+    cube, train = task(block=20, noise=3.0, seed=seed)
+    found = choose(Classifier(encoder(), 2), cube, train, WINDOWS)
+    assert found.windows[0] >= 5
+
+
+def test_a_window_larger_than_the_scene_is_not_tried():
+    cube, train = task(block=2, noise=0.3, seed=0)
+    small = Pixels(train.positions % 4, train.targets)
+    found = choose(Classifier(encoder(), 2), cube[:, :4, :4], small, WINDOWS)
+    assert [candidate.patch_size for candidate in found.tried] == [1, 3, 5, 7]
+
+
+def test_the_centre_counts_where_neighbours_say_nothing():
+    """A window of 7 is given; the head that sees the centre pixel as well makes up for it."""
+    cube, train = task(block=1, noise=0.7, seed=0)
+    alone = choose(Classifier(encoder(), 2), cube, train, (7,))
+    beside = choose(Classifier(encoder(), 2, centre=True), cube, train, (7,))
+    assert beside.tried[0].centre_share > 0
+    assert beside.tried[0].error < alone.tried[0].error
+
+
+def test_the_heads_that_were_selected_are_those_that_start():
+    """Their decisions are those of the ridge solutions on the very features of the model."""
+    cube, train = task(block=5, noise=1.0, seed=0)
+    encoder_ = encoder()
+    choice = choose(Classifier(encoder_, 2, centre=True).eval(), cube, train, (1, 5), most=2)
+    model = Classifier(encoder_, 2, centre=True, windows=choice.windows).eval()
+    model.start_heads(choice.heads, choice.factor)
+    for size in choice.windows:
+        windows = Windows(cube, size).at(train.positions)
+        with torch.no_grad():
+            logits = model(windows)
+            features = model.features(model.encoder(resize(windows)), centres_of(windows))
+        head = choice.heads[size]
+        scores = features.double() @ head.weight.T + head.bias
+        torch.testing.assert_close(logits.double(), scores * choice.factor, rtol=1e-3, atol=1e-3)

@@ -16,7 +16,7 @@ import re
 import shutil
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -25,7 +25,7 @@ from hyperpeft.benchmark.grid import Cell, complete
 from hyperpeft.errors import BundleError, ConfigError, HyperpeftError, Interrupted
 from hyperpeft.runs.config import make_config
 from hyperpeft.runs.file_names import CLASSES, FAILED, MAP, PICTURE, RUN
-from hyperpeft.system.files import data_folders, replacing
+from hyperpeft.system.files import data_folders, read_json, replacing
 from hyperpeft.system.locks import locked
 
 if TYPE_CHECKING:
@@ -257,3 +257,33 @@ def _resolve(text: str, base: Path) -> str:
 def _keyed(text: str) -> list[tuple[str, str]]:
     head, colon, key = text.rpartition(":")
     return [(head, f":{key}")] if colon else []
+
+
+def time_left(cells: Sequence[Cell], folder: Path) -> float | None:
+    """Seconds in one process for the cells without a record; None without any record.
+
+    A cell takes what finished cells of the same method and scene took to train and predict; else
+    of the same method, else of any.
+    """
+    took: dict[tuple[str, str], list[float]] = {}
+    open_cells = []
+    for cell in cells:
+        path = folder / cell.path / RUN
+        if not path.is_file():
+            open_cells.append(cell)
+            continue
+        try:
+            timing = read_json(path)["timing"]
+            seconds = sum(timing.get(name) or 0.0 for name in ("train_seconds", "predict_seconds"))
+        except (BundleError, OSError, KeyError, TypeError, AttributeError):
+            continue  # the report says what is wrong
+        for key in ((cell.scene, cell.method), ("", cell.method), ("", "")):
+            took.setdefault(key, []).append(seconds)
+    if not took:
+        return None
+    total = 0.0
+    for cell in open_cells:
+        keys = ((cell.scene, cell.method), ("", cell.method), ("", ""))
+        known = next(took[key] for key in keys if key in took)
+        total += sum(known) / len(known)
+    return total

@@ -11,9 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from hyperpeft.benchmark.cells import state_of
+from hyperpeft.benchmark.cells import state_of, time_left
 from hyperpeft.benchmark.config import BenchConfig
-from hyperpeft.benchmark.eta import estimate
 from hyperpeft.benchmark.grid import Cell, expand, read_bench
 from hyperpeft.cli.common import AsJson, Quiet
 from hyperpeft.cli.console import BenchConsole, print_table
@@ -103,7 +102,7 @@ def _show_plan(
     plan: BenchConfig, cells: list[Cell], folder: Path, *, quiet: bool, as_json: bool
 ) -> None:
     states: list[str] = [state_of(folder, cell.path) for cell in cells]
-    guess = estimate(cells, folder)
+    guess = time_left(cells, folder)
     if as_json:
         rows = [
             {"path": cell.path, "state": state, "options": cell.values}

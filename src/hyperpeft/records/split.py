@@ -51,3 +51,10 @@ class Split:
             f"<Split {self.kind}: {len(self.train):,} training, {len(self.validation):,} "
             f"validation, {len(self.test):,} test pixels>"
         )
+
+
+def mask_of(positions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Mask (H, W) of positions (n, 2)."""
+    mask = np.zeros(shape, bool)
+    mask[tuple(positions.T)] = True
+    return mask

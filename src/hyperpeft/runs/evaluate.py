@@ -10,13 +10,14 @@ import numpy as np
 
 from hyperpeft import splits
 from hyperpeft.errors import BundleError, LabelsError
+from hyperpeft.metrics import score_map
 from hyperpeft.progress import Progress
 from hyperpeft.records import UNLABELLED, Scene, Split
+from hyperpeft.records.split import mask_of
 from hyperpeft.runs.file_names import SPLIT
 from hyperpeft.runs.inputs import located
 from hyperpeft.runs.labelled_scene import open_configured
 from hyperpeft.runs.load import load_run
-from hyperpeft.runs.map_scores import mask_of, score_map
 from hyperpeft.runs.methods.refinement import without_training
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.scenes import exists, is_card, match_names

@@ -14,16 +14,17 @@ from hyperpeft import splits
 from hyperpeft._version import __version__
 from hyperpeft.errors import Interrupted, NotFiniteError
 from hyperpeft.mapping import ClassMap
+from hyperpeft.metrics import score_map
 from hyperpeft.patches import check_patch_size
 from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
+from hyperpeft.records.split import mask_of
 from hyperpeft.runs import folder as run_folder
 from hyperpeft.runs import methods, sections
 from hyperpeft.runs.config import RunConfig, resolve_defaults
 from hyperpeft.runs.config_files import read_config
 from hyperpeft.runs.evaluate import Evaluation, evaluate
 from hyperpeft.runs.labelled_scene import labelled_scene
-from hyperpeft.runs.map_scores import mask_of, score_map
 from hyperpeft.runs.methods.contract import Trained
 from hyperpeft.runs.methods.refinement import without_training
 from hyperpeft.runs.record import RunRecord

@@ -1,4 +1,4 @@
-"""Label maps of Zarr stores and NetCDF files, on the grid that their coordinates give."""
+"""Label maps in files of named arrays: MATLAB, NumPy, HDF5; Zarr and NetCDF on their own grid."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ import numpy as np
 
 from hyperpeft.errors import LabelsError
 from hyperpeft.scenes.labels.maps import LabelMap
+from hyperpeft.scenes.readers.arrays import read_array
 from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.netcdf_zarr import AXES, PLACES, open_named
 from hyperpeft.scenes.readers.places.cf_grid import georeference
 from hyperpeft.scenes.readers.variables import Variable, choose_map
+
+
+def read_array_map(probe: Probe, key: Any = None) -> LabelMap:
+    """The one 2-D array, or the one that is named."""
+    return LabelMap(probe.path, read_array(probe, key, LabelsError))
 
 
 def read_named_map(probe: Probe, key: Any = None) -> LabelMap:

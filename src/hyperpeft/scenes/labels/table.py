@@ -105,7 +105,7 @@ LABEL_READERS: list[LabelReader] = [
         "arrays",
         "",
         recognise.is_arrays,
-        f"{_HERE}.array_maps:read_array_map",
+        f"{_HERE}.named_maps:read_array_map",
         files="MATLAB, HDF5, .npy, .npz; FILE:VARIABLE",
         used="the one 2-D array; its rows are those of the scene's file",
     ),
