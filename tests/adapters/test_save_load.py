@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import struct
@@ -234,7 +235,7 @@ def test_a_merged_adapter_saves_its_own_values(folder, tmp_path):
     assert all(torch.equal(tensor, saved[key]) for key, tensor in again.items())
 
 
-SAME = 1e-5  # whole tensors, largest difference over largest value
+SAME, EXACT = 1e-5, 1e-12  # of whole tensors: largest difference over largest value
 
 
 @pytest.fixture(scope="module")
@@ -292,11 +293,12 @@ def theirs(peft, case, noise=True):
     return model
 
 
-def gradients(model, x):
-    """Output; the gradients of one same loss are then in the parameters."""
-    y = model(x)
-    (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
-    return y
+def with_gradients(model, x, dtype=torch.float64):
+    """A copy of a model with the gradients of one loss; float64 is exact on every processor."""
+    model = copy.deepcopy(model).to(dtype)
+    y = model(x.to(dtype))
+    (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)).sum().backward()
+    return model
 
 
 def our_gradients(model):
@@ -312,13 +314,23 @@ def their_gradients(model):
     }
 
 
-def same_gradients(ours, other):
-    assert ours.keys() == other.keys()
+def same_gradients(model, other, x):
+    """In float64 ours are PEFT's; in float32, where deltas are merged, as near to them as its own.
+
+    How far float32 is off depends on the processor: 1.4e-5 was seen of both.
+    """
+    exact = their_gradients(with_gradients(other, x))
     # Relative to the largest gradient of all, because some are zero at the start.
-    largest = max(gradient.abs().max() for gradient in other.values())
+    largest = max(gradient.abs().max() for gradient in exact.values())
     assert largest > 0
-    for key, gradient in ours.items():
-        assert ((gradient - other[key]).abs().max() / largest).item() < SAME, key
+
+    def error(gradients):
+        assert gradients.keys() == exact.keys()
+        return max((gradients[k] - exact[k]).abs().max() / largest for k in exact).item()
+
+    assert error(our_gradients(with_gradients(model, x))) < EXACT
+    rounding = error(their_gradients(with_gradients(other, x, torch.float32)))
+    assert error(our_gradients(with_gradients(model, x, torch.float32))) < max(SAME, 2 * rounding)
 
 
 @pytest.mark.parametrize("case", OURS)
@@ -330,10 +342,10 @@ def test_what_hyperpeft_saves_loads_in_stock_peft(peft, case, tmp_path):
         warnings.simplefilter("error")  # PEFT only warns of keys that are missing
         loaded = peft.PeftModel.from_pretrained(encoder(), tmp_path, is_trainable=True).eval()
     x = images()
-    ours, other = gradients(model, x), gradients(loaded, x)
+    ours, other = model(x), loaded(x)
     assert relative(ours, other) < SAME
     assert relative(ours, encoder()(x)) > 1e-2
-    same_gradients(our_gradients(model), their_gradients(loaded))
+    same_gradients(model, loaded, x)
 
 
 @pytest.mark.parametrize("trained", [True, False], ids=["trained", "at the start"])
@@ -343,9 +355,9 @@ def test_what_stock_peft_saved_loads_here(peft, case, trained, tmp_path):
     other.save_pretrained(tmp_path / "theirs")
     model = adapters.load(encoder(), tmp_path / "theirs")
     x = images()
-    y = gradients(model, x)
-    assert relative(y, gradients(other, x)) < SAME
-    same_gradients(our_gradients(model), their_gradients(other))
+    y = model(x)
+    assert relative(y, other(x)) < SAME
+    same_gradients(model, other, x)
     # And on: saved here it is a folder of both.
     adapters.save(model, tmp_path / "ours")
     again = peft.PeftModel.from_pretrained(encoder(), tmp_path / "ours").eval()
