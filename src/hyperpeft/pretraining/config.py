@@ -24,14 +24,14 @@ class EpisodeOptions(_Options):
 
     weight: float = Field(1.0, ge=0)
     scenes: int = Field(2, ge=1)
-    ways: tuple[int, int] = (2, 12)
+    ways: tuple[int, ...] = (2, 12)
     shots: tuple[int, ...] = (3, 5, 10)
     queries: int = Field(8, ge=1)
 
     @field_validator("ways")
     @classmethod
-    def _at_least_two(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if not 2 <= value[0] <= value[1]:
+    def _at_least_two(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(value) < 2 or min(value) < 2 or list(value) != sorted(value):
             raise ValueError("expected two numbers of classes, at least 2 and rising")
         return value
 
@@ -41,6 +41,20 @@ class EpisodeOptions(_Options):
         if not value or min(value) < 1:
             raise ValueError("expected numbers of labelled pixels per class, each at least 1")
         return value
+
+
+class SceneOptions(_Options):
+    """Scenes drawn on the device that trains; without it, episodes are drawn as for `tiny-v1`."""
+
+    library: tuple[str, ...] = ()
+    cubes: tuple[str, ...] = ()
+    real: float = Field(0.3, ge=0, le=1)
+    curves: float = Field(0.25, ge=0, le=1)
+    size: int = Field(64, ge=16)
+    bands: int = Field(64, ge=16)
+    classes: int = Field(16, ge=4)
+    centre: float = Field(0.0, ge=0, le=1)
+    image_sizes: dict[int, float] = Field(default_factory=dict)
 
 
 class MaskedOptions(_Options):
@@ -72,6 +86,7 @@ class PretrainConfig(_Options):
     num_heads: int | None = Field(None, ge=1)
     pretrained: bool = False
     stages: tuple[Stage, ...] = Field(min_length=1)
+    scenes: SceneOptions | None = None
     episodes: EpisodeOptions = Field(default_factory=lambda: EpisodeOptions.model_validate({}))
     masked: MaskedOptions = Field(default_factory=lambda: MaskedOptions.model_validate({}))
     patch_sizes: dict[int, float] = Field(default_factory=lambda: dict(DEFAULT_SIZES))
@@ -117,7 +132,8 @@ def read_pretrain_config(path: Path) -> PretrainConfig:
         raise ConfigError(readable(error, PretrainConfig)) from None
     if config.episodes.weight == 0 and config.masked.weight == 0:
         raise ConfigError(f"configuration {path}: neither episodes nor masked has a weight")
-    if config.masked.weight and not _sources_of(config) and config.masked.generated == 0:
+    unlabelled = _sources_of(config) or config.masked.generated or config.scenes
+    if config.masked.weight and not unlabelled:
         raise ConfigError(
             f"configuration {path}: masked autoencoding has no data",
             hint="name masked.sources, or set masked.generated above 0",

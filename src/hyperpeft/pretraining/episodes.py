@@ -20,9 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyperpeft import spectral
+from hyperpeft import scenes, spectral
 from hyperpeft.patches import SYMMETRIES, Windows, apply_symmetry
-from hyperpeft.scenes import random_scene
 from hyperpeft.training.ridge import STRENGTH, ridge
 
 
@@ -68,7 +67,7 @@ class Episode(NamedTuple):
 def draw_episode(rng: np.random.Generator, rules: EpisodeRules) -> Episode:
     """Draw scenes until one has enough pixels of enough classes, and an episode from it."""
     while True:
-        scene = random_scene(rng, int(rng.integers(rules.size[0], rules.size[1] + 1)))
+        scene = scenes.random_scene(rng, int(rng.integers(rules.size[0], rules.size[1] + 1)))
         assert scene.labels is not None
         shots = int(rng.choice(rules.shots))
         ids, counts = np.unique(scene.labels.ids, return_counts=True)

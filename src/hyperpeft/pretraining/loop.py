@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from hyperpeft.models.spectralgpt import SpectralGPT
 from hyperpeft.patches import resize
 from hyperpeft.pretraining.batches import Step, Steps
 from hyperpeft.pretraining.episodes import EpisodeHead
+from hyperpeft.pretraining.scene_episodes import SceneEpisodeHead, SceneEpisodes, SceneSteps
 from hyperpeft.runs.file_names import HISTORY
 from hyperpeft.system.signals import interruptible
 from hyperpeft.training.checkpoint import (
@@ -32,6 +32,7 @@ from hyperpeft.training.optim import cosine
 from hyperpeft.training.precision import autocast, choose_precision
 
 EVERY = 20  # steps that a row of the history is the mean of
+MOST_SKIPPED = 20  # steps in a row without a finite gradient
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class Plan:
         Largest norm of the gradient.
     episodes, masked : float
         Weights of the two losses; 0 leaves one out.
+    scenes : bool
+        Whether a step is `SceneEpisodes`.
+    centre : float
+        See `SceneEpisodeHead`.
     """
 
     steps: int
@@ -59,6 +64,8 @@ class Plan:
     clip: float
     episodes: float
     masked: float
+    scenes: bool = False
+    centre: float = 0.0
 
 
 class Objectives(nn.Module):
@@ -75,7 +82,8 @@ class Objectives(nn.Module):
 
     def __init__(self, autoencoder: MaskedAutoencoder, image_size: int, plan: Plan) -> None:
         super().__init__()
-        self.autoencoder, self.head = autoencoder, EpisodeHead()
+        self.autoencoder = autoencoder
+        self.head = SceneEpisodeHead(plan.centre) if plan.scenes else EpisodeHead()
         self.image_size, self.plan = image_size, plan
         self.autoencoder.decoder.requires_grad_(plan.masked > 0)
         self.head.requires_grad_(plan.episodes > 0)
@@ -85,8 +93,10 @@ class Objectives(nn.Module):
         """What is pretrained."""
         return self.autoencoder.encoder
 
-    def forward(self, step: Step) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, step: Step | SceneEpisodes) -> tuple[Tensor, dict[str, Tensor]]:
         """Total loss, and the figures that the history keeps."""
+        if isinstance(step, SceneEpisodes):
+            return self._scenes(step)
         figures: dict[str, Tensor] = {}
         total = torch.zeros((), device=next(self.parameters()).device)
         if step.episodes:
@@ -102,6 +112,17 @@ class Objectives(nn.Module):
             total = total + self.plan.masked * figures["masked_loss"]
         return total, figures
 
+    def _scenes(self, step: SceneEpisodes) -> tuple[Tensor, dict[str, Tensor]]:
+        images = resize(step.windows(), step.image_size)
+        loss, accuracy = self.head(self.encoder(images), step)
+        figures = {"episode_loss": loss, "episode_accuracy": 100 * accuracy}
+        total = self.plan.episodes * loss
+        if len(step.noise):
+            picked = images[:: len(images) // len(step.noise)][: len(step.noise)]
+            figures["masked_loss"] = self.autoencoder(picked, step.noise).loss
+            total = total + self.plan.masked * figures["masked_loss"]
+        return total, figures
+
 
 @dataclass
 class Progress:
@@ -110,6 +131,7 @@ class Progress:
     step: int = 0
     windows: int = 0
     seconds: float = 0.0
+    skipped: int = 0  # steps in a row without a finite gradient
     history: list[dict[str, float]] = field(default_factory=list)
     open: dict[str, float] = field(default_factory=dict)  # sums of the row that is being filled
 
@@ -124,7 +146,7 @@ class Pretrainer:
     Parameters
     ----------
     objectives : Objectives
-    steps : Steps
+    steps : Steps or SceneSteps
         Of this process.
     plan : Plan
     folder : Path
@@ -142,7 +164,7 @@ class Pretrainer:
     def __init__(
         self,
         objectives: Objectives,
-        steps: Steps,
+        steps: Steps | SceneSteps,
         plan: Plan,
         *,
         folder: Path,
@@ -181,18 +203,12 @@ class Pretrainer:
             hint="give the same configuration as before, or another --out",
         )  # fmt: skip
         last = self.plan.steps if until is None else min(until, self.plan.steps)
-        loader = DataLoader(
-            Subset(self.steps, range(self.state.step, last)),
-            batch_size=None,
-            num_workers=self.workers,
-            pin_memory=self.device.type == "cuda",
-        )
         saved = time.monotonic()
         self.model.train()
         with interruptible() as interrupted:
             start = time.monotonic()
-            for step in loader:
-                self._take(Step(*step))
+            for step in self._steps_to(last):
+                self._take(step)
                 self.state.seconds += time.monotonic() - start
                 if interrupted.is_set():
                     break
@@ -209,21 +225,38 @@ class Pretrainer:
         self.plain.eval()
         return self.state
 
-    def _take(self, step: Step) -> None:
-        step = step.to(self.device)
+    def _steps_to(self, last: int) -> Iterator[Step | SceneEpisodes]:
+        """The steps that are left, on the device."""
+        if isinstance(self.steps, SceneSteps):  # which draws them there
+            yield from (self.steps[number] for number in range(self.state.step, last))
+            return
+        loader = DataLoader(
+            Subset(self.steps, range(self.state.step, last)),
+            batch_size=None,
+            num_workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+        )
+        yield from (Step(*step).to(self.device) for step in loader)
+
+    def _take(self, step: Step | SceneEpisodes) -> None:
         with autocast(self.device, self.precision):
             loss, figures = self.model(step)
         self.accelerator.backward(loss)
-        if not math.isfinite(loss.item()):
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.plan.clip)
+        sound = bool(loss.isfinite() & torch.as_tensor(norm).isfinite())
+        self.state.skipped = 0 if sound else self.state.skipped + 1
+        if self.state.skipped > MOST_SKIPPED:
             raise TrainingError(
-                f"the loss became {loss.item()} in step {self.state.step + 1}",
+                f"loss or gradient is not finite in step {self.state.step + 1} and the "
+                f"{MOST_SKIPPED} before it",
                 hint="lower the learning rate, or look for extreme values in the sources",
             )
-        self.accelerator.clip_grad_norm_(self.model.parameters(), self.plan.clip)
-        self.optimizer.step()
+        if sound:  # one step of thousands whose scenes are degenerate is left out
+            self.optimizer.step()
         self.optimizer.zero_grad()
         self.schedule.step()
-        self._note(len(step), {name: value.item() for name, value in figures.items()})
+        found = {name: value.item() for name, value in figures.items()} if sound else {}
+        self._note(len(step), found)
 
     def _note(self, windows: int, figures: dict[str, float]) -> None:
         state = self.state

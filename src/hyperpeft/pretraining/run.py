@@ -14,6 +14,7 @@ import torch
 from accelerate import PartialState
 from safetensors.torch import save_file
 
+from hyperpeft import scenes
 from hyperpeft._version import __version__
 from hyperpeft.errors import ConfigError
 from hyperpeft.models import SIZES, load_backbone, save_backbone, weights_sha256
@@ -24,11 +25,12 @@ from hyperpeft.pretraining.config import PretrainConfig, Stage, _sources_of
 from hyperpeft.pretraining.episodes import EpisodeRules
 from hyperpeft.pretraining.figures import save_losses, save_reconstructions
 from hyperpeft.pretraining.loop import Objectives, Plan, Pretrainer, Progress, Watch
+from hyperpeft.pretraining.scene_episodes import SceneSteps
+from hyperpeft.pretraining.scene_steps import scene_steps
 from hyperpeft.pretraining.sources import Source, find_sources, source_paths
 from hyperpeft.runs import sections
 from hyperpeft.runs.file_names import BACKBONE, HISTORY
 from hyperpeft.runs.inputs import inputs_of
-from hyperpeft.scenes import files_of
 from hyperpeft.system.files import read_json, replacing, sha256_of
 from hyperpeft.system.output_folder import output_folder
 from hyperpeft.system.overwrite import Inputs
@@ -102,7 +104,8 @@ def _pretrain(
         raise ConfigError(f"{out} holds another pretraining run", hint="choose another --out")
     code = sections.source_state()  # now: the tree may change while this runs
     sources = {name: find_sources(name, config.normalise[0]) for name in _sources_of(config)}
-    size = max(stage.image_size for stage in config.stages)
+    drawn = config.scenes.image_sizes if config.scenes is not None else {}
+    size = max([*drawn, *(stage.image_size for stage in config.stages)])
     encoder = load_backbone(
         config.backbone,
         size,
@@ -153,23 +156,29 @@ def _plan(config: PretrainConfig) -> Plan:
         clip=config.clip,
         episodes=config.episodes.weight,
         masked=config.masked.weight,
+        scenes=config.scenes is not None,
+        centre=config.scenes.centre if config.scenes is not None else 0.0,
     )
 
 
 def _inputs(config: PretrainConfig) -> Iterator[tuple[str, Path]]:
     for name in _sources_of(config):
-        yield from (("the source", file) for p in source_paths(name) for file in files_of(p))
+        yield from (("the source", file) for p in source_paths(name) for file in scenes.files_of(p))
     yield from inputs_of({"backbone": config.backbone})
 
 
-def _steps(config: PretrainConfig, stage: Stage, sources: list[Source]) -> Steps:
+def _steps(config: PretrainConfig, stage: Stage, sources: list[Source]) -> Steps | SceneSteps:
     episodes, masked = config.episodes, config.masked
+    if config.scenes is not None:
+        return scene_steps(
+            config, config.scenes, stage, PartialState().device, PartialState().process_index
+        )
     return Steps(
         config.seed,
         PartialState().process_index,
         EpisodeRules(
             scenes=episodes.scenes,
-            ways=episodes.ways,
+            ways=(episodes.ways[0], episodes.ways[-1]),
             shots=episodes.shots,
             queries=episodes.queries,
             patch_sizes=config.patch_sizes,

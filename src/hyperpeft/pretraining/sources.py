@@ -18,10 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hyperpeft import spectral
+from hyperpeft import scenes, spectral
 from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.patches import SYMMETRIES, apply_symmetry
-from hyperpeft.scenes import open_raster, open_scene, random_scene
 from hyperpeft.system.files import check_archive
 
 SENTINEL2 = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
@@ -50,7 +49,7 @@ def open_source(path: Path, normalise: str) -> Source:
         return _chips(path, *_npz(path))
     if path.suffix.lower() in (".tif", ".tiff") and (chip := _tif(path)):
         return _chips(path, *chip)
-    scene = open_scene(path)
+    scene = scenes.open_scene(path)
     cube = spectral.fit(scene, normalise=normalise).reduce(scene)
     return Source(path.name, cube[None], signs=True)
 
@@ -90,7 +89,7 @@ def _npz(path: Path) -> tuple[np.ndarray, list[str]]:
 
 def _tif(path: Path) -> tuple[np.ndarray, list[str]] | None:
     """One chip (1, C, H, W) and its bands' names; None for a raster of other or unnamed bands."""
-    with open_raster(path) as file:
+    with scenes.open_raster(path) as file:
         names = [_standard(text or "") for text in file.descriptions]
         if not all(name in (*SENTINEL2, "B10") for name in names):
             return None
@@ -132,7 +131,7 @@ def _chips(path: Path, values: np.ndarray, names: list[str]) -> Source:
 
 def generated_source(rng: np.random.Generator, normalise: str) -> Source:
     """A random scene as a source."""
-    scene = random_scene(rng, 56)
+    scene = scenes.random_scene(rng, 56)
     return Source("generated", spectral.fit(scene, normalise=normalise).reduce(scene)[None], True)
 
 

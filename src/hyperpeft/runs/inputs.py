@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hyperpeft import scenes
 from hyperpeft.models import file_of
-from hyperpeft.scenes import exists, files_of
 from hyperpeft.splits import split_kind
 
 
@@ -23,7 +23,7 @@ def located(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         return found
     for name in ("scene", "labels"):
         spec = config.get(name)
-        if spec is not None and not exists(spec) and exists(str(start / spec)):
+        if spec is not None and not scenes.exists(spec) and scenes.exists(str(start / spec)):
             found[name] = str(start / spec)
     return found
 
@@ -39,11 +39,11 @@ def inputs_of(config: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
     given = {name: value for name, value in config.items() if isinstance(value, str)}
     for name in ("scene", "labels"):
         if name in given:
-            yield from ((f"the {name}", path) for path in files_of(given[name]))
+            yield from ((f"the {name}", path) for path in scenes.files_of(given[name]))
     split = given.get("split", "official")
     if not split_kind(split).named:
         parts = [split] if Path(split).is_file() else split.split(",")
-        yield from (("the split", path) for part in parts for path in files_of(part.strip()))
+        yield from (("the split", path) for part in parts for path in scenes.files_of(part.strip()))
     backbone = file_of(given["backbone"]) if "backbone" in given else None
     if backbone is not None:
         yield "the backbone", backbone
