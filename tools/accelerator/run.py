@@ -4,7 +4,7 @@
     python -m tools.accelerator.run compare VARIANTS --prepared DIR --out DIR [--seconds 20]
 
 `pretrain` measures how long a step takes, sets the number of steps that fit into the seconds,
-writes the configuration with it, and pretrains; the same command goes on where it was stopped.
+writes the configuration with it, and pretrains; the same command resumes where it was stopped.
 `compare` pretrains the variants of a YAML (each a name and what it changes of `common`) for equal
 times and judges their frozen features. Neither needs GDAL: the arrays come from
 `tools.accelerator.prepare`. Where there is no accelerator both run on the processor.
