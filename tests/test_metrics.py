@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from hyperpeft.metrics import confusion_matrix, scores
+from hyperpeft.metrics import class_scores, confusion_matrix, scores
 
 IDS = st.lists(st.integers(1, 500), min_size=2, max_size=8, unique=True).map(sorted)
 
@@ -78,3 +78,18 @@ def test_counts_do_not_overflow_small_integers():
     assert confusion.tolist() == [[0, 0], [0, 300]]
     big = np.array([[10**6, 0], [0, 10**6]], np.int32) * 1000
     assert scores(big, np.array([1, 2]))["kappa"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_class_scores_are_those_of_scikit_learn(seed):
+    rng = np.random.default_rng(seed)
+    true, predicted = rng.integers(1, 6, 200), rng.integers(1, 5, 200)  # 5 is never predicted
+    ids = np.arange(1, 7)  # and 6 does not occur
+    found = class_scores(confusion_matrix(true, predicted, ids))
+    expected = reference.precision_recall_fscore_support(
+        true, predicted, labels=ids, zero_division=np.nan
+    )
+    for name, values in zip(("precision", "recall", "f1"), expected, strict=False):
+        ours = np.array([np.nan if row[name] is None else row[name] for row in found])
+        np.testing.assert_allclose(ours, 100 * values, rtol=1e-12)
+    assert found[5] == {"recall": None, "precision": None, "f1": None}

@@ -20,7 +20,7 @@ from hyperpeft.report.collect import Setting, collect
 from hyperpeft.report.study import read_study
 from hyperpeft.report.table import pattern, text_of
 from hyperpeft.report.table_formats import latex
-from hyperpeft.report.tables import comparison_table, scene_table, summary_table
+from hyperpeft.report.tables import comparison_table, scene_table, splits_table, summary_table
 from tests.helpers.runs import make_record, write_bench
 
 SCENES = ("meadow", "town", "coast", "hills", "delta", "lake", "moor")
@@ -89,6 +89,16 @@ def test_splits_stand_side_by_side_with_their_leakage(planted):
     assert row["OA, random"].mean == pytest.approx(90.0)
     assert row["OA, disjoint"].mean == pytest.approx(82.0)
     assert (row["Leakage %, random"], row["Leakage %, disjoint"]) == (48.0, 0.0)
+
+
+def test_kinds_of_split_stand_side_by_side_over_all_scenes(planted):
+    table = splits_table(collect(read_study(planted)), "10-per-class")
+    heads = [column.head for column in table.columns]
+    assert heads[1::2] == ["Random, 7 scenes", "Disjoint, 7 scenes"]
+    rows = {row[0]: dict(zip(heads, row, strict=True)) for row in table.rows}
+    assert rows["krona+"]["Random, 7 scenes"] == pytest.approx(93.0)
+    assert rows["krona+"]["Disjoint, 7 scenes"] == pytest.approx(85.0)
+    assert rows["full"]["Random, 7 scenes"] == pytest.approx(94.0)
 
 
 def test_every_table_says_how_much_leaks_and_what_it_is_made_of(planted, written):

@@ -17,6 +17,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
+from hyperpeft.metrics import class_scores
 from hyperpeft.progress import Progress
 from hyperpeft.runs.file_names import MAP, PICTURE
 
@@ -257,14 +258,18 @@ def print_table(heads: list[str], rows: list[list[str]]) -> None:
 
 
 def print_scores(scores: dict[str, Any], classes: dict[int, str]) -> None:
-    """OA, AA, kappa and the accuracy of each class."""
+    """OA, AA, kappa, and recall, precision and F1 of each class."""
     confusion = scores["confusion"]
-    pixels = {str(i): sum(row) for i, row in zip(scores["class_ids"], confusion, strict=True)}
+    figures = class_scores(confusion)
     rows = [
-        [classes.get(int(i), i), f"{pixels[i]:,}", "none" if value is None else f"{value:.1f}"]
-        for i, value in scores["per_class"].items()
+        [
+            classes.get(int(i), str(i)),
+            f"{sum(counts):,}",
+            *("none" if value is None else f"{value:.1f}" for value in of_class.values()),
+        ]
+        for i, counts, of_class in zip(scores["class_ids"], confusion, figures, strict=True)
     ]
-    print_table(["class", "test pixels", "accuracy %"], rows)
+    print_table(["class", "test pixels", "recall %", "precision %", "F1 %"], rows)
     parts = (("OA", "oa"), ("AA", "aa"), ("kappa x 100", "kappa"))
     print("  ".join(f"{n} {scores[k]:.2f}" for n, k in parts if scores[k] is not None))
 

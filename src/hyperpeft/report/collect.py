@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from hyperpeft.errors import BundleError, ConfigError
+from hyperpeft.metrics import class_scores
 from hyperpeft.report.study import Cell, Picture, Study
 from hyperpeft.runs.file_names import RUN
 from hyperpeft.runs.record import check_values
@@ -73,6 +76,19 @@ class Entry:
     def accuracies(self) -> dict[str, float | None]:
         """Accuracy of each class, by its id."""
         return self.record["metrics"].get("per_class") or {}
+
+    @property
+    def class_scores(self) -> dict[str, dict[str, float | None]]:
+        """Recall, precision and F1 of each class, by its id."""
+        metrics = self.record["metrics"]
+        ids, confusion = metrics.get("class_ids") or [], metrics.get("confusion") or []
+        try:
+            counts = np.array(confusion, dtype=np.int64).reshape(len(ids), len(ids))
+        except (TypeError, ValueError):
+            raise BundleError(
+                f"{self.path}/{RUN}: metrics.confusion", expected="a row of counts for each class"
+            ) from None
+        return {str(i): of_class for i, of_class in zip(ids, class_scores(counts), strict=True)}
 
     def number(self, section: str, name: str) -> float | None:
         """A number of another section; None where the record has none."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from hyperpeft.report.class_tables import class_names
 from hyperpeft.report.collect import Entry, Results, Setting
-from hyperpeft.report.tables import class_names
 from hyperpeft.runs.file_names import PICTURE
 
 

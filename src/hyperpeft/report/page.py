@@ -31,7 +31,7 @@ def render(results: Results, tables: Sequence[Table], charts: Mapping[str, Seque
         version=__version__,
         facts=_facts(results),
         styles=style_of(results.methods),
-        summaries=[t for t in tables if t.name.startswith("summary-")],
+        summaries=[t for t in tables if t.name.startswith(("splits-", "summary-"))],
         comparisons=[t for t in tables if t.name.startswith("comparison-")],
         charts=charts,
         scenes=[_scene(results, scene, by_name) for scene in results.scenes],
@@ -64,6 +64,7 @@ def _scene(results: Results, scene: str, tables: Mapping[str, Table]) -> dict[st
             {
                 "words": setting.words,
                 "classes": tables[f"classes-{scene}-{setting.slug}"],
+                "figures": tables.get(f"figures-{scene}-{setting.slug}"),
                 "confusions": images.confusions(results, scene, setting),
                 "maps": images.maps(results, scene, setting),
             }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hyperpeft.report import statistics
+from hyperpeft.report.class_tables import class_table, figures_table
 from hyperpeft.report.collect import Entry, Results, Setting
 from hyperpeft.report.table import (
     LEAKAGE,
@@ -178,50 +179,43 @@ def comparison_table(results: Results, setting: Setting) -> Table | None:
     return Table(f"comparison-{setting.slug}", title, columns, rows, note, pattern(entries))
 
 
-def class_table(results: Results, scene: str, setting: Setting) -> Table:
-    """Accuracy of each class under every method, as bars."""
-    entries = results.select(scene=scene, setting=setting)
-    methods = [m for m in results.methods if any(e.method == m for e in entries)]
-    names = class_names(entries[0])
-    ids = list(dict.fromkeys(i for e in entries for i in e.accuracies))
-    rows: list[list[Any]] = []
-    for i in ids:
-        sizes = [(e.record["split"].get("per_class") or {}).get(i, {}) for e in entries]
-        train = sorted({int(size["train"]) for size in sizes if "train" in size})
-        test = sorted({int(size["test"]) for size in sizes if "test" in size})
-        by_method = [
-            over_seeds(
-                [e for e in entries if e.method == method],
-                lambda e, i=i: e.accuracies.get(i),  # type: ignore[misc]
-            )
-            for method in methods
-        ]
-        rows.append([names.get(i, i), _span(train), _span(test), *by_method])
-    leaks = [leakage([e for e in entries if e.method == m]) for m in methods]
-    rows.append([LEAKAGE, "", "", *("-" if leak is None else f"{leak:.1f}" for leak in leaks)])
-    columns = [Column("Class"), Column("Training pixels"), Column("Test pixels")]
-    columns += [Column(method, 1, bar=True) for method in methods]
-    note = f"Percent of each class's test pixels, mean ± standard deviation. {LEAKAGE_NOTE}."
-    return Table(
-        f"classes-{scene}-{setting.slug}", f"Classes of {scene}: {setting.words}", columns, rows,
-        note, pattern(entries),
-    )  # fmt: skip
-
-
-def _span(numbers: Sequence[int]) -> str:
-    if not numbers:
-        return "-"
-    low, high = f"{numbers[0]:,}", f"{numbers[-1]:,}"
-    return low if low == high else f"{low} to {high}"
-
-
-def class_names(entry: Entry) -> dict[str, str]:
-    """Names by id, as in the record."""
-    scene = entry.record["scene"]
-    return {
-        str(i): str(name)
-        for i, name in zip(scene.get("class_ids", []), scene.get("classes", []), strict=False)
+def splits_table(results: Results, budget: str) -> Table | None:
+    """Mean OA of every method, the kinds of split side by side; None with one kind."""
+    entries = [e for e in results.entries if e.budget == budget]
+    kinds = list(dict.fromkeys(e.split for e in entries))
+    if len(kinds) < 2:
+        return None
+    scenes = {
+        kind: [s for s in results.scenes if any(e.scene == s and e.split == kind for e in entries)]
+        for kind in kinds
     }
+    rows: list[list[Any]] = []
+    for method in results.methods:
+        row: list[Any] = [method]
+        for kind in kinds:
+            here = [e for e in entries if e.method == method and e.split == kind]
+            means = [over_seeds([e for e in here if e.scene == s], oa) for s in scenes[kind]]
+            found = [mean.mean for mean in means if mean is not None]
+            row.append(sum(found) / len(found) if found and len(found) == len(means) else None)
+            row.append(leakage_range(here))
+        if any(value is not None for value in row[1::2]):
+            rows.append(row)
+    if not rows:
+        return None
+    columns = [Column("Method")]
+    for kind in kinds:
+        count = len(scenes[kind])
+        columns.append(Column(f"{kind.capitalize()}, {count} scene{'s' * (count != 1)}"))
+        columns.append(Column(f"{LEAKAGE}, {kind}"))
+    note = "Overall accuracy in percent, mean over the scenes that have the kind of split, for "
+    note += "methods that were run on all of them: " + "; ".join(
+        f"{kind}: {', '.join(scenes[kind])}" for kind in kinds
+    )
+    table = Table(
+        f"splits-{budget}", f"Kinds of split: {budget.replace('-', ' ')}", columns, rows,
+        f"{note}. {LEAKAGE_NOTE}.", pattern(entries),
+    )  # fmt: skip
+    return mark_best(table, range(1, 2 * len(kinds), 2))
 
 
 def cost_table(results: Results) -> Table:
@@ -314,6 +308,8 @@ def commit(entry: Entry) -> str:
 def all_tables(results: Results) -> list[Table]:
     """Every table of the report."""
     tables: list[Table | None] = []
+    for budget in dict.fromkeys(setting.budget for setting in results.settings):
+        tables.append(splits_table(results, budget))
     for setting in results.settings:
         tables.append(summary_table(results, setting))
         tables.append(comparison_table(results, setting))
@@ -321,7 +317,9 @@ def all_tables(results: Results) -> list[Table]:
         budgets = list(dict.fromkeys(e.budget for e in results.select(scene=scene)))
         tables += [scene_table(results, scene, budget) for budget in budgets]
         settings = list(dict.fromkeys(e.setting for e in results.select(scene=scene)))
-        tables += [class_table(results, scene, setting) for setting in settings]
+        for setting in settings:
+            tables.append(class_table(results, scene, setting))
+            tables.append(figures_table(results, scene, setting))
     if results.entries:
         tables.append(cost_table(results))
         tables.append(record_table(results))

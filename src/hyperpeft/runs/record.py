@@ -22,6 +22,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import CoreSchema, core_schema
 
 from hyperpeft.errors import BundleError
+from hyperpeft.metrics import class_scores
 from hyperpeft.records import notebook
 from hyperpeft.runs import record_sections as sections
 from hyperpeft.runs.file_names import RUN
@@ -92,11 +93,14 @@ class RunRecord:
 
     def _repr_html_(self) -> str:
         names = dict(zip(self.scene["class_ids"], self.scene["classes"], strict=True))
+        figures = class_scores(self.metrics.get("confusion") or np.zeros((0, 0)))
         rows = [
-            [names.get(int(i), i), "none" if value is None else f"{value:.1f}"]
-            for i, value in (self.metrics.get("per_class") or {}).items()
+            [names.get(i, str(i))]
+            + ["none" if value is None else f"{value:.1f}" for value in of_class.values()]
+            for i, of_class in zip(self.metrics.get("class_ids") or [], figures, strict=True)
         ]
-        return notebook.table(repr(self)[1:-1], ["class", "accuracy %"], rows)
+        heads = ["class", "recall %", "precision %", "F1 %"]
+        return notebook.table(repr(self)[1:-1], heads, rows)
 
     def plot_confusion(self, ax: Any = None) -> Any:
         """Draw the confusion matrix, rows true and in percent; the axes."""
