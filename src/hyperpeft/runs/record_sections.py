@@ -148,6 +148,11 @@ class AdapterSection(Section):
         description="patch_size, centre_share, strength of the ridge, error and accuracy of pixels "
         "left out; empty where the window was given, missing in a baseline",
     )
+    free_adaptation: dict[str, Any] | None = Field(
+        None,
+        description="frozen_loss and adapted_loss of pixels left out, and whether the free recipe "
+        "was taken; missing where it was not tried",
+    )
 
 
 class MetricsSection(Section):

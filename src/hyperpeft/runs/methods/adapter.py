@@ -24,9 +24,17 @@ from hyperpeft.runs.config import RunConfig
 from hyperpeft.runs.file_names import REDUCER
 from hyperpeft.runs.methods.contract import Prepared, Trained, identity_of
 from hyperpeft.runs.methods.dense_labels import SETS, dense_recipe, recipe_applies
+from hyperpeft.runs.methods.free_adaptation import (
+    Verdict,
+    compare,
+    free_recipe,
+    halves,
+    is_worth_trying,
+)
 from hyperpeft.runs.methods.memory_check import check_memory
 from hyperpeft.runs.weight_files import save_weights
 from hyperpeft.spectral import Reducer
+from hyperpeft.splits import split_kind
 from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.classifier import Classifier, check_outputs
 from hyperpeft.training.combination import temperature_factor
@@ -103,14 +111,8 @@ class PreparedAdapter(Prepared):
         self.notes = [*self.reducer.notes, self._about_weights()]
         for note in self.notes:
             progress.note(note)
-        adapters.attach(
-            encoder,
-            config.method,
-            config.targets,
-            blocks=config.blocks,
-            seed=config.seed,
-            **config.options,
-        )
+        _attach(encoder, config)
+        self.follows_labels = follows_labels
         self.train = self._pixels(split.train, split.train_ids)
         self._select_windows(encoder, cube, progress)
         self.identity = identity_of(config, scene, split, self.backbone["weights_sha256"])
@@ -170,13 +172,13 @@ class PreparedAdapter(Prepared):
             self.model.start_heads(self.selection.heads, self._start_scale(self.selection))
         self.windows = [Windows(cube, size, device) for size in sizes]
 
-    def _start_scale(self, selection: Selection) -> float:
-        """The factor that makes scores logits; under the dense recipe, that of smoothed labels.
+    def _start_scale(self, selection: Selection, *, free: bool = False) -> float:
+        """The factor that makes scores logits; under a free recipe, that of smoothed labels.
 
-        Sharp logits would cost a strong recipe its first steps: the smoothed loss pulls them back.
+        Sharp logits would cost such a recipe its first steps: the smoothed loss pulls them back.
         """
         folds, smoothing = self.folds, self.config.label_smoothing
-        if not self.dense or not len(folds.held):
+        if not (self.dense or free) or not len(folds.held):
             return selection.factor
         truth = self.train.targets.numpy()[folds.pixels][folds.held]
         return temperature_factor(selection.scores, truth, folds.weights, smoothing)
@@ -199,6 +201,7 @@ class PreparedAdapter(Prepared):
         return Pixels(torch.from_numpy(positions.astype(np.int64)), torch.from_numpy(targets))
 
     def _fit(self, progress: Progress, checkpoints: Checkpoints | None) -> TrainedAdapter:
+        verdict = self._adapt_freely_if_it_pays(progress)
         config, model, sizes = self.config, self.model, self.patch_sizes
         progress.stage("Training")
         outcome = Trainer(
@@ -217,6 +220,8 @@ class PreparedAdapter(Prepared):
         check_outputs(model, self.windows, self.train.positions[:most], outcome.precision)
         adapter = sections.adapter_section(model, config.method, self.class_ids)
         adapter["windows_tried"] = self.windows_tried
+        if verdict is not None:
+            adapter["free_adaptation"] = verdict._asdict()
         _merge(model)
         return TrainedAdapter(
             self.class_ids.astype(np.int32),
@@ -239,6 +244,59 @@ class PreparedAdapter(Prepared):
             base=config.backbone,
         )
 
+    def _adapt_freely_if_it_pays(self, progress: Progress) -> Verdict | None:
+        """Take the free recipe if the training pixels favour it; None where it is not tried."""
+        device, targets = PartialState().device, self.train.targets.numpy()
+        width = self.model.encoder.dim
+        if self.dense or not self.follows_labels or self.selection is None:
+            return None
+        if not is_worth_trying(self.config, targets, width, device.type):
+            return None
+        plain, selection = self.config, self.selection
+        progress.stage("Selecting how far to adapt")
+        self.config = free_recipe(plain, targets)
+        factor = self._start_scale(selection, free=True)
+        folds = halves(
+            self.split.train,
+            targets,
+            max(self.patch_sizes) // 2,
+            plain.seed,
+            spatial=split_kind(plain.split).spatial,
+        )
+        verdict = compare(
+            self._untrained,
+            self.windows,
+            self.train,
+            selection,
+            self._recipe(),
+            folds,
+            factor=factor,
+            seed=plain.seed,
+            precision=plain.precision,
+        )
+        progress.note(verdict.note)
+        self.notes.append(verdict.note)
+        if verdict.adapts:
+            self.model = self._untrained()
+            self.model.start_heads(selection.heads, factor)
+        else:
+            self.config = plain
+        return verdict
+
+    def _untrained(self) -> Classifier:
+        """A classifier of the selected windows with the configuration's adapters."""
+        config = self.config
+        encoder = self._load_encoder(self.scene)
+        _attach(encoder, config)
+        model = Classifier(
+            encoder,
+            len(self.class_ids),
+            config.seed,
+            centre=config.centre,
+            windows=self.patch_sizes,
+        )
+        return model.to(PartialState().device)
+
     def _recipe(self) -> Recipe:
         config = self.config
         return Recipe(
@@ -254,6 +312,17 @@ class PreparedAdapter(Prepared):
             patience=config.patience,
             accumulate=config.accumulate,
         )
+
+
+def _attach(encoder: nn.Module, config: RunConfig) -> None:
+    adapters.attach(
+        encoder,
+        config.method,
+        config.targets,
+        blocks=config.blocks,
+        seed=config.seed,
+        **config.options,
+    )
 
 
 def _merge(model: Classifier) -> None:

@@ -1,0 +1,158 @@
+"""How far to adapt with a moderate number of labels, decided on pixels that were left out.
+
+With ten labels a class the ridge heads are nearly all that can be learned; with a tenth of the
+scene labelled, free adapters gain much (see `dense_labels`). Between, it depends on the scene: a
+free recipe gains five points on one and loses five on another. So where a class has fifteen labels
+or more, the free recipe is tried on halves of the training pixels, for half as long, and taken if
+it gives the other halves a higher likelihood than the frozen features do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.special import log_softmax
+
+from hyperpeft.patches import Windows
+from hyperpeft.runs.config import RunConfig
+from hyperpeft.runs.methods.dense_labels import BATCH, FULL_LR, HEAD_LR, LR, TARGETS, TERMS
+from hyperpeft.training.classifier import Classifier, predict
+from hyperpeft.training.combination import temperature_factor
+from hyperpeft.training.loop import Pixels, Recipe, Trainer
+from hyperpeft.training.model_selection import Fold, dead_zone_folds, random_folds
+from hyperpeft.training.window_search import Selection
+
+LEAST = 15  # training pixels of the median class
+MANY, STEPS, MORE_STEPS = 35, 400, 500  # labels a class, and steps with fewer and with more
+SMOOTHING = 0.1
+GAIN = 0.02  # of the loss per left-out pixel, for which the free recipe is taken
+FOLDS = 2
+LARGEST = 384  # width of the encoder: on a processor a larger one would take too long to try
+
+
+class Verdict(NamedTuple):
+    """Losses per left-out pixel, and whether the free recipe is taken."""
+
+    frozen_loss: float
+    adapted_loss: float
+    adapts: bool
+
+    @property
+    def note(self) -> str:
+        """For the user and the record."""
+        what = "adapts freely" if self.adapts else "adapts little"
+        return (
+            f"{what}: pixels left out have a loss of {self.adapted_loss:.2f} after free adaptation "
+            f"on the others, {self.frozen_loss:.2f} without"
+        )
+
+
+def is_worth_trying(config: RunConfig, targets: np.ndarray, width: int, device: str) -> bool:
+    """Whether the free recipe is tried: enough labels, a quick encoder, no recipe named."""
+    if config.recipe != "default" or config.head != "ridge" or config.method == "probe":
+        return False
+    if {"epochs", "lr", "targets"} & config.model_fields_set:  # the user has decided how far
+        return False
+    return bool(np.median(np.bincount(targets)) >= LEAST) and (device != "cpu" or width <= LARGEST)
+
+
+def free_recipe(config: RunConfig, targets: np.ndarray) -> RunConfig:
+    """The configuration with the free recipe in the place of all that the user left open."""
+    steps = STEPS if np.median(np.bincount(targets)) < MANY else MORE_STEPS
+    own: dict[str, Any] = {
+        "targets": TARGETS,
+        "lr": FULL_LR if config.method == "full" else LR,
+        "head_lr": HEAD_LR,
+        "batch_size": BATCH,
+        "epochs": math.ceil(steps / math.ceil(len(targets) / BATCH)),
+        "label_smoothing": SMOOTHING,
+    }
+    own = {name: value for name, value in own.items() if name not in config.model_fields_set}
+    if config.method in ("krona", "krona+"):
+        own["options"] = {"terms": TERMS, **config.options}
+    return config.model_copy(update=own)
+
+
+def halves(
+    positions: np.ndarray, targets: np.ndarray, reach: int, seed: int, *, spatial: bool
+) -> list[Fold]:
+    """Two folds: random ones, or with a dead zone where the map is judged away from the labels.
+
+    Random ones too where dead zones leave less than half of the pixels to score.
+    """
+    if spatial:
+        far = dead_zone_folds(positions, targets, reach, FOLDS, seed)
+        if 2 * sum(len(fold.held) for fold in far) >= len(targets):
+            return far
+    return random_folds(targets, FOLDS, seed)
+
+
+def compare(
+    make: Callable[[], Classifier],
+    windows: Sequence[Windows],
+    train: Pixels,
+    selection: Selection,
+    recipe: Recipe,
+    folds: Sequence[Fold],
+    *,
+    factor: float,
+    seed: int,
+    precision: str,
+) -> Verdict:
+    """Train on each fold for half of the epochs, and compare the left-out pixels' losses.
+
+    Parameters
+    ----------
+    make : callable
+        A new classifier with its adapters, nothing learned yet.
+    windows : sequence of Windows
+        Of the sizes that were selected.
+    train : Pixels
+        All training pixels.
+    selection : Selection
+        Of the windows and their heads.
+    recipe : Recipe
+        The free one.
+    folds : sequence of Fold
+    factor : float
+        That makes ridge scores logits at the start.
+    seed : int
+    precision : "auto", "fp32" or "bf16"
+    """
+    best = {candidate.patch_size: candidate for candidate in selection.tried}
+    nothing = Pixels(torch.zeros(0, 2, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
+    frozen, adapted, truth = [], [], []
+    for fold in folds:
+        model = make()
+        device = next(model.parameters()).device
+        kept = Pixels(train.positions[fold.train], train.targets[fold.train])
+        held = train.positions[fold.held]
+        heads, scores = {}, []
+        for view in windows:
+            size = view.patch_size
+            features = model.features_of(view, kept.positions).double()
+            chosen = best[size]
+            heads[size] = model.fit_head(
+                features, kept.targets.to(device), chosen.centre_share, chosen.strength
+            )
+            asked = model.features_of(view, held).double()
+            scores.append((asked @ heads[size].weight.T + heads[size].bias).cpu().numpy())
+        model.start_heads(heads, factor)
+        # As many epochs as in the whole run are half as many steps: there are half the pixels.
+        Trainer(model, windows, kept, nothing, recipe, seed=seed, precision=precision).run()
+        found = torch.cat(list(predict(model, windows, held, precision=precision)))
+        frozen.append(np.mean(scores, axis=0))
+        adapted.append(found.double().numpy())
+        truth.append(train.targets[fold.held].numpy())
+    before, after = (_loss(np.concatenate(s), np.concatenate(truth)) for s in (frozen, adapted))
+    return Verdict(before, after, after < before - GAIN)
+
+
+def _loss(scores: np.ndarray, truth: np.ndarray) -> float:
+    """Negative log-likelihood of the classes (m,) at the best temperature of scores (m, K)."""
+    logs = log_softmax(scores * temperature_factor(scores, truth), axis=1)
+    return float(-logs[np.arange(len(truth)), truth].mean())
