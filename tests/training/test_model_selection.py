@@ -19,9 +19,8 @@ from hyperpeft.training.model_selection import (
     honest_folds,
     random_folds,
     some_of_each,
-    spacing,
 )
-from hyperpeft.training.ridge import logit_scale, ridge
+from hyperpeft.training.ridge import ridge
 from hyperpeft.training.ridge_folds import leave_out, smoother
 from hyperpeft.training.window_search import select_windows
 from tests.helpers.small import encoder
@@ -71,15 +70,6 @@ def test_weights_of_the_kinds_follow_the_distance_to_labels():
     assert far_share(dense, valid, 5) == 0
     assert far_share(np.array([[0, 0]]), valid, 5) == 0.5
     assert far_share(np.array([[20, 20]]), np.ones((40, 40), bool), 13) < 0.6
-
-
-def test_spacing_tells_clumps_from_scattered_labels():
-    rng = np.random.default_rng(1)
-    valid, targets = np.ones((100, 100), bool), np.arange(40) % 4
-    scattered = rng.integers(0, 100, (40, 2))
-    clumped = (10 + 25 * targets)[:, None] + rng.integers(0, 5, (40, 2))
-    assert spacing(scattered, targets, valid) > 0.6
-    assert spacing(clumped, targets, valid) < 0.3
 
 
 def test_leave_out_is_exact_for_any_set():
@@ -161,16 +151,6 @@ def test_gradients_flow_through_the_fit(ridge_pixels):
     features, targets = ridge_pixels
     features = features[:8].clone().requires_grad_()
     assert torch.autograd.gradcheck(lambda f: ridge(f, targets[:8], 4, 0.3).weight, (features,))
-
-
-def test_scale_has_the_least_cross_entropy(ridge_pixels):
-    features, targets = ridge_pixels
-    scores = ridge(features, targets, 4, 0.3).left_out
-    scale = logit_scale(scores, targets)
-    best = F.cross_entropy(scores * scale, targets)
-    for other in (0.8, 1.25):
-        assert F.cross_entropy(scores * scale * other, targets) >= best
-    assert logit_scale(10 * scores, targets) == pytest.approx(scale / 10, rel=0.15)
 
 
 def test_many_pixels_take_the_other_form():

@@ -11,6 +11,7 @@ import typer
 from hyperpeft.cli.common import AsJson, Backbone, Quiet, Run
 from hyperpeft.cli.console import print_table
 from hyperpeft.export import peft_folders
+from hyperpeft.system.text import megabytes
 
 
 def adapters_list(
@@ -71,4 +72,4 @@ def adapters_merge(
     if as_json:
         print(json.dumps(result))
     elif not quiet:
-        print(f"{out}: {result['tensors']} tensors, {result['bytes'] / 1e6:.1f} MB")
+        print(f"{out}: {result['tensors']} tensors, {megabytes(result['bytes']):.1f} MB")

@@ -20,6 +20,8 @@ from rich.text import Text
 from hyperpeft.metrics import class_scores
 from hyperpeft.progress import Progress
 from hyperpeft.runs.file_names import MAP, PICTURE
+from hyperpeft.system.memory import format_bytes
+from hyperpeft.system.text import megabytes
 
 if TYPE_CHECKING:  # xarray takes seconds to load
     from hyperpeft.benchmark.cells import Outcome
@@ -90,7 +92,7 @@ class Console(Progress):
         """Move the bar of a download, in bytes."""
         if self._task is None or self._bars.tasks[self._task].description != name:
             self.stage(name)
-        self._move(done, total or None, f"{done / 2**20:.1f} MiB")
+        self._move(done, total or None, format_bytes(done))
 
     def _move(self, done: int, total: int | None, status: str) -> None:
         if self._task is not None:
@@ -286,7 +288,7 @@ def print_record(record: RunRecord, out: Path) -> None:
         print(
             f"{adapter['method']} on {record.backbone['name']} ({trained}): "
             f"{adapter['trainable_parameters']:,} trainable parameters "
-            f"({adapter['trainable_percent']:.3f} %), {adapter['bytes'] / 1e6:.2f} MB"
+            f"({adapter['trainable_percent']:.3f} %), {megabytes(adapter['bytes']):.2f} MB"
         )
     touched = leak["test_windows_touching_train"]
     if touched is not None:

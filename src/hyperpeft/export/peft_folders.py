@@ -19,6 +19,7 @@ from hyperpeft.runs.file_names import ADAPTER, HEAD, RUN
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.system.files import replacing
 from hyperpeft.system.overwrite import refuse_inputs
+from hyperpeft.system.text import megabytes
 
 HEAD_TENSORS = ["head.bias", "head.weight", "norm.bias", "norm.weight"]
 CARD = "README.md"
@@ -57,12 +58,11 @@ def list_runs(folders: Iterable[Path]) -> list[Row]:
 
 
 def _row(folder: Path, record: RunRecord) -> Row:
-    size = record.adapter["bytes"]
     return Row(
         run=str(folder),
         method=record.adapter["method"],
         parameters=record.adapter["trainable_parameters"],
-        megabytes=None if size is None else size / 1e6,
+        megabytes=megabytes(record.adapter["bytes"]),
         backbone=record.backbone["name"],
         scene=record.scene["name"],
         oa=record.metrics["oa"],

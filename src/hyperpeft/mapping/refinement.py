@@ -37,9 +37,15 @@ class Refinement:
     standardiser: Standardiser
 
     @classmethod
-    def fit(cls, options: RefineOptions, reducer: Reducer, scene: Scene) -> Refinement:
-        """With means and spreads of a scene, read block by block."""
-        return cls(options, reducer, fit_standardiser(scene, reducer))
+    def fit(
+        cls,
+        options: RefineOptions,
+        reducer: Reducer,
+        scene: Scene,
+        standardiser: Standardiser | None = None,
+    ) -> Refinement:
+        """With means and spreads of a scene, read block by block where they are not given."""
+        return cls(options, reducer, standardiser or fit_standardiser(scene, reducer))
 
     @property
     def reach(self) -> int:

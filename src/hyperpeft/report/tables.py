@@ -22,6 +22,7 @@ from hyperpeft.report.table import (
     parameters,
     pattern,
 )
+from hyperpeft.system.text import megabytes
 
 
 def scene_means(results: Results, setting: Setting) -> dict[str, dict[str, float]]:
@@ -228,7 +229,7 @@ def cost_table(results: Results) -> Table:
                 method,
                 parameters(own),
                 over_seeds(own, lambda e: e.number("adapter", "trainable_percent")),
-                over_seeds(own, lambda e: _mb(e.number("adapter", "bytes"))),
+                over_seeds(own, lambda e: megabytes(e.number("adapter", "bytes"))),
                 over_seeds(own, lambda e: e.number("timing", "train_seconds")),
                 over_seeds(own, lambda e: e.number("timing", "train_samples_per_second")),
                 over_seeds(own, lambda e: e.number("timing", "predict_samples_per_second")),
@@ -248,10 +249,6 @@ def cost_table(results: Results) -> Table:
         "process, which computes several cells in turn."
     )
     return Table("cost", "Cost of training", columns, rows, note, pattern(results.entries))
-
-
-def _mb(size: float | None) -> float | None:
-    return None if size is None else size / 1e6
 
 
 def machine(entry: Entry) -> str:

@@ -36,6 +36,29 @@ def rounded_share(share: float) -> Callable[[int], int]:
     return quota
 
 
+def size_rule(n: int | None, share: float | None, what: str) -> tuple[Callable[[int], int], str]:
+    """From the pixels of a class to how many train, and the rule in words, such as "per-class 10".
+
+    Raises
+    ------
+    SplitError
+        Both of `n` and `share` are given, or none.
+    """
+    if n is not None and share is None:
+        return at_most_half(n), f"per-class {n}"
+    if share is not None and n is None:
+        return rounded_share(share), f"fraction {share:g}"
+    raise SplitError(what, expected="either n or share", got=(n, share))
+
+
+def checked_gap(window: int, gap: int | None, otherwise: int) -> int:
+    """The distance of training and test pixels: `otherwise` for None, beyond half the window."""
+    gap = otherwise if gap is None else gap
+    if gap <= window // 2:
+        raise SplitError("gap", expected=f"more than half the window of {window}", got=gap)
+    return gap
+
+
 def class_rng(seed: int, c: int) -> np.random.Generator:
     """A generator of its own for each class, so that classes do not disturb each other."""
     if seed < 0:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from hyperpeft.errors import SplitError
 from hyperpeft.records import UNLABELLED, Labels, Split
 from hyperpeft.splits.base import (
     Board,
     Pixels,
     assemble,
-    at_most_half,
     by_class,
+    checked_gap,
     class_rng,
     fewer,
-    rounded_share,
+    size_rule,
     usable,
 )
 from hyperpeft.splits.leakage import radius_of
@@ -85,16 +84,10 @@ def disjoint(
     SplitError
         When an argument is out of range or no class can be on both sides.
     """
-    radius = radius_of(window)
-    gap = window if gap is None else gap
-    if gap <= radius:
-        raise SplitError("gap", expected=f"more than half the window of {window}", got=gap)
-    if n is not None and share is None:
-        quota, kind = at_most_half(n), f"disjoint {window}x{window} per-class {n}"
-    elif share is not None and n is None:
-        quota, kind = rounded_share(share), f"disjoint {window}x{window} fraction {share:g}"
-    else:
-        raise SplitError("disjoint split", expected="either n or share", got=(n, share))
+    radius_of(window)
+    gap = checked_gap(window, gap, otherwise=window)
+    quota, rule = size_rule(n, share, "disjoint split")
+    kind = f"disjoint {window}x{window} {rule}"
     ids, notes = usable(labels, valid)
     pixels = by_class(ids)
     board = Board(ids, gap)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from hyperpeft.errors import SplitError
 from hyperpeft.records import UNLABELLED, Labels, Split
 from hyperpeft.splits.base import (
     Board,
     Pixels,
     assemble,
-    at_most_half,
     by_class,
+    checked_gap,
     class_rng,
     fewer,
-    rounded_share,
+    size_rule,
     usable,
 )
 from hyperpeft.splits.leakage import radius_of
@@ -85,16 +84,8 @@ def polygons(
     SplitError
         When an argument is out of range or no class can be on both sides.
     """
-    radius = radius_of(window)
-    gap = radius + 1 if gap is None else gap
-    if gap <= radius:
-        raise SplitError("gap", expected=f"more than half the window of {window}", got=gap)
-    if n is not None and share is None:
-        quota, kind = at_most_half(n), f"polygons per-class {n}"
-    elif share is not None and n is None:
-        quota, kind = rounded_share(share), f"polygons fraction {share:g}"
-    else:
-        raise SplitError("split by polygons", expected="either n or share", got=(n, share))
+    gap = checked_gap(window, gap, otherwise=radius_of(window) + 1)
+    quota, rule = size_rule(n, share, "split by polygons")
     ids, notes = usable(labels, valid)
     if labels.regions is None:
         regions = connected(ids)
@@ -123,8 +114,8 @@ def polygons(
         drawn[c] = placed
     tested = {c: where[board.free.flat[where]] for c, where in pixels.items()}
     why = f"no training and test polygons of it are {gap} apart"
-    return assemble(f"{kind}, gap {gap}", labels.classes, ids.shape, drawn, tested, validation,
-                    notes, why)  # fmt: skip
+    kind = f"polygons {rule}, gap {gap}"
+    return assemble(kind, labels.classes, ids.shape, drawn, tested, validation, notes, why)
 
 
 def connected(ids: np.ndarray) -> np.ndarray:

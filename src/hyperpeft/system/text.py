@@ -1,4 +1,4 @@
-"""Numbers in text."""
+"""Numbers and text."""
 
 from __future__ import annotations
 
@@ -15,3 +15,8 @@ def whole_number(text: object) -> int | None:
     """
     digits = str(text).strip()
     return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 19 else None
+
+
+def megabytes(size: float | None) -> float | None:
+    """Bytes of a file in MB (10^6), as file managers and model hubs count; None stays None."""
+    return None if size is None else size / 1e6

@@ -109,12 +109,6 @@ def combine(
     return np.asarray(total)
 
 
-def balanced(groups: np.ndarray) -> np.ndarray:
-    """Weights (m,) with which each group of pixels counts alike, such as each class; mean 1."""
-    _, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    return len(groups) / (len(counts) * counts[inverse])
-
-
 def _floored(likelihood: np.ndarray) -> np.ndarray:
     """Log-likelihoods no worse than that of the floor."""
     return np.log(np.maximum(likelihood, FLOOR))

@@ -278,33 +278,3 @@ def some_of_each(targets: np.ndarray, most: int, seed: int) -> np.ndarray:
         members = np.flatnonzero(targets == c)
         kept.append(rng.permutation(members)[: max(2, round(most * len(members) / n))])
     return np.sort(np.concatenate(kept))
-
-
-def spacing(positions: np.ndarray, targets: np.ndarray, valid: np.ndarray) -> float:
-    """How clumped the labels lie: below 1/2 clumped, near 1 or above as if drawn at random.
-
-    The median distance from a training pixel to the next of its class, over that expected of as
-    many points at random in the area that may hold the class, 1/2 sqrt(area / n) (Clark and Evans
-    1954). The area is not known; that which the class's share of the training pixels has of the
-    valid pixels stands for it.
-
-    Parameters
-    ----------
-    positions, targets
-        As for `dead_zone_folds`.
-    valid : ndarray of bool, shape (H, W)
-
-    Returns
-    -------
-    float
-        The median over classes of two pixels or more; 1.0 where there is none.
-    """
-    ratios = []
-    for c in np.unique(targets):
-        mine = positions[targets == c]
-        if len(mine) > 1:
-            distance = cKDTree(mine).query(mine, k=2)[0][:, 1]
-            # n_c points on a share n_c / n of the area: the density is n / area for every class
-            expected = 0.5 * np.sqrt(np.count_nonzero(valid) / len(targets))
-            ratios.append(float(np.median(distance)) / expected)
-    return float(np.median(ratios)) if ratios else 1.0

@@ -79,10 +79,3 @@ def _primal(
     own = (x * projected).sum(1) + 1 / n
     left_out = indicators - (y - x @ weight.T) / (1 - own).clamp_min(1e-6).unsqueeze(1)
     return Ridge(weight, share - weight @ centre, left_out)
-
-
-def logit_scale(scores: Tensor, targets: Tensor) -> float:
-    """The factor, 1/3 to 100, with which scores (n, K) have the least cross-entropy as logits."""
-    factors = torch.logspace(-0.5, 2, 51, dtype=scores.dtype, device=scores.device)
-    losses = torch.stack([F.cross_entropy(scores * factor, targets) for factor in factors])
-    return float(factors[losses.argmin()])

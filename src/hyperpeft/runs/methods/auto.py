@@ -32,7 +32,7 @@ from hyperpeft.runs.config import AUTO, BACKBONE_PART, METHOD, RunConfig
 from hyperpeft.runs.file_names import FEATURES, MODEL, PARTS
 from hyperpeft.runs.methods.adapter import PreparedAdapter, TrainedAdapter
 from hyperpeft.runs.methods.contract import Prepared, Trained
-from hyperpeft.spatial import CONTEXT, PROFILE, ContextOptions
+from hyperpeft.spatial import CONTEXT, PROFILE, ContextOptions, Standardiser
 from hyperpeft.spectral import Reducer
 from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.combination import mixture_weights, temperature_factor
@@ -73,10 +73,15 @@ class TrainedAuto(Trained):
 
     backbone_part: TrainedAdapter = field(kw_only=True)
     classic: dict[str, PixelPredictor] = field(kw_only=True)
+    standardiser: Standardiser = field(kw_only=True)
 
     @property
     def own_reducer(self) -> Reducer:
         return self.backbone_part.own_reducer
+
+    @property
+    def own_standardiser(self) -> Standardiser:
+        return self.standardiser
 
     def save(self, folder: Path) -> int | None:
         for name, part in self.classic.items():
@@ -112,11 +117,11 @@ class PreparedAuto(Prepared):
     def _features(self) -> dict[str, PixelFeatures]:
         """What each classic part sees."""
         reducer = self.backbone_part.reducer
-        standardiser = fit_standardiser(self.scene, reducer)
+        self.standardiser = fit_standardiser(self.scene, reducer)
         return {
-            "context-trees": ContextFeatures(reducer, standardiser, CONTEXT),
-            "profile-trees": ContextFeatures(reducer, standardiser, PROFILE),
-            "profile-svm": ContextFeatures(reducer, standardiser, SMALL_PROFILE),
+            "context-trees": ContextFeatures(reducer, self.standardiser, CONTEXT),
+            "profile-trees": ContextFeatures(reducer, self.standardiser, PROFILE),
+            "profile-svm": ContextFeatures(reducer, self.standardiser, SMALL_PROFILE),
             "spectra-forest": SpectraFeatures.fit(self.scene),
         }
 
@@ -219,6 +224,7 @@ class PreparedAuto(Prepared):
             predictor=mixture,
             backbone_part=trained,
             classic=classic,
+            standardiser=self.standardiser,
         )
 
     def _model(self, name: str) -> pixel_models.PixelModel:

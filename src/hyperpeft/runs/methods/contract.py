@@ -21,6 +21,7 @@ from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs.config import RunConfig
 from hyperpeft.runs.methods.refinement import fit_refinement
+from hyperpeft.spatial import Standardiser
 from hyperpeft.spectral import Reducer
 from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.loop import Outcome
@@ -67,6 +68,11 @@ class Trained(ABC):
     @property
     def own_reducer(self) -> Reducer | None:
         """The reducer that `save` writes; None where a method has none."""
+        return None
+
+    @property
+    def own_standardiser(self) -> Standardiser | None:
+        """Of the scene reduced by `own_reducer`; None where a method has none."""
         return None
 
     def predict(
@@ -120,7 +126,9 @@ class Prepared(ABC):
             Where an interrupted training keeps its state; without them nothing is written.
         """
         trained = self._fit(progress, checkpoints)
-        refinement = fit_refinement(self.config, self.scene, self.split, trained.own_reducer)
+        refinement = fit_refinement(
+            self.config, self.scene, self.split, trained.own_reducer, trained.own_standardiser
+        )
         kind = "none" if refinement is None else refinement.options.kind
         return replace(
             trained, refinement=refinement, resolved={**trained.resolved, "refine": kind}

@@ -9,12 +9,16 @@ from hyperpeft.mapping import Refinement
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs.config import RunConfig
 from hyperpeft.runs.methods.dense_labels import lie_densely
-from hyperpeft.spatial import RefineOptions
+from hyperpeft.spatial import RefineOptions, Standardiser
 from hyperpeft.spectral import Reducer
 
 
 def fit_refinement(
-    config: RunConfig, scene: Scene, split: Split, reducer: Reducer | None
+    config: RunConfig,
+    scene: Scene,
+    split: Split,
+    reducer: Reducer | None,
+    standardiser: Standardiser | None = None,
 ) -> Refinement | None:
     """The refinement that a configuration asks for; None for none.
 
@@ -29,6 +33,8 @@ def fit_refinement(
     reducer : Reducer or None
         That of the method, which guides the refinement; one of the default kind is fitted where the
         method has none.
+    standardiser : Standardiser, optional
+        Of the scene reduced by `reducer`, where the method has it.
     """
     kind = config.refine
     if kind == "none":
@@ -43,7 +49,7 @@ def fit_refinement(
             fit_on=config.fit_on,
             train=split.train,
         )
-    return Refinement.fit(RefineOptions(kind), reducer, scene)
+    return Refinement.fit(RefineOptions(kind), reducer, scene, standardiser)
 
 
 def without_training(scene: Scene, split: Split) -> np.ndarray:
