@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,8 @@ LAYERS = re.findall(r"^\| `(\w+)` \|", PAGE.read_text(encoding="utf-8"), re.MULT
 DATA, MODEL = {"scenes", "splits", "spectral", "spatial"}, {"models", "adapters"}
 GROUND = {"errors", "_version", "progress", "metrics", "records", "system", "patches"}
 MAY_PRINT = {"cli"}
+NO_FACE = {"", "system", "training", "runs", "pretraining", "benchmark", "cli"}
+OPEN_FACE = {"models", "mapping", "baselines"}  # some of their modules are used directly
 
 
 MODULES = modules()
@@ -87,6 +90,64 @@ def test_imports_point_upward():
 
 def test_the_figure_is_that_of_the_imports():
     assert page_with_figure() == PAGE.read_text(encoding="utf-8"), "run python -m tools.draw_layers"
+
+
+def faces() -> dict[str, set[str]]:
+    """Of every package that has a face the names in it: `__all__` of its `__init__`."""
+    found = {}
+    for name, path in MODULES.items():
+        if path.name == "__init__.py" and name.count(".") == 1:
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                    found[layer_of(name)] = set(ast.literal_eval(node.value))
+    return found
+
+
+def past_a_face(source: str, module: str, known: dict[str, set[str]]) -> list[str]:
+    """Imports of a module that name what the face of another package does not."""
+    wrong = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            named = [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            named = [(node.module or "", alias.name) for alias in node.names]
+        else:
+            continue
+        for place, name in named:
+            package = layer_of(place) if place.startswith("hyperpeft.") else ""
+            if package == layer_of(module) or package not in known:
+                continue
+            if place != f"hyperpeft.{package}" or name not in known[package]:
+                wrong.append(f"{module}:{node.lineno}: {name or place} past the face of {package}")
+    return wrong
+
+
+def test_nobody_imports_past_a_face():
+    """A package without names in its `__init__` has none: its modules are what others use."""
+    known = {package: names for package, names in faces().items() if package not in OPEN_FACE}
+    without = {layer_of(name) for name, path in MODULES.items() if path.name == "__init__.py"}
+    assert without - faces().keys() <= NO_FACE
+    wrong = (past_a_face(path.read_text(), name, known) for name, path in MODULES.items())
+    assert list(chain.from_iterable(wrong)) == []
+
+
+def test_the_names_of_a_face_are_there():
+    for package, names in faces().items():
+        module = importlib.import_module(f"hyperpeft.{package}")
+        for name in names:
+            if not hasattr(module, name):  # a module of the package
+                importlib.import_module(f"hyperpeft.{package}.{name}")
+
+
+def test_the_check_of_faces_sees_what_it_must():
+    known = {"scenes": {"open_scene"}}
+    seen = "from hyperpeft.scenes import open_scene\nfrom hyperpeft.system.files import replacing\n"
+    assert past_a_face(seen, "hyperpeft.runs.load", known) == []
+    inside = "from hyperpeft.scenes.open import x"
+    assert past_a_face(inside, "hyperpeft.scenes.sources", known) == []
+    for line in ("from hyperpeft.scenes.open import open_scene", "import hyperpeft.scenes.open",
+                 "from hyperpeft.scenes import open"):  # fmt: skip
+        assert len(past_a_face(line, "hyperpeft.runs.load", known)) == 1
 
 
 def module_list_faults(paths: list[Path]) -> list[str]:

@@ -9,14 +9,18 @@ from hyperpeft.adapters import lora  # noqa: F401
 from hyperpeft.adapters import kronecker  # noqa: F401
 
 # isort: on
+from hyperpeft.adapters import save_load
 from hyperpeft.adapters.attach import (
     Attachment,
     adapters_of,
     attach,
+    block_number,
+    check_bare,
     detach,
     merge,
     merged,
     parse_blocks,
+    replace_module,
 )
 from hyperpeft.adapters.base import METHODS, Adapter, get_method, register
 from hyperpeft.adapters.save_load import load, restore, save
@@ -27,6 +31,8 @@ __all__ = [
     "Attachment",
     "adapters_of",
     "attach",
+    "block_number",
+    "check_bare",
     "detach",
     "get_method",
     "load",
@@ -34,6 +40,8 @@ __all__ = [
     "merged",
     "parse_blocks",
     "register",
+    "replace_module",
     "restore",
     "save",
+    "save_load",
 ]

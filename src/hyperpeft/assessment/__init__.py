@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hyperpeft.assessment.class_raster import ClassRaster, read_class_raster
     from hyperpeft.assessment.estimators import Estimate, Estimates, Observations, estimate
     from hyperpeft.assessment.sample import Sampled, sample_map
+    from hyperpeft.assessment.tables import all_tables, headline, to_html, to_latex
 
 _MODULES = {
     "Assessment": "assess",
@@ -20,12 +21,16 @@ _MODULES = {
     "Estimates": "estimators",
     "Observations": "estimators",
     "Sampled": "sample",
+    "all_tables": "tables",
     "allocate": "allocation",
     "assess_map": "assess",
     "estimate": "estimators",
+    "headline": "tables",
     "read_class_raster": "class_raster",
     "sample_map": "sample",
     "sample_size": "allocation",
+    "to_html": "tables",
+    "to_latex": "tables",
 }
 
 __all__ = [
@@ -35,12 +40,16 @@ __all__ = [
     "Estimates",
     "Observations",
     "Sampled",
+    "all_tables",
     "allocate",
     "assess_map",
     "estimate",
+    "headline",
     "read_class_raster",
     "sample_map",
     "sample_size",
+    "to_html",
+    "to_latex",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULES)

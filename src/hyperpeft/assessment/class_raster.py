@@ -13,9 +13,7 @@ from rasterio.windows import Window
 
 from hyperpeft.errors import ConfigError
 from hyperpeft.records import UNLABELLED
-from hyperpeft.scenes import class_names, open_raster, pixel_areas
-from hyperpeft.scenes.ground_area import HECTARE
-from hyperpeft.scenes.readers.gdal import crs_of, transform_of
+from hyperpeft.scenes import HECTARE, class_names, crs_of, open_raster, pixel_areas, transform_of
 from hyperpeft.system.files import sha256_of
 
 _MAX_ID = 65535

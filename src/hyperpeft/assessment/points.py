@@ -20,7 +20,7 @@ import numpy as np
 import shapely
 
 from hyperpeft.errors import ConfigError, LabelsError
-from hyperpeft.scenes.labels.vectors import list_layers, read_layer
+from hyperpeft.scenes import list_layers, read_layer
 from hyperpeft.system.files import replacing
 
 POINTS, DESIGN, STRATA, ABOUT = "points", "design", "strata", "about"

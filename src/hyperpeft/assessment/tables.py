@@ -10,7 +10,7 @@ from hyperpeft.assessment.estimators import Estimate
 Table = tuple[str, list[str], list[list[str]]]  # caption, heads, rows
 
 
-def tables(found: Assessment) -> list[Table]:
+def all_tables(found: Assessment) -> list[Table]:
     """Error matrix in area proportions, accuracies, and areas."""
     names = [found.names[i] for i in found.estimates.classes]
     level = f"{100 * found.level:g} %"
@@ -101,7 +101,7 @@ def to_html(found: Assessment) -> str:
         f"<h1>Accuracy of {escape(found.map)}</h1><p>Reference: {escape(found.reference)}. "
         f"{escape(headline(found))}.</p>",
     ]
-    for caption, heads, rows in tables(found):
+    for caption, heads, rows in all_tables(found):
         parts.append(f"<table><caption>{escape(caption)}</caption><tr>")
         parts += [f"<th scope='col'>{escape(head)}</th>" for head in heads]
         parts.append("</tr>")
@@ -126,7 +126,7 @@ _TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#
 def to_latex(found: Assessment) -> str:
     """Tables for a paper, with booktabs."""
     parts = ["% needs \\usepackage{booktabs}"]
-    for caption, heads, rows in tables(found):
+    for caption, heads, rows in all_tables(found):
         parts += [
             r"\begin{table}", rf"\caption{{{_tex(caption)}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}", r"\toprule",

@@ -102,8 +102,7 @@ def assess(
 
     Example: `hyperpeft assess map.tif --reference points.gpkg`
     """
-    from hyperpeft.assessment import assess_map
-    from hyperpeft.assessment.tables import headline, tables, to_html, to_latex
+    from hyperpeft.assessment import all_tables, assess_map, headline, to_html, to_latex
 
     inputs = [("the map", map_), ("the reference", reference)]
     for option, path in (("--html", html), ("--latex", latex)):
@@ -117,7 +116,7 @@ def assess(
     if as_json:
         print(json.dumps(found.to_dict()))
     elif not quiet:
-        for caption, heads, rows in tables(found):
+        for caption, heads, rows in all_tables(found):
             print(caption)
             print_table(heads, rows)
             print()

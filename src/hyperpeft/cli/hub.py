@@ -26,9 +26,9 @@ def hub_push(
 
     Example: `hyperpeft hub push runs/sa me/salinas-krona`
     """
-    from hyperpeft.export.hub import push  # loads torch
+    from hyperpeft.export import hub  # loads torch
 
-    address = push(run, repo, private=private, revision=revision)
+    address = hub.push(run, repo, private=private, revision=revision)
     if as_json:
         print(json.dumps({"repository": repo, "address": address}))
     elif not quiet:
@@ -46,9 +46,9 @@ def hub_pull(
 
     Example: `hyperpeft hub pull me/salinas-krona --to runs/pulled`
     """
-    from hyperpeft.export.hub import pull  # loads torch
+    from hyperpeft.export import hub  # loads torch
 
-    record = pull(repo, to, revision=revision)
+    record = hub.pull(repo, to, revision=revision)
     if as_json:
         print(json.dumps({"repository": repo, "folder": str(to),
                           "method": record.adapter["method"]}))  # fmt: skip

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from hyperpeft.cli.common import AsJson, Quiet
-from hyperpeft.report import write_report
-from hyperpeft.report.study import SUFFIX
+from hyperpeft.report import study, write_report
 
 
 def report(
@@ -38,7 +37,7 @@ def report(
 
     Example: `hyperpeft report runs/offline`
     """
-    folder = source.with_suffix("") if source.suffix == SUFFIX else source
+    folder = source.with_suffix("") if source.suffix == study.SUFFIX else source
     files = write_report(source, out or folder / "report", reference=reference, pack=pack)
     if as_json:
         print(json.dumps({"files": [str(path) for path in files]}))

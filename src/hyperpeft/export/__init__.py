@@ -2,4 +2,4 @@
 
 from hyperpeft.export.table import EXPORTERS, Exporter, export_run, register_exporter
 
-__all__ = ["EXPORTERS", "Exporter", "export_run", "register_exporter"]
+__all__ = ["EXPORTERS", "Exporter", "export_run", "hub", "peft_folders", "register_exporter"]

@@ -12,8 +12,7 @@ import numpy as np
 from hyperpeft.mapping.fingerprint import Fingerprint
 from hyperpeft.mapping.pixel_features import PixelFeatures, Tensors, require_shapes, subset
 from hyperpeft.mapping.scene_window import SceneWindow
-from hyperpeft.spatial import RandomPatches
-from hyperpeft.spatial.random_patches import COMPONENTS
+from hyperpeft.spatial import RandomPatches, random_patches
 from hyperpeft.spectral import HasBands, Reducer
 
 CELL = 128  # pixels; Fourier transforms of one shape, whatever the tile
@@ -94,9 +93,9 @@ class RandomPatchFeatures(PixelFeatures):
         reducer = Reducer.from_tensors(inner, values["reducer"], path)
         layers, patches, _, size, _ = own["kernels"].shape
         shapes = {
-            "kernels": (layers, patches, COMPONENTS, size, size),
+            "kernels": (layers, patches, random_patches.COMPONENTS, size, size),
             "centre": (layers - 1, patches),
-            "axes": (layers - 1, COMPONENTS, patches),
+            "axes": (layers - 1, random_patches.COMPONENTS, patches),
             "mean": (layers * patches,),
             "spread": (layers * patches,),
         }

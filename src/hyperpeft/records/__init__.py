@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from hyperpeft.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from hyperpeft.records.arrays import labels_of_array
     from hyperpeft.records.colours import Colour, default_rgb, palette
+    from hyperpeft.records.describe import draw_classes
     from hyperpeft.records.labels import UNLABELLED, Labels
     from hyperpeft.records.scene import Scene
-    from hyperpeft.records.split import Split
+    from hyperpeft.records.split import Split, mask_of
     from hyperpeft.records.windows import cover
 
 _MODULES = {
@@ -24,6 +26,9 @@ _MODULES = {
     "UNLABELLED": "labels",
     "cover": "windows",
     "default_rgb": "colours",
+    "draw_classes": "describe",
+    "labels_of_array": "arrays",
+    "mask_of": "split",
     "palette": "colours",
 }
 
@@ -35,6 +40,10 @@ __all__ = [
     "Split",
     "cover",
     "default_rgb",
+    "draw_classes",
+    "labels_of_array",
+    "mask_of",
+    "notebook",
     "palette",
 ]
 

@@ -28,8 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperpeft import adapters
-from hyperpeft.adapters import Adapter
-from hyperpeft.adapters.attach import check_bare, replace_module
+from hyperpeft.adapters import Adapter, check_bare, replace_module
 from hyperpeft.errors import BundleError
 from hyperpeft.models import SIZES, weights_sha256
 from hyperpeft.models.spectralgpt import SpectralGPT

@@ -33,8 +33,7 @@ from hyperpeft.mapping import (
     map_to_files,
 )
 from hyperpeft.mapping.mixture import encoder_of
-from hyperpeft.records import Labels, Scene
-from hyperpeft.records.describe import draw_classes
+from hyperpeft.records import Labels, Scene, draw_classes
 from hyperpeft.runs.inputs import inputs_of
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.spectral import Reducer, check_scale

@@ -12,8 +12,7 @@ from hyperpeft import splits
 from hyperpeft.errors import BundleError, LabelsError
 from hyperpeft.metrics import score_map
 from hyperpeft.progress import Progress
-from hyperpeft.records import UNLABELLED, Scene, Split
-from hyperpeft.records.split import mask_of
+from hyperpeft.records import UNLABELLED, Scene, Split, mask_of
 from hyperpeft.runs.file_names import SPLIT
 from hyperpeft.runs.inputs import located
 from hyperpeft.runs.labelled_scene import open_configured

@@ -17,8 +17,7 @@ from hyperpeft.mapping import ClassMap
 from hyperpeft.metrics import score_map
 from hyperpeft.patches import check_patch_size
 from hyperpeft.progress import Progress
-from hyperpeft.records import Scene, Split
-from hyperpeft.records.split import mask_of
+from hyperpeft.records import Scene, Split, mask_of
 from hyperpeft.runs import folder as run_folder
 from hyperpeft.runs import methods, sections
 from hyperpeft.runs.config import RunConfig, resolve_defaults

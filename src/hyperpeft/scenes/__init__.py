@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from hyperpeft.scenes.catalog.locate import find, list_scenes
     from hyperpeft.scenes.cubes.rescale import rescale
     from hyperpeft.scenes.describe import FileDescription, describe_file
-    from hyperpeft.scenes.ground_area import pixel_areas
+    from hyperpeft.scenes.ground_area import HECTARE, pixel_areas
     from hyperpeft.scenes.labels.class_names import class_names
     from hyperpeft.scenes.labels.in_memory import labels_for
     from hyperpeft.scenes.labels.match_classes import match_names
     from hyperpeft.scenes.labels.read import LABEL_OPTIONS, read_labels
+    from hyperpeft.scenes.labels.vectors import list_layers, read_layer
     from hyperpeft.scenes.open import is_card, open_scene
-    from hyperpeft.scenes.readers.gdal import open_raster
+    from hyperpeft.scenes.readers.gdal import crs_of, open_raster, transform_of
     from hyperpeft.scenes.readers.read import exists, read_cube
     from hyperpeft.scenes.readers.table import Reader, register_reader
     from hyperpeft.scenes.sources import files_of
@@ -34,19 +35,22 @@ _MODULES = {
     "CARDS": "catalog.cards",
     "Card": "catalog.card",
     "File": "catalog.card",
-    "LABEL_OPTIONS": "labels.read",
-    "class_names": "labels.class_names",
     "FileDescription": "describe",
+    "HECTARE": "ground_area",
+    "LABEL_OPTIONS": "labels.read",
+    "Reader": "readers.table",
+    "class_names": "labels.class_names",
+    "crs_of": "readers.gdal",
     "demo_scene": "synthetic.demo",
     "describe_file": "describe",
     "exists": "readers.read",
-    "Reader": "readers.table",
     "fetch": "catalog.fetch",
     "files_of": "sources",
     "find": "catalog.locate",
     "get_card": "catalog.cards",
     "is_card": "open",
     "labels_for": "labels.in_memory",
+    "list_layers": "labels.vectors",
     "list_scenes": "catalog.locate",
     "match_names": "labels.match_classes",
     "open_raster": "readers.gdal",
@@ -55,19 +59,23 @@ _MODULES = {
     "planted_scene": "synthetic.demo",
     "random_scene": "synthetic.random",
     "read_cube": "readers.read",
-    "rescale": "cubes.rescale",
     "read_labels": "labels.read",
+    "read_layer": "labels.vectors",
     "register_reader": "readers.table",
+    "rescale": "cubes.rescale",
+    "transform_of": "readers.gdal",
 }
 
 __all__ = [
     "CARDS",
+    "HECTARE",
     "LABEL_OPTIONS",
     "Card",
     "File",
     "FileDescription",
     "Reader",
     "class_names",
+    "crs_of",
     "demo_scene",
     "describe_file",
     "exists",
@@ -77,6 +85,7 @@ __all__ = [
     "get_card",
     "is_card",
     "labels_for",
+    "list_layers",
     "list_scenes",
     "match_names",
     "open_raster",
@@ -86,8 +95,10 @@ __all__ = [
     "random_scene",
     "read_cube",
     "read_labels",
+    "read_layer",
     "register_reader",
     "rescale",
+    "transform_of",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -4,6 +4,7 @@ Everything here looks a fixed number of pixels far and adds in a fixed order, so
 halo of that many pixels has, to the bit, the values of the whole scene.
 """
 
+from hyperpeft.spatial import random_patches
 from hyperpeft.spatial.context import (
     CONTEXT,
     PROFILE,
@@ -25,6 +26,7 @@ __all__ = [
     "box_sum",
     "context_features",
     "guided_filter",
+    "random_patches",
     "refine",
     "valid_means",
 ]

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hyperpeft.adapters.attach import block_number
+from hyperpeft.adapters import block_number
 from hyperpeft.models.spectralgpt import SpectralGPT
 from hyperpeft.patches import SYMMETRIES, Windows, apply_symmetry
 from hyperpeft.system.files import PART

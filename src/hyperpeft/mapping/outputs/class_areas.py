@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from hyperpeft.records import UNLABELLED
-from hyperpeft.scenes import pixel_areas
-from hyperpeft.scenes.ground_area import HECTARE
+from hyperpeft.scenes import HECTARE, pixel_areas
 
 
 class ClassAreas:

@@ -16,8 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping.outputs.qgis_style import polygon_style
 from hyperpeft.records import UNLABELLED
-from hyperpeft.scenes import pixel_areas
-from hyperpeft.scenes.ground_area import HECTARE
+from hyperpeft.scenes import HECTARE, pixel_areas
 from hyperpeft.system.files import replacing
 from hyperpeft.system.memory import require_memory
 

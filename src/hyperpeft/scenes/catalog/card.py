@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from hyperpeft.records.colours import Colour, palette
+from hyperpeft.records import Colour, palette
 
 Role = Literal["cube", "labels", "train", "test"]
 ABUNDANCE_THRESHOLD = 0.7  # of the largest abundance, for a pixel to count as pure

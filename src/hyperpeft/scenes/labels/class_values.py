@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from hyperpeft.errors import LabelsError
-from hyperpeft.records import Labels, Scene
-from hyperpeft.records.colours import Colour, palette
+from hyperpeft.records import Colour, Labels, Scene, palette
 from hyperpeft.scenes.catalog.card import ABUNDANCE_THRESHOLD
 from hyperpeft.scenes.labels.class_names import normal_form
 from hyperpeft.scenes.labels.maps import LabelMap

@@ -11,8 +11,7 @@ import shapely
 import shapely.geometry
 
 from hyperpeft.errors import LabelsError
-from hyperpeft.records import Labels, Scene
-from hyperpeft.records.arrays import labels_of_array
+from hyperpeft.records import Labels, Scene, labels_of_array
 from hyperpeft.scenes.labels.features import Features, choose_field, to_ids
 from hyperpeft.scenes.labels.rasterize import rasterize_features
 from hyperpeft.scenes.labels.read import read_labels

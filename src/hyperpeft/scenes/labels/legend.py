@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hyperpeft.errors import LabelsError
-from hyperpeft.records.colours import Colour
+from hyperpeft.records import Colour
 from hyperpeft.scenes.labels.class_names import normal_form
 from hyperpeft.scenes.labels.points_csv import text_columns
 from hyperpeft.system.text import whole_number

@@ -9,8 +9,7 @@ from rasterio.enums import MergeAlg
 from rasterio.features import rasterize
 
 from hyperpeft.errors import LabelsError
-from hyperpeft.records import Labels, Scene
-from hyperpeft.records.colours import palette
+from hyperpeft.records import Labels, Scene, palette
 from hyperpeft.scenes.labels.features import Features
 from hyperpeft.scenes.labels.pixel_coordinates import place
 

@@ -9,8 +9,7 @@ import scipy  # its parts are loaded when they are used
 import xarray as xr
 
 from hyperpeft.errors import ConfigError
-from hyperpeft.records import Labels, Scene
-from hyperpeft.records.colours import default_rgb, palette
+from hyperpeft.records import Labels, Scene, default_rgb, palette
 from hyperpeft.scenes.synthetic.reflectance import COLOURS, NAMES, model_spectra
 
 _ABSORBED = ((1350.0, 1450.0), (1800.0, 1950.0))  # nm; the atmosphere lets nothing through

@@ -13,8 +13,7 @@ import scipy  # its parts are loaded when they are used
 import xarray as xr
 
 from hyperpeft.errors import ConfigError
-from hyperpeft.records import Labels, Scene
-from hyperpeft.records.colours import palette
+from hyperpeft.records import Labels, Scene, palette
 
 _CURVES = 24  # cosines that a spectrum is made of
 Random = np.random.Generator
