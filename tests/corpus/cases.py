@@ -7,8 +7,8 @@ from importlib import import_module
 from tests.corpus.table import CASES
 
 MODULES = [
-    "arrays", "rasters", "products", "stores", "labels", "vectors", "splits", "options",
-    "benches", "checkpoints", "adapters", "runs", "commands", "outputs",
+    "arrays", "rasters", "products", "labels", "vectors", "splits", "options",
+    "benches", "checkpoints", "runs", "commands", "outputs",
     "assessments",
 ]  # fmt: skip
 for name in MODULES:

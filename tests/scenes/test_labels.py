@@ -1,15 +1,30 @@
-"""Label maps of every format, and those that are refused."""
+"""Labels of every kind, their values and their names."""
 
 from __future__ import annotations
 
 import numpy as np
+import pyogrio.raw
 import pytest
+import rasterio
+import shapely
 from rasterio.transform import from_origin
 
 from hyperpeft.errors import LabelsError
 from hyperpeft.records import palette
 from hyperpeft.scenes import open_scene, read_labels
-from tests.helpers.scene_files import UTM, cube, geotiff, mat5, mat73
+from tests.helpers.scene_files import (
+    HEIGHT,
+    ORIGIN,
+    UTM,
+    WIDTH,
+    cube,
+    envi,
+    geotiff,
+    ground,
+    integers,
+    mat5,
+    mat73,
+)
 
 IDS = np.zeros((7, 5), np.uint8)
 IDS[1:3, 1:4] = 2
@@ -137,3 +152,178 @@ def test_envi_regions_of_interest(tmp_path):
     path.write_text(head[0])
     with pytest.raises(LabelsError, match="no complete header"):
         read_labels(path)
+
+
+NAMES = {"CLASS_0": "soil", "CLASS_1": "grass", "CLASS_2": "tree"}
+
+
+@pytest.fixture
+def scene(tmp_path):
+    return geotiff(tmp_path / "s.tif", integers())
+
+
+def from_zero(nodata, dtype):
+    """Classes 0, 1, 2, and nodata in a corner."""
+    ids = ground().astype(dtype) - 1
+    ids[:3, :3] = nodata
+    return ids
+
+
+@pytest.mark.parametrize(("nodata", "dtype"), [(255, "uint8"), (-1, "int16"), (-9999.0, "float32")])
+def test_a_named_class_0_is_a_class(tmp_path, scene, nodata, dtype):
+    path = geotiff(tmp_path / "l.tif", from_zero(nodata, dtype), nodata=nodata, tags=NAMES)
+    labels = open_scene(scene, path).labels
+    assert labels.classes == {1: "grass", 2: "tree", 3: "soil"}
+    expected = np.where(ground() == 1, 3, ground() - 1)
+    expected[:3, :3] = 0
+    np.testing.assert_array_equal(labels.ids, expected)
+    assert any("class 0 (soil) has the id 3 here" in note for note in labels.notes)
+
+
+def test_a_named_class_0_without_nodata_is_a_class(tmp_path, scene):
+    path = geotiff(tmp_path / "l.tif", ground() - 1, tags=NAMES)
+    assert open_scene(scene, path).labels.classes == {1: "grass", 2: "tree", 3: "soil"}
+
+
+def test_names_of_envi_from_0(tmp_path, scene):
+    array = (ground() - 1)[..., None]
+    path = envi(tmp_path / "l.img", array, class_names="{soil, grass, tree}", classes="3")
+    assert open_scene(scene, path).labels.classes == {1: "grass", 2: "tree", 3: "soil"}
+
+
+@pytest.mark.parametrize("name", ["Unclassified", "none", "No_Data", "BACKGROUND"])
+def test_a_0_that_is_called_no_class_is_none(tmp_path, scene, name):
+    array = (ground() % 3)[..., None]
+    path = envi(tmp_path / "l.img", array, class_names=f"{{{name}, grass, tree}}")
+    labels = open_scene(scene, path).labels
+    assert labels.classes == {1: "grass", 2: "tree"}
+    np.testing.assert_array_equal(labels.ids, ground() % 3)
+
+
+@pytest.mark.parametrize(("nodata", "dtype"), [(255, "uint8"), (-1, "int16")])
+def test_an_unnamed_0_beside_another_nodata_is_noted(tmp_path, scene, nodata, dtype):
+    path = geotiff(tmp_path / "l.tif", from_zero(nodata, dtype), nodata=nodata)
+    notes = open_scene(scene, path).notes
+    zeros = np.count_nonzero(from_zero(nodata, dtype) == 0)
+    assert any(
+        f"{zeros} pixels of 0 are taken as unlabelled" in n and "CLASS_0" in n for n in notes
+    )
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("uint8", 255), ("uint16", 65535), ("int32", 9999)])
+def test_a_value_for_ignore_is_asked_about(tmp_path, scene, dtype, value):
+    ids = ground().astype(dtype)
+    ids[9:12] = value
+    with pytest.raises(LabelsError, match=f"hold the value {value} beside ids up to 3"):
+        open_scene(scene, geotiff(tmp_path / "a.tif", ids))
+    with pytest.raises(LabelsError, match=f"hold the value {value} beside ids up to 3"):
+        open_scene(scene, mat5(tmp_path / "a.mat", map=ids))
+    declared = open_scene(scene, geotiff(tmp_path / "b.tif", ids, nodata=value)).labels
+    assert set(declared.classes) == {1, 2, 3}
+    named = geotiff(tmp_path / "c.tif", ids, tags={f"CLASS_{value}": "rock"})
+    assert open_scene(scene, named).labels.classes[value] == "rock"
+
+
+def test_large_ids_of_their_own_are_classes(tmp_path, scene):
+    ids = np.where(ground() == 1, 255, np.where(ground() == 2, 200, 240)).astype(np.uint8)
+    labels = open_scene(scene, geotiff(tmp_path / "l.tif", ids)).labels
+    assert set(labels.classes) == {200, 240, 255}
+
+
+def test_vectors_are_asked_about_too(tmp_path, scene):
+    boxes = [shapely.box(ORIGIN.c + 90 * i, ORIGIN.f - 300, ORIGIN.c + 90 * i + 60, ORIGIN.f)
+             for i in range(3)]  # fmt: skip
+    for name, values in (("a", [1, 2, 255]), ("b", [0, 1, 2])):
+        pyogrio.raw.write(
+            str(tmp_path / f"{name}.gpkg"), np.array([shapely.to_wkb(b) for b in boxes], object),
+            [np.array(values)], ["class"], geometry_type="Polygon", crs=UTM, driver="GPKG",
+        )  # fmt: skip
+    with pytest.raises(LabelsError, match="hold the value 255 beside ids up to 2"):
+        open_scene(scene, tmp_path / "a.gpkg")
+    with pytest.raises(LabelsError, match="class numbers from 1"):
+        open_scene(scene, tmp_path / "b.gpkg")
+
+
+COLOURS = np.array([[0, 0, 0, 255], [255, 0, 0, 255], [0, 128, 0, 255], [9, 9, 200, 255]])
+
+
+def picture(path, count=3):
+    """The ground in colours, with a corner of black, which is transparent where there is alpha."""
+    values = COLOURS[ground()][..., :count].astype(np.uint8)
+    values[:2, :3] = 0
+    driver = {".tif": "GTiff", ".png": "PNG"}[path.suffix]
+    with rasterio.open(
+        path, "w", driver=driver, height=HEIGHT, width=WIDTH, count=count, dtype="uint8"
+    ) as file:
+        file.write(values.transpose(2, 0, 1))
+    return path
+
+
+@pytest.mark.parametrize("count", [3, 4])
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+def test_a_picture_in_colours_without_a_legend(tmp_path, scene, count, suffix):
+    path = picture(tmp_path / f"l.{suffix}", count)
+    words = r"a picture in colours.*l.legend.csv beside it.*#0909c8 \(.* pixels\).*write the legend"
+    with pytest.raises(LabelsError, match=words):
+        open_scene(scene, path)
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("l.legend.csv", "colour,class\n#FF0000,roof\n008000,tree\n#0909c8,water\n#000000,\n"),
+        ("l.SUFFIX.legend.csv", "Red;Green;Blue;Name\n255;0;0;roof\n0;128;0;tree\n9;9;200;water\n"
+         "0;0;0;\n1;2;3;never seen\n"),
+    ],
+)  # fmt: skip
+def test_a_picture_in_colours_with_a_legend(tmp_path, scene, suffix, name, text):
+    (tmp_path / name.replace("SUFFIX", suffix)).write_text(text)
+    labels = open_scene(scene, picture(tmp_path / f"l.{suffix}")).labels
+    expected = ground().copy()
+    expected[:2, :3] = 0
+    np.testing.assert_array_equal(labels.ids, expected)
+    assert [labels.classes[i] for i in (1, 2, 3)] == ["roof", "tree", "water"]
+    assert labels.colours[3] == (9, 9, 200)
+
+
+def test_a_legend_with_ids_and_several_colours_of_a_class(tmp_path, scene):
+    rows = "colour,class,id\n#ff0000,built,7\n#008000,tree,2\n#0909c8,built,7\n"
+    (tmp_path / "l.legend.csv").write_text(rows)
+    labels = open_scene(scene, picture(tmp_path / "l.png", 4)).labels  # black is transparent
+    expected = np.where(ground() == 2, 2, 7)
+    expected[:2, :3] = 0
+    np.testing.assert_array_equal(labels.ids, expected)
+    assert labels.classes == {2: "tree", 7: "built"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("colour,class\n#ff0000,roof\n", r"not in l.legend.csv: got #.*pixels\).*saved as JPEG"),
+        ("colour,class\nred,roof\n", "expected colours such as #ff0000, got 'red'"),
+        ("red,green,blue,class\n300,0,0,roof\n", "expected colours of 0 to 255, got 300, 0, 0"),
+        ("colour,class\n#ff0000,roof\n#ff0000,tree\n", "colour #ff0000 has two classes"),
+        ("colour,class,id\n#ff0000,a,1\n#00ff00,b,1\n", "two classes have the same id"),
+        ("colour,class,id\n#ff0000,a,x\n", "id of a: expected one number, got 'x'"),
+        ("value,class\n1,roof\n", "expected the columns colour,class"),
+        ("colour,class\n", "and a line for each colour"),
+    ],
+)
+def test_a_legend_that_does_not_fit(tmp_path, scene, text, words):
+    (tmp_path / "l.legend.csv").write_text(text)
+    with pytest.raises(LabelsError, match=words):
+        open_scene(scene, picture(tmp_path / "l.png"))
+
+
+def test_the_alpha_band_of_a_label_map_masks(tmp_path, scene):
+    stack = np.stack([ground(), np.full_like(ground(), 255)])
+    stack[1, :4] = 0
+    with rasterio.open(
+        tmp_path / "l.tif", "w", driver="GTiff", height=HEIGHT, width=WIDTH, count=2,
+        dtype="uint8", crs=UTM, transform=ORIGIN, photometric="MINISBLACK", alpha="YES",
+    ) as file:  # fmt: skip
+        file.write(stack)
+    labels = open_scene(scene, tmp_path / "l.tif").labels
+    assert not labels.ids[:4].any()
+    np.testing.assert_array_equal(labels.ids[4:], ground()[4:])

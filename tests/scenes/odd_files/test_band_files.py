@@ -10,8 +10,18 @@ from rasterio.enums import ColorInterp
 
 from hyperpeft.errors import SceneError
 from hyperpeft.scenes import open_scene
-from tests.helpers.odd_scene import BANDS, HEIGHT, NM, WIDTH, ground, integers
-from tests.helpers.scene_files import ORIGIN, UTM, envi, geotiff
+from tests.helpers.scene_files import (
+    BANDS,
+    HEIGHT,
+    NM,
+    ORIGIN,
+    UTM,
+    WIDTH,
+    envi,
+    geotiff,
+    ground,
+    integers,
+)
 
 CUBE = integers().transpose(2, 0, 1)
 

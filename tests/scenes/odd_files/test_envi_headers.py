@@ -13,8 +13,7 @@ from hyperpeft.errors import SceneError
 from hyperpeft.mapping.outputs.geotiff import write_class_map
 from hyperpeft.scenes import files_of, open_scene
 from hyperpeft.scenes.readers.envi import header as envi_header
-from tests.helpers.odd_scene import BANDS, NM, ground, integers
-from tests.helpers.scene_files import ORIGIN, UTM, envi, geotiff
+from tests.helpers.scene_files import BANDS, NM, ORIGIN, UTM, envi, geotiff, ground, integers
 
 CUBE = integers().transpose(2, 0, 1)
 MAP = f"{{UTM, 1, 1, {ORIGIN.c}, {ORIGIN.f}, 30, 30, 33, North, WGS-84, units=Meters}}"

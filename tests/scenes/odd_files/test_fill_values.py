@@ -12,15 +12,19 @@ from hyperpeft import spectral
 from hyperpeft.errors import SceneError
 from hyperpeft.scenes import open_scene
 from hyperpeft.spectral import fit
-from tests.helpers.odd_scene import BANDS, HEIGHT, WIDTH, integers, reflectance
 from tests.helpers.scene_files import (
+    BANDS,
+    HEIGHT,
+    WIDTH,
     cube,
     enmap,
     envi,
     geotiff,
+    integers,
     labelled_dataset,
     mat5,
     prisma,
+    reflectance,
     scaled,
 )
 

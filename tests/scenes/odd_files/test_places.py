@@ -15,17 +15,19 @@ from rasterio.warp import transform
 from hyperpeft.errors import LabelsError
 from hyperpeft.scenes import open_scene
 from hyperpeft.scenes.readers.envi.map_info import parse_map_info
-from tests.helpers.odd_scene import (
+from tests.helpers.scene_files import (
     HEIGHT,
     NM,
+    ORIGIN,
+    UTM,
     WIDTH,
     centres,
     class_of,
+    geotiff,
     ground,
     integers,
     reflectance,
 )
-from tests.helpers.scene_files import ORIGIN, UTM, geotiff
 
 PLACE = tuple(ORIGIN)[:6]
 

@@ -14,8 +14,7 @@ from rasterio.warp import transform
 
 from hyperpeft.errors import LabelsError, SceneError
 from hyperpeft.scenes import open_scene
-from tests.helpers.odd_scene import integers
-from tests.helpers.scene_files import ORIGIN, UTM, geotiff
+from tests.helpers.scene_files import ORIGIN, UTM, geotiff, integers
 
 NAMES = np.array(["soil", "grass", "tree"], object)
 BOXES = [shapely.box(ORIGIN.c + 150 * i, ORIGIN.f - 60 * (i + 2), ORIGIN.c + 150 * i + 90, ORIGIN.f)
