@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hyperpeft.errors import SceneError
 from hyperpeft.pretraining.components import components_of
-from hyperpeft.scenes.synthetic.draws import Draws
+from hyperpeft.scenes import Draws
 
 _ROUNDS = 8  # of k-means
 

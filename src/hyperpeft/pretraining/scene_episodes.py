@@ -19,8 +19,7 @@ from torch.utils.data import Dataset
 from hyperpeft.models.spectralgpt import BAND_GROUP, BANDS, token_grid
 from hyperpeft.pretraining.components import components_of
 from hyperpeft.pretraining.cubes import RealCubes
-from hyperpeft.scenes.synthetic.draws import Draws
-from hyperpeft.scenes.synthetic.realistic import SceneGenerator
+from hyperpeft.scenes import Draws, SceneGenerator
 from hyperpeft.training.ridge import STRENGTH
 
 

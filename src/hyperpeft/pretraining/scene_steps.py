@@ -13,8 +13,7 @@ from hyperpeft.pretraining.config import PretrainConfig, SceneOptions, Stage
 from hyperpeft.pretraining.cubes import RealCubes
 from hyperpeft.pretraining.scene_episodes import SceneEpisodeRules, SceneSteps
 from hyperpeft.pretraining.sources import source_paths
-from hyperpeft.scenes.synthetic.library import SpectralLibrary, read_library
-from hyperpeft.scenes.synthetic.realistic import SceneGenerator, SceneRules
+from hyperpeft.scenes import SceneGenerator, SceneRules, SpectralLibrary, read_library
 
 
 def scene_steps(

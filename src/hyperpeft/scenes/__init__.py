@@ -29,16 +29,23 @@ if TYPE_CHECKING:
     from hyperpeft.scenes.readers.table import Reader, register_reader
     from hyperpeft.scenes.sources import files_of
     from hyperpeft.scenes.synthetic.demo import demo_scene, planted_scene
+    from hyperpeft.scenes.synthetic.draws import Draws
+    from hyperpeft.scenes.synthetic.library import SpectralLibrary, read_library
     from hyperpeft.scenes.synthetic.random import random_scene
+    from hyperpeft.scenes.synthetic.realistic import SceneGenerator, SceneRules
 
 _MODULES = {
     "CARDS": "catalog.cards",
     "Card": "catalog.card",
+    "Draws": "synthetic.draws",
     "File": "catalog.card",
     "FileDescription": "describe",
     "HECTARE": "ground_area",
     "LABEL_OPTIONS": "labels.read",
     "Reader": "readers.table",
+    "SceneGenerator": "synthetic.realistic",
+    "SceneRules": "synthetic.realistic",
+    "SpectralLibrary": "synthetic.library",
     "class_names": "labels.class_names",
     "crs_of": "readers.gdal",
     "demo_scene": "synthetic.demo",
@@ -61,6 +68,7 @@ _MODULES = {
     "read_cube": "readers.read",
     "read_labels": "labels.read",
     "read_layer": "labels.vectors",
+    "read_library": "synthetic.library",
     "register_reader": "readers.table",
     "rescale": "cubes.rescale",
     "transform_of": "readers.gdal",
@@ -71,9 +79,13 @@ __all__ = [
     "HECTARE",
     "LABEL_OPTIONS",
     "Card",
+    "Draws",
     "File",
     "FileDescription",
     "Reader",
+    "SceneGenerator",
+    "SceneRules",
+    "SpectralLibrary",
     "class_names",
     "crs_of",
     "demo_scene",
@@ -96,6 +108,7 @@ __all__ = [
     "read_cube",
     "read_labels",
     "read_layer",
+    "read_library",
     "register_reader",
     "rescale",
     "transform_of",
