@@ -191,7 +191,7 @@ pretrain(
 )
 pretrain(
     "a rate that bursts",
-    "the loss became",
+    "loss or gradient is not finite",
     lr=1e30,
     stages=[{"steps": 30, "image_size": 16}],
     warmup=0,
