@@ -205,3 +205,16 @@ def test_names_get_the_colours_that_readers_expect():
 def test_many_named_classes_have_different_colours():
     names = {i: f"tree {i}" for i in range(1, 120)}
     assert len(set(palette(names, names).values())) == 119
+
+
+def test_rioxarray_is_there_where_a_crs_is(tmp_path):
+    """In a process that has not imported it."""
+    code = (
+        "import numpy as np, hyperpeft; "
+        "s = hyperpeft.Scene.from_array(np.ones((3, 4, 5)), crs='EPSG:32633', "
+        "transform=(10, 0, 0, 0, -10, 0)); print(s.cube.rio.crs.to_epsg())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.stdout.strip() == "32633", done.stderr

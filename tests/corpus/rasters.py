@@ -193,9 +193,29 @@ def _(w: World):
     return w.train(vrt(w, "/vsicurl/http://127.0.0.1:9/cube.tif"))
 
 
-@tiff_case("the address of a file instead of a file", "there is no scene 'https://example.org/")
+@tiff_case("an address where no server answers", "cannot be opened (no connection)")
 def _(w: World):
-    return w.train("https://example.org/cube.tif")
+    return w.train("http://127.0.0.1:9/cube.tif")
+
+
+@tiff_case("an address that is not encrypted", "is not encrypted", "https://")
+def _(w: World):
+    return w.train("http://example.org/cube.tif")
+
+
+@tiff_case("an address with a password", "holds a user's name or password")
+def _(w: World):
+    return w.train("https://me:secret@example.org/cube.tif")
+
+
+@tiff_case("an address of another scheme", "there is no scene 'ftp://example.org/")
+def _(w: World):
+    return w.train("ftp://example.org/cube.tif")
+
+
+@tiff_case("labels on a server", "only scenes are read from a server")
+def _(w: World):
+    return w.labelled("https://example.org/labels.tif")
 
 
 @tiff_case("GDAL's name of a file on the internet", "there is no scene '/vsicurl/")

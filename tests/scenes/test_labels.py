@@ -185,6 +185,20 @@ def test_a_named_class_0_without_nodata_is_a_class(tmp_path, scene):
     assert open_scene(scene, path).labels.classes == {1: "grass", 2: "tree", 3: "soil"}
 
 
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"CLASS_NAMES": "soil,grass,tree"},
+        {"class_names": " soil, 'grass' ,tree"},
+        {"CLASS_1": "soil", "CLASS_2": "grass", "CLASS_3": "tree"},
+        {"CLASS_NAME_1": "soil", "class_name_2": "grass", "CLASS_NAME_3": "tree"},
+    ],
+)
+def test_names_in_tags(tmp_path, scene, tags):
+    path = geotiff(tmp_path / "l.tif", ground(), tags=tags)
+    assert open_scene(scene, path).labels.classes == {1: "soil", 2: "grass", 3: "tree"}
+
+
 def test_names_of_envi_from_0(tmp_path, scene):
     array = (ground() - 1)[..., None]
     path = envi(tmp_path / "l.img", array, class_names="{soil, grass, tree}", classes="3")

@@ -70,7 +70,8 @@ def _file_info(found: scenes.FileDescription, as_json: bool) -> None:
         return
     kind = f" ({found.format})" if found.format else ""
     print(f"{found.name}{kind}: {found.rows} x {found.columns} pixels, {found.bands} bands")
-    rows = [["values", found.dtype], ["valid pixels", f"{found.valid_pixels:,}"]]
+    valid = "not counted" if found.valid_pixels is None else f"{found.valid_pixels:,}"
+    rows = [["values", found.dtype], ["valid pixels", valid]]
     if found.levels is not None:
         low, mean, high = found.levels
         rows.append(["smallest, mean, largest", f"{low:.6g}, {mean:.6g}, {high:.6g}"])

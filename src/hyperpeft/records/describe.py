@@ -20,8 +20,9 @@ _LARGEST_SIDE = 1000  # pixels of a picture
 def scene_table(scene: Any) -> str:
     """What a notebook shows of a scene."""
     height, width, bands = scene.shape
+    valid = "" if scene.valid_pixels is None else f", {scene.valid_pixels:,} valid"
     rows: list[list[object]] = [
-        ["pixels", f"{height} x {width}, {np.count_nonzero(scene.valid):,} valid"],
+        ["pixels", f"{height} x {width}{valid}"],
         ["bands", f"{bands} ({scene.cube.dtype})"],
     ]
     if scene.wavelengths is not None:

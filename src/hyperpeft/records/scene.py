@@ -12,6 +12,7 @@ from hyperpeft.errors import LabelsError, SceneError
 from hyperpeft.records.coordinates import with_coordinates
 from hyperpeft.records.labels import Labels
 from hyperpeft.records.windows import cover
+from hyperpeft.system.gdal_env import stay_offline
 
 if TYPE_CHECKING:  # it takes seconds to load
     import xarray as xr
@@ -30,7 +31,8 @@ class Scene:
         by a window, `cube.isel(y=slice, x=slice).values`, which reads nothing else.
         `cube.encoding["preferred_chunks"]`, where present, is what the file stores together.
     valid : ndarray of bool, shape (H, W)
-        False where any band is NaN, infinite or nodata.
+        False where any band is NaN, infinite or nodata. Of a scene on a server it behaves as an
+        array whose blocks are looked at when they are asked for.
     wavelengths : ndarray of float64, shape (B,), or None
         Band centres in nm.
     crs : str or None
@@ -76,7 +78,8 @@ class Scene:
         said = [f"{self.name}: {height} x {width} pixels, {bands} bands"]
         if self.wavelengths is not None:
             said.append(f"{self.wavelengths.min():g} to {self.wavelengths.max():g} nm")
-        said.append(f"{np.count_nonzero(self.valid):,} pixels valid")
+        if self.valid_pixels is not None:
+            said.append(f"{self.valid_pixels:,} pixels valid")
         if self.labels is not None:
             classes = self.labels.counts()
             said.append(f"{sum(classes.values()):,} labelled in {len(classes)} classes")
@@ -144,6 +147,9 @@ class Scene:
 
         parts, given = parts_of_array(cube, labels, wavelengths, crs, transform, valid, name)
         scene = cls(**parts)
+        if scene.crs is not None:  # so that `scene.cube.rio` is there, as of a scene from a file
+            stay_offline()  # before GDAL is loaded
+            import rioxarray  # noqa: F401  # takes a second
         return scene if given is None else scene.with_labels(given)
 
     def plot(self, ax: Any = None, *, labels: bool = True) -> Any:
@@ -163,6 +169,11 @@ class Scene:
         """(H, W, B)."""
         bands, height, width = self.cube.shape
         return height, width, bands
+
+    @property
+    def valid_pixels(self) -> int | None:
+        """How many pixels are valid; None of a scene on a server, which is not read for that."""
+        return int(np.count_nonzero(self.valid)) if isinstance(self.valid, np.ndarray) else None
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Rows start..stop as float32 (B, stop - start, W); invalid values are as in the file."""

@@ -44,7 +44,8 @@ class FileDescription:
         Distinct values that mark pixels as invalid.
     scale, offset : list of float or None
         From stored values to those that are read, where the file has them.
-    valid_pixels : int
+    valid_pixels : int or None
+        None of a scene on a server, whose pixels are not looked at.
     levels : list of 3 floats, or None
         Smallest, mean and largest value of the valid pixels in a grid of blocks.
     notes : list of str
@@ -57,7 +58,7 @@ class FileDescription:
     columns: int
     bands: int
     dtype: str
-    valid_pixels: int
+    valid_pixels: int | None
     notes: list[str]
     bands_in_file: int | None = None
     bad_bands: list[int] = field(default_factory=list)
@@ -95,7 +96,7 @@ def describe_file(spec: str | Path, layout: str | None = None) -> FileDescriptio
         columns=width,
         bands=bands,
         dtype=str(scene.cube.dtype),
-        valid_pixels=int(np.count_nonzero(scene.valid)),
+        valid_pixels=scene.valid_pixels,
         notes=list(scene.notes),
         wavelengths=_list(scene.wavelengths),
         fwhm=_list(scene.fwhm),

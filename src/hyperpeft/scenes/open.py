@@ -39,7 +39,8 @@ def open_scene(
     ----------
     name_or_path : str or Path
         A card's name such as "salinas-a", "demo", FILE[:KEY], a product's folder, or tiles:
-        "a.tif,b.tif", "tiles/*.tif" or a folder of rasters.
+        "a.tif,b.tif", "tiles/*.tif" or a folder of rasters; or the https:// or s3:// address of a
+        Cloud-Optimized GeoTIFF or a Zarr store.
     labels : str or Path, optional
         FILE[:KEY] of class ids on the scene's grid, or of points or polygons that have a class;
         replaces a card's labels.

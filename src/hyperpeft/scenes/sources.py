@@ -15,6 +15,7 @@ from hyperpeft.scenes.readers.gdal import open_raster
 from hyperpeft.scenes.readers.mosaic import tile_paths
 from hyperpeft.scenes.readers.rasters import sources_of
 from hyperpeft.scenes.readers.recognise import metadata_of, stem_of
+from hyperpeft.scenes.readers.remote.address import is_address
 from hyperpeft.scenes.readers.table import identify
 from hyperpeft.scenes.readers.variables import split_spec
 
@@ -31,6 +32,8 @@ def files_of(spec: str | Path) -> list[Path]:
     card = CARDS.get(card_key(text))
     if card is not None and not Path(text).is_file():
         return [path for path in map(find, card.files) if path is not None]
+    if is_address(text):
+        return []
     found: list[Path] = []
     with suppress(InputError, OSError):  # opening the scene reports what is wrong
         for path in tile_paths(text) or [split_spec(text)[0]]:

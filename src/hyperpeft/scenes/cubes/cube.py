@@ -53,6 +53,9 @@ class Cube:
         The rows are those of the file in reverse, see `cubes.orientation`.
     others : tuple of Path
         More files that decide its values: a header, the sources of a VRT.
+    identity : str
+        Of a cube on a server, what tells one state of it from another, such as its ETag: its
+        pixels are looked at when they are asked for, and no hash is taken of them.
     """
 
     path: Path
@@ -74,6 +77,7 @@ class Cube:
     key: str = ""
     others: tuple[Path, ...] = ()
     flipped: bool = False
+    identity: str = ""
 
     def select(self, keep: np.ndarray, note: str) -> Cube:
         """Keep some bands, by their indices in any order, and say so in a note."""

@@ -26,6 +26,7 @@ from hyperpeft.scenes.cubes.fill_values import (
     impossible,
     typed,
 )
+from hyperpeft.scenes.cubes.lazy_mask import LazyMask
 from hyperpeft.scenes.cubes.scan_cache import LARGE as _LARGE
 from hyperpeft.scenes.cubes.scan_cache import load_scan, save_scan
 from hyperpeft.scenes.cubes.tally import (
@@ -103,6 +104,57 @@ def check_pixels(cube: Cube) -> tuple[Cube, np.ndarray]:
         note = f"{empty} of {bands} bands hold no valid value and are dropped"
         cube = cube.select(np.flatnonzero(tally.alive), note)
     return replace(cube, masks=None, notes=(*cube.notes, *notes_of(tally))), tally.valid
+
+
+def look_when_asked(cube: Cube, sample: tuple[slice, slice]) -> tuple[Cube, LazyMask]:
+    """The same for a cube on a server, whose pixels are looked at when they are asked for.
+
+    A `sample` window tells which bands are empty. Zeros in every band stay valid: where they
+    begin at the edge of the scene is not known.
+
+    Raises
+    ------
+    SceneError
+        The sample cannot be read.
+    """
+    bands = cube.data.shape[0]
+    ruled = any(value is not None for value in (*cube.nodata, *cube.marks))
+    if ruled or cube.data.dtype.kind == "f":
+        tally = _look_at_window(cube, sample)
+        empty = bands - int(np.count_nonzero(tally.alive))
+    else:
+        empty = 0
+    if 0 < empty < bands:
+        note = f"{empty} of {bands} bands hold no valid value in a sample and are dropped"
+        cube = cube.select(np.flatnonzero(tally.alive), note)
+    note = "pixels are looked at when they are asked for: how many are valid is not known before"
+    cube = replace(cube, notes=(*cube.notes, note))
+    _, height, width = cube.data.shape
+    return cube, LazyMask((height, width), cube.block, _Look(cube))
+
+
+class _Look:
+    """Which pixels of a window are valid."""
+
+    def __init__(self, cube: Cube) -> None:
+        self.cube = cube
+
+    def __call__(self, rows: slice, columns: slice) -> np.ndarray:
+        tally = _look_at_window(self.cube, (rows, columns))
+        found = tally.valid & bool(tally.alive.all())
+        for mask in (self.cube.masks or {}).values():
+            found &= ~mask[rows, columns]
+        return found
+
+
+def _look_at_window(cube: Cube, where: tuple[slice, slice]) -> Tally:
+    """A tally of a window alone."""
+    part = replace(cube, data=cube.data.isel(y=where[0], x=where[1]))
+    bands, height, width = part.data.shape
+    tally = Tally(np.ones((height, width), dtype=bool), np.zeros(bands, dtype=bool))
+    nodata = as_column(part.nodata, part.data.dtype)
+    _check(part, (slice(0, height), slice(0, width)), nodata, HUGE, tally)
+    return tally
 
 
 def _scan(cube: Cube) -> Tally:

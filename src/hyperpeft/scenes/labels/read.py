@@ -14,6 +14,7 @@ from hyperpeft.scenes.labels.maps import LabelMap, oriented, resampled
 from hyperpeft.scenes.labels.rasterize import rasterize_features
 from hyperpeft.scenes.labels.table import label_reader
 from hyperpeft.scenes.readers.detect import check_file
+from hyperpeft.scenes.readers.remote.address import is_address
 from hyperpeft.scenes.readers.variables import split_spec
 
 LABEL_OPTIONS = ("class_field", "all_touched", "resample_labels")  # of `read_labels`
@@ -64,6 +65,11 @@ def read_labels(
     LabelsError
         Missing, unreadable, ambiguous, negative or fractional ids, or another grid.
     """
+    if is_address(spec):
+        raise LabelsError(
+            f"labels {spec}: only scenes are read from a server",
+            hint="download them, and give the file",
+        )
     path, chosen = split_spec(spec)
     key = chosen if chosen is not None else key
     probe = check_file(path, LabelsError)

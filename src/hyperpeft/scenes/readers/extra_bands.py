@@ -57,24 +57,36 @@ def find_extra_bands(dataset: Any, tags: BandTags) -> ExtraBands:
     for i in sorted(out):
         masks["alpha"] = masks.get("alpha", False) | (_read(dataset, i) == 0)
         notes.append(f"band {i + 1} is alpha: it masks, and is no band of the scene")
+    named_out, named_notes = not_spectral(tags, out, marked)
+    out |= named_out
+    notes += named_notes
+    keep = np.array([i for i in range(count) if i not in out])
+    return ExtraBands(keep, masks, tuple(notes))
+
+
+def not_spectral(tags: BandTags, out: set[int], marked: list[int]) -> tuple[set[int], list[str]]:
+    """Indices of the bands that their names or a missing wavelength leave out, and notes.
+
+    `out` are left out already; `marked` as alpha are judged by their values.
+    """
+    notes: list[str] = []
     others = [
         i
         for i, text in enumerate(tags.descriptions)
         if i not in out and i not in marked and _NAMES.search(text)
     ]
     without = [i for i in tags.without_wavelength() if i not in out and i not in others]
-    if len(others) + len(without) + len(out) < count:
-        for indices, why in ((others, "not spectral by name"), (without, "without a wavelength")):
-            if indices:
-                shown = ", ".join(
-                    f"{i + 1} ({tags.descriptions[i]})" if tags.descriptions[i] else f"{i + 1}"
-                    for i in indices[:6]
-                )
-                more = f" and {len(indices) - 6} more" if len(indices) > 6 else ""
-                notes.append(f"bands {shown}{more} are left out: {why}")
-        out |= {*others, *without}
-    keep = np.array([i for i in range(count) if i not in out])
-    return ExtraBands(keep, masks, tuple(notes))
+    if len(others) + len(without) + len(out) >= tags.count:
+        return set(), notes
+    for indices, why in ((others, "not spectral by name"), (without, "without a wavelength")):
+        if indices:
+            shown = ", ".join(
+                f"{i + 1} ({tags.descriptions[i]})" if tags.descriptions[i] else f"{i + 1}"
+                for i in indices[:6]
+            )
+            more = f" and {len(indices) - 6} more" if len(indices) > 6 else ""
+            notes.append(f"bands {shown}{more} are left out: {why}")
+    return {*others, *without}, notes
 
 
 def _last_is_alpha(dataset: Any) -> bool:

@@ -16,6 +16,7 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -36,6 +37,7 @@ from hyperpeft.scenes.readers.stores import (
     open_group,
     refuse_pickles,
     require_package,
+    storage_options,
     zarr_groups,
 )
 from hyperpeft.scenes.readers.unused import unused_layers
@@ -69,6 +71,11 @@ def read_zarr(probe: Probe, key: str | Sequence[str] | None, layout: str | None)
     require_package(probe.path, "zarr")
     refuse_pickles(probe.path)
     return _read_labelled(probe.path, key if isinstance(key, str) else None, layout, zarr=True)
+
+
+def read_store(store: Any, key: str | None, layout: str | None) -> Cube:
+    """The cube of a Zarr store on a server, see `readers.remote.store`."""
+    return _read_labelled(store, key, layout, zarr=True)
 
 
 def read_netcdf(probe: Probe, key: str | Sequence[str] | None, layout: str | None) -> Cube:
@@ -131,6 +138,12 @@ def _read_labelled(path: Path, key: str | None, given: str | None, *, zarr: bool
     if given is not None or any(v.name == chosen for v in bare):
         if not zarr:
             raise ConfigError(f"layout: {path} names its own dimensions")
+        if storage_options(path) is not None:
+            raise SceneError(
+                f"{path}: {chosen or 'the array'} has dimensions without names",
+                expected="a store that names them, as xarray writes it",
+                hint="download it, and give its path and --layout",
+            )
         stored = StoredCube("zarr", path, chosen, layout.axes.replace(" ", ""))
         return Cube(
             path, stored.to_xarray(stored.block), block=stored.block, key=f"{chosen} {layout.axes}"

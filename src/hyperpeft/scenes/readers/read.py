@@ -7,25 +7,28 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from hyperpeft.errors import SceneError
+from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.records import Scene, default_rgb
 from hyperpeft.scenes.cubes.band_scale import check_scaling
 from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.cubes.orientation import north_up
 from hyperpeft.scenes.cubes.scan_cache import load_scan, save_scan
-from hyperpeft.scenes.cubes.valid_pixels import check_pixels, check_size
+from hyperpeft.scenes.cubes.valid_pixels import check_pixels, check_size, look_when_asked
 from hyperpeft.scenes.readers.band_stack import stack
 from hyperpeft.scenes.readers.detect import Probe, check_file, is_archive
 from hyperpeft.scenes.readers.gdal import silence_gdal
 from hyperpeft.scenes.readers.mosaic import join, tile_paths
+from hyperpeft.scenes.readers.remote.address import Address, is_address
 from hyperpeft.scenes.readers.table import identify, reader_of
 from hyperpeft.scenes.readers.variables import split_spec
 from hyperpeft.system.files import printable, sha256_of
 
 _HAVE_A_PLACE = ("raster", "zarr", "netcdf", "neon")  # kinds of files that mostly say it
+_SAMPLE = 64  # rows and columns
 _LARGE_FILE = 2**30  # bytes, some seconds of hashing
 
 
@@ -47,8 +50,9 @@ def read_cube(
     path : str or Path
         MATLAB (v4, v5, v7.3), HDF5, .npy, .npz, GeoTIFF, ENVI (header or data file) or another
         raster, Zarr, NetCDF, or a product of EnMAP (folder, METADATA.XML or image), PRISMA or
-        EMIT; FILE:KEY chooses a variable where the file has several. A folder of rasters, a
-        pattern such as "tiles/*.tif" and a list "a.tif,b.tif" are tiles of one mosaic.
+        EMIT; or an https:// or s3:// address, see `readers.remote.address`. FILE:KEY chooses a
+        variable where the file has several. A folder of rasters, a pattern such as "tiles/*.tif"
+        and a list "a.tif,b.tif" are tiles of one mosaic.
     key : str, sequence of str or None
         The variable, as in FILE:KEY; a sequence holds accepted names.
     layout : str or None
@@ -70,6 +74,10 @@ def read_cube(
     ConfigError
         An unknown layout, or one for a raster.
     """
+    if is_address(path):
+        with silence_gdal():
+            cube = _read_address(str(path), layout)
+            return _to_scene(cube, name or printable(Address.of(str(path)).stem), rgb)
     file, chosen = split_spec(path)
     probe = identify(check_file(file, SceneError)) if file.exists() else None
     if probe is None or (probe.is_folder and probe.kind == "raster"):
@@ -119,7 +127,12 @@ def _held(probe: Probe) -> str:
 
 
 def exists(spec: str) -> bool:
-    """Whether a scene's path, FILE:KEY, pattern or list of tiles names something that is there."""
+    """Whether a scene's path, FILE:KEY, pattern or list of tiles names something that is there.
+
+    An address on a server is taken to be there: nobody asks before the scene is opened.
+    """
+    if is_address(spec):
+        return True
     return split_spec(spec)[0].exists() or tile_paths(spec) is not None
 
 
@@ -139,12 +152,31 @@ def _read(probe: Probe, key: str | Sequence[str] | None, layout: str | None) -> 
     reader = reader_of(probe.kind)
     if isinstance(key, str) and not reader.takes_key and probe.is_hdf5:
         reader = reader_of("arrays")
-    cube = north_up(reader.read(probe, key, layout))
+    return _finished(reader.read(probe, key, layout), reader.kind in _HAVE_A_PLACE)
+
+
+def _read_address(spec: str, layout: str | None) -> Cube:
+    """The cube of a GeoTIFF or a Zarr store on a server."""
+    address = Address.of(spec)
+    if not address.is_zarr and layout is not None:
+        raise ConfigError(f"layout {layout!r}: {address} knows its own axes")
+    if address.is_zarr:
+        from hyperpeft.scenes.readers.remote.store import read_remote_store  # its packages: extras
+
+        return _finished(read_remote_store(address, layout), has_place=True)
+    from hyperpeft.scenes.readers.remote.raster import read_remote_raster  # loads GDAL's network
+
+    return _finished(read_remote_raster(address), has_place=True)
+
+
+def _finished(cube: Cube, has_place: bool) -> Cube:
+    """A cube north up and without bad bands, with a note on a missing place."""
+    cube = north_up(cube)
     said = any("georeference" in note or "grid" in note for note in cube.notes)
-    if cube.transform is None and reader.kind in _HAVE_A_PLACE and not said:
+    if cube.transform is None and has_place and not said:
         note = "the file has no georeference that is used: maps of the scene have none"
         cube = replace(cube, notes=(*cube.notes, note))
-    elif cube.transform is not None and cube.crs is None and reader.kind in _HAVE_A_PLACE:
+    elif cube.transform is not None and cube.crs is None and has_place:
         note = "the file names no CRS: maps of the scene have none"
         cube = replace(cube, notes=(*cube.notes, note))
     check_scaling(cube)
@@ -153,7 +185,11 @@ def _read(probe: Probe, key: str | Sequence[str] | None, layout: str | None) -> 
 
 def _to_scene(cube: Cube, name: str, rgb: tuple[int, int, int] | None) -> Scene:
     check_size(f"{cube.path}", cube.data.shape[1:])
-    cube, valid = check_pixels(cube)
+    valid: Any
+    if cube.identity:
+        cube, valid = look_when_asked(cube, _middle(cube))
+    else:
+        cube, valid = check_pixels(cube)
     data = cube.scaled()
     data.encoding["preferred_chunks"] = {
         axis: min(n, size) for axis, n, size in zip("yx", cube.block, valid.shape, strict=True)
@@ -175,8 +211,19 @@ def _to_scene(cube: Cube, name: str, rgb: tuple[int, int, int] | None) -> Scene:
     )
 
 
+def _middle(cube: Cube) -> tuple[slice, slice]:
+    """A small window inside one block in the middle of a cube."""
+    where = []
+    for size, block in zip(cube.data.shape[1:], cube.block, strict=True):
+        start = size // 2 // block * block
+        where.append(slice(start, min(start + min(block, _SAMPLE), size)))
+    return where[0], where[1]
+
+
 def _hash_of(cube: Cube) -> str:
-    """Of the file, or of all the files that decide the values."""
+    """Of the file, or of all the files that decide the values; of a server, what it says."""
+    if cube.identity:
+        return cube.identity
     digests = [_hash(path) for path in (cube.path, *cube.others)]
     return (
         digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()

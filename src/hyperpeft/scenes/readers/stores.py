@@ -13,7 +13,7 @@ from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.scenes.readers.recognise import ZARR_MARKS
 from hyperpeft.scenes.readers.variables import Variable
 
-_PICKLE = re.compile(rb'"(?:id|name)"\s*:\s*"[^"]*pickle', re.IGNORECASE)
+PICKLE = re.compile(rb'"(?:id|name)"\s*:\s*"[^"]*pickle', re.IGNORECASE)
 
 
 def require_package(path: Path, name: str) -> None:
@@ -36,7 +36,7 @@ def refuse_pickles(path: Path) -> None:
     """
     for name in ZARR_MARKS:
         for mark in path.rglob(name):
-            if _PICKLE.search(mark.read_bytes()):
+            if PICKLE.search(mark.read_bytes()):
                 raise SceneError(
                     f"{path} holds Python objects (pickle, in {mark.relative_to(path)}), which are "
                     "not loaded because they can run code",
@@ -50,6 +50,12 @@ def is_cdf5(path: Path) -> bool:
         return file.read(4) == b"CDF\x05"
 
 
+def storage_options(path: Any) -> dict[str, Any] | None:
+    """Options of fsspec for a store on a server; None for a folder."""
+    found: dict[str, Any] | None = getattr(path, "storage_options", None)
+    return found
+
+
 def joined_name(group: str, name: str) -> str:
     """The name of an array with its groups, as it is typed behind FILE:."""
     return f"{group}/{name}" if group else name
@@ -59,7 +65,7 @@ def zarr_groups(path: Path) -> list[str]:
     """Names of all groups, "" for the root."""
     import zarr  # an extra
 
-    root = zarr.open(str(path), mode="r")
+    root = zarr.open(str(path), mode="r", storage_options=storage_options(path))
     if isinstance(root, zarr.Array):
         return [""]
     return ["", *(n for n, item in root.members(max_depth=None) if isinstance(item, zarr.Group))]
@@ -80,7 +86,7 @@ def arrays_without_dimension_names(path: Path, groups: list[str]) -> dict[str, l
     import zarr  # an extra
 
     found: dict[str, list[Variable]] = {}
-    root = zarr.open(str(path), mode="r")
+    root = zarr.open(str(path), mode="r", storage_options=storage_options(path))
     if isinstance(root, zarr.Array):
         return {"": [Variable("", root.shape, root.dtype.kind in "biuf")]}
     for group in groups:
@@ -109,7 +115,14 @@ def open_group(path: Path, group: str, zarr: bool) -> xr.Dataset:
         "cache": False,
     }
     if zarr:
-        return xr.open_dataset(path, engine="zarr", consolidated=False, **options)
+        remote = storage_options(path)
+        return xr.open_dataset(
+            path if remote is None else str(path),
+            engine="zarr",
+            consolidated=False if remote is None else None,  # a server does not list a store
+            storage_options=remote,
+            **options,
+        )
     if not h5py.is_hdf5(path):
         del options["group"]
         engine: Any = "netcdf4" if is_cdf5(path) else "scipy"

@@ -1,0 +1,1 @@
+"""Scenes on a server, which the user names: GeoTIFF through GDAL, Zarr through fsspec."""
