@@ -20,7 +20,7 @@ from sklearn.exceptions import NotFittedError
 
 from hyperpeft.errors import ConfigError, LabelsError, SceneError
 from hyperpeft.mapping import ClassMap
-from hyperpeft.progress import Progress
+from hyperpeft.progress import Progress, default_progress
 from hyperpeft.records import UNLABELLED, Scene, Split
 from hyperpeft.runs.bundle import Bundle
 from hyperpeft.runs.config import RunConfig, make_config
@@ -107,6 +107,7 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         labels : ndarray of int (H, W), Labels, path, GeoDataFrame or GeoJSON dict, optional
             0 is unlabelled. Needed where the scene has none.
         progress : Progress, optional
+            By default a bar in a notebook, and nothing elsewhere.
 
         Raises
         ------
@@ -117,7 +118,7 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         scene = self._labelled(_scene_of(cube), labels)
         config = config.model_copy(update={"scene": scene.name})
         split = split_for(config, scene) if self._draws() else _all_labelled(scene)
-        trained = train(config, scene, split, progress or Progress())
+        trained = train(config, scene, split, progress or default_progress())
         self._accept(trained, scene, split, config)
         return self
 
@@ -196,12 +197,13 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         scene = _scene_of(cube)
         if self._bundle is not None:
             return self._bundle.classify(scene, probabilities=probabilities)
+        watch = default_progress().mapped
         if scene.sha256 != self._scene.sha256:
             predictor = self._trained.predictor
             predictor.check(scene)
             if predictor.bands is not None:
                 check_scale(predictor.bands, scene)
-        return self._trained.predict(scene, probabilities=probabilities)
+        return self._trained.predict(scene, probabilities=probabilities, watch=watch)
 
 
 def _scene_of(cube: Any) -> Scene:

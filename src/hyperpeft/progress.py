@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from html import escape
+from typing import Any
+
+_PAUSE = 0.2  # seconds between two updates of a bar
+_NOTES = 12  # shown below a bar
+
 
 class Progress:
     """Progress callbacks of a run; these do nothing."""
@@ -17,3 +25,68 @@ class Progress:
 
     def mapped(self, done: int, total: int) -> None:
         """Pixels were classified."""
+
+
+class NotebookProgress(Progress):
+    """A bar below the cell of a notebook, with the notes; it needs no widgets.
+
+    Parameters
+    ----------
+    display : callable, optional
+        As `IPython.display.display`.
+    """
+
+    def __init__(self, display: Any = None) -> None:
+        if display is None:
+            from IPython.display import display  # there in a notebook
+        self._stage, self._done, self._total, self._status = "", 0, 0, ""
+        self._notes: list[str] = []
+        self._last = time.monotonic()
+        self._handle = display(self._bundle(), raw=True, display_id=True)
+
+    def stage(self, text: str) -> None:
+        """Name the bar, and start it again."""
+        self._stage, self._done, self._total, self._status = text, 0, 0, ""
+        self._show(always=True)
+
+    def note(self, text: str) -> None:
+        """A line below the bar."""
+        if text not in self._notes:
+            self._notes.append(text)
+            self._show(always=True)
+
+    def trained(self, done: int, total: int, loss: float, validation_oa: float | None) -> None:
+        """Move the bar, with loss and validation accuracy."""
+        oa = "" if validation_oa is None else f", validation OA {validation_oa:.1f} %"
+        self._move(done, total, f"loss {loss:.3f}{oa}")
+
+    def mapped(self, done: int, total: int) -> None:
+        """Move the bar, with the pixels done."""
+        self._move(done, total, f"{done:,} of {total:,} pixels")
+
+    def _move(self, done: int, total: int, status: str) -> None:
+        self._done, self._total, self._status = done, total, status
+        self._show(always=done >= total)
+
+    def _show(self, *, always: bool) -> None:
+        now = time.monotonic()
+        if always or now - self._last >= _PAUSE:
+            self._last = now
+            self._handle.update(self._bundle(), raw=True)
+
+    def _bundle(self) -> dict[str, str]:
+        text = " ".join(part for part in (self._stage, self._status) if part)
+        bar = f"<progress max='{self._total}' value='{self._done}'></progress> "
+        notes = self._notes[:_NOTES]
+        if len(self._notes) > _NOTES:
+            notes = [*notes, f"... and {len(self._notes) - _NOTES} more notes"]
+        lines = "".join(f"<div><small>{escape(note)}</small></div>" for note in notes)
+        html = f"<div>{bar if self._total else ''}{escape(text)}</div>{lines}"
+        return {"text/plain": "\n".join([text, *notes]), "text/html": html}
+
+
+def default_progress() -> Progress:
+    """A bar in a notebook, nothing elsewhere."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return NotebookProgress() if hasattr(shell, "kernel") else Progress()

@@ -392,6 +392,7 @@ def test_demo(tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "HYPERPEFT_DATA"}
     environment |= {"HYPERPEFT_CACHE": str(tmp_path / "cache")}
     environment |= {f"{p}_proxy": "http://127.0.0.1:9" for p in ("http", "https")}
+    environment |= {"UV_RUN_RECURSION_DEPTH": "1"}  # as `uv run` sets it
     out = tmp_path / "demo"
     done = subprocess.run(
         [*PROGRAM, "demo", "--out", str(out)],
@@ -401,7 +402,8 @@ def test_demo(tmp_path):
     assert "this scene is generated" in done.stderr
     assert "starts from pretrained weights" in done.stderr
     assert "not pretrained" not in done.stdout
-    assert "hyperpeft train SCENE.tif --labels LABELS.tif" in done.stdout  # what to do next
+    assert "uv run hyperpeft train SCENE.tif --labels LABELS.tif" in done.stdout  # to be pasted
+    assert "uv run hyperpeft map runs/mine" in done.stdout
     assert {"run.json", "map.png", "map.tif", "confusion.png", "adapter"} <= {
         path.name for path in out.iterdir()
     }

@@ -65,6 +65,42 @@ def test_round_trip(folder, hub, tmp_path):
     np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize(
+    ("method", "model"), [("svm", "model.onnx"), ("rf", "model.onnx"), ("ssftt", "network")]
+)
+def test_a_baseline_travels_and_maps(hub, tmp_path, method, model):
+    """Without a backbone: features, and numbers of trees, vectors or a network."""
+    run(config(tmp_path, tmp_path / "run", method=method, epochs=1))
+    done = command(hub, tmp_path / "home", "push", tmp_path / "run", f"me/{method}")
+    assert done.returncode == 0, done.stderr
+    names = set(hub.files[f"me/{method}"])
+    assert {"run.json", "README.md", "features.safetensors"} < names
+    assert any(name.startswith(model) for name in names)
+    assert all(name.endswith((".json", ".md", ".safetensors", ".onnx")) for name in names)
+    card = hub.files[f"me/{method}"]["README.md"].decode()
+    assert "A baseline that classifies" in card
+    assert "base weights" not in card
+    done = command(hub, tmp_path / "home", "pull", f"me/{method}", "--to", tmp_path / "pulled")
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (
+        load_run(tmp_path / name).predict(planted(seed=1)) for name in ("run", "pulled")
+    )
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_baseline_without_its_model_is_not_shared(hub, tmp_path):
+    run(config(tmp_path, tmp_path / "run", method="svm"))
+    (tmp_path / "run" / "model.onnx").unlink()
+    done = command(hub, tmp_path / "home", "push", tmp_path / "run", "me/broken")
+    assert done.returncode == 2
+    assert "expected model.onnx or network.safetensors" in done.stderr
+    hub.files["me/part"] = {"run.json": (tmp_path / "run" / "run.json").read_bytes()}
+    done = command(hub, tmp_path / "home", "pull", "me/part", "--to", tmp_path / "x")
+    assert done.returncode == 2
+    assert "holds a run without features.safetensors and model.onnx" in done.stderr
+    assert not (tmp_path / "x").exists()
+
+
 def test_the_card_has_leakage_beside_accuracy(folder):
     record = RunRecord.from_file(folder / "run" / "run.json")
     card = model_card(record, "me/planted")

@@ -86,7 +86,8 @@ assert "torch" not in sys.modules
 def test_export_is_a_folder_of_adapter_head_and_card(run, tmp_path):
     to = tmp_path / "new"
     files = peft_folders.export(run, to)
-    names = ["README.md", "adapter_config.json", "adapter_model.safetensors", "head.safetensors"]
+    names = ["README.md", "adapter_config.json", "adapter_model.safetensors", "head.safetensors",
+             "reducer.safetensors", "run.json"]  # fmt: skip
     assert sorted(path.name for path in files) == names
     assert sorted(path.name for path in to.iterdir()) == names
     config = json.loads((to / "adapter_config.json").read_text())
@@ -97,12 +98,30 @@ def test_export_is_a_folder_of_adapter_head_and_card(run, tmp_path):
     assert "91.25 %" in card
     assert "id and name of the class: 1 class 1, 2 class 2, 3 class 3, 4 class 4\n" in card
     assert "a linear layer on the LayerNorm of the mean of the tokens (192 inputs)." in card
-    assert "the reduction to 12 bands (`reducer.safetensors` of the run folder)" in card
+    assert "hyperpeft map FOLDER SCENE.tif" in card
     assert "PCA" not in card
     x = images()
     expected = adapters.load(load_backbone("tiny"), run / "adapter")(x)
     assert torch.equal(adapters.load(load_backbone("tiny"), to)(x), expected)
     assert load_file(to / "head.safetensors").keys() == load_file(run / "head.safetensors").keys()
+
+
+@pytest.mark.parametrize("method", ["krona+", "lora", "auto"])
+def test_an_export_maps(tmp_path, method, monkeypatch):
+    """What is exported is all that it takes: the map is the run's, to the byte."""
+    place = tmp_path / "private"
+    train(small_config(place, place / "run", method=method, epochs=1, map=False))
+    peft_folders.export(place / "run", tmp_path / "new")
+    texts = [p.read_text() for p in (tmp_path / "new").rglob("*.json")]
+    assert texts
+    assert not any(str(place) in text for text in texts)  # where files are stays with the user
+    backbone = place / "e.safetensors"
+    for folder, out in ((place / "run", "a.tif"), (tmp_path / "new", "b.tif")):
+        words = ["map", folder, place / "scene.tif", "--out", tmp_path / out, "--quiet"]
+        words += ["--backbone", backbone]
+        monkeypatch.setattr(sys, "argv", ["hyperpeft", *map(str, words)])
+        main()
+    assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
 
 
 def test_the_card_of_a_head_that_sees_the_centre(tmp_path):

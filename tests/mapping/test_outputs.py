@@ -389,8 +389,19 @@ def test_features_are_those_of_the_reduced_scene():
     )
 
 
-def test_a_map_through_the_command_line(tmp_path, monkeypatch, capsys):
-    run(config(tmp_path, tmp_path / "run", epochs=1))
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"method": "krona+"},
+        {"method": "svm", "refine": "none"},
+        {"method": "trees", "refine": "guided"},
+        {"method": "ssftt", "refine": "none"},
+    ],
+    ids=lambda how: how["method"],
+)
+def test_a_map_through_the_command_line(tmp_path, monkeypatch, capsys, how):
+    """Whatever the method: with its own reduction, its refinement's, or that of its scene."""
+    run(config(tmp_path, tmp_path / "run", epochs=1, **how))
     scene = planted(seed=2)
     cube = np.array(scene.cube.values)
     cube[:, :6, :6] = cube[::-1, :6, :6] * 3  # a material that was never seen

@@ -316,9 +316,13 @@ PROBE = """<script>addEventListener('load', async () => {
   const small = [...document.querySelectorAll('svg text')].filter(
     e => { const m = e.getScreenCTM();
       return parseFloat(getComputedStyle(e).fontSize) * Math.hypot(m.a, m.b) < 9; });
+  const clipped = [...document.querySelectorAll('svg text')].filter(e => {
+    const box = e.getBoundingClientRect(), frame = e.closest('svg').getBoundingClientRect();
+    return box.left < frame.left - 1 || box.right > frame.right + 1;
+  });
   parent.postMessage({width: innerWidth, needs: document.documentElement.scrollWidth,
     figures: document.querySelectorAll('svg').length, images: images.length,
-    hidden: hidden.length, small: small.length}, '*');
+    hidden: hidden.length, small: small.length, clipped: clipped.map(e => e.textContent)}, '*');
 });</script>"""
 FRAMES = """<!doctype html><link rel="icon" href="data:,"><body><pre id="out"></pre><script>
 const found = [];
@@ -332,7 +336,7 @@ def test_the_page_in_a_browser(tmp_path):
     scenes = ("salinas-a", "indian-pines-10band", "enmap-potsdam")
     means = {
         method: {scene: 80.0 + i + j for i, scene in enumerate(scenes)}
-        for j, method in enumerate(("krona+", "full", "probe", "svm"))
+        for j, method in enumerate(("krona+-unrefined", "auto-without-trees", "probe", "svm"))
     }
     write_bench(tmp_path, means, budgets=(5, 10))
     text = write_report(tmp_path, tmp_path / "out")[0].read_text()
@@ -358,4 +362,4 @@ def test_the_page_in_a_browser(tmp_path):
         assert page["needs"] <= page["width"], page  # nothing to scroll sideways for
         assert page["figures"] > 20
         assert page["images"] == 2 * 2 * len(scenes) * len(means)
-        assert (page["hidden"], page["small"]) == (0, 0), page
+        assert (page["hidden"], page["small"], page["clipped"]) == (0, 0, []), page

@@ -134,6 +134,11 @@ def test_what_does_not_belong_is_refused(bank, folders, tmp_path, windows):
         bank.predict_mixed(windows, ["one"])
     with pytest.raises(BundleError, match="got 'nine'"):
         bank.predict_mixed(windows[:1], ["nine"])
+    other = windows[:1, :, :3, :3]
+    words = r"windows of 3 x 3 pixels for run 'one': expected windows of 5.*give the centre pix"
+    with pytest.raises(BundleError, match=words):
+        bank.predict_mixed(other, ["one"])
+    assert len(bank.predict_mixed(other, ["one"], centres=other[:, :, 1, 1])) == 1
     assert list(bank) == list(RUNS)
 
 

@@ -221,6 +221,21 @@ def map_of(folder, name, monkeypatch, capsys, *more):
         return file.read(1)
 
 
+def test_another_sensor_is_refused_before_anything_is_written(world, monkeypatch, capsys):
+    """One line, and no folder of tiles."""
+    folder, _ = world
+    cube = np.array(planted().cube.values).astype(np.float32)
+    write(folder / "fewer.tif", cube[:-3])
+    out = folder / "map_fewer.tif"
+    words = ["hyperpeft", "map", folder / "run", folder / "fewer.tif", "--out", out, "--confidence"]
+    monkeypatch.setattr("sys.argv", [str(word) for word in words])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert "expected 20 bands, got 17" in capsys.readouterr().err
+    assert list(folder.glob("map_fewer*")) == []
+
+
 def test_another_scale_is_refused_with_both_figures(world):
     folder, _ = world
     bundle = load_run(folder / "run")

@@ -5,6 +5,7 @@ The command line imports what computes when it computes: torch takes seconds to 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,10 +34,11 @@ def demo(
     record = _train(config, quiet=quiet or as_json, overwrite=overwrite)
     _show_record(record, out, quiet=quiet, as_json=as_json)
     if not (quiet or as_json):
+        run = "uv run hyperpeft" if os.environ.get("UV_RUN_RECURSION_DEPTH") else "hyperpeft"
         print(
             "\nThe scene was generated. On your own file:\n"
-            "  hyperpeft train SCENE.tif --labels LABELS.tif --per-class 20 --out runs/mine\n"
-            "  hyperpeft map runs/mine --out map.tif"
+            f"  {run} train SCENE.tif --labels LABELS.tif --per-class 20 --out runs/mine\n"
+            f"  {run} map runs/mine --out map.tif"
         )
 
 

@@ -1,7 +1,8 @@
 """Runs on the Hugging Face Hub: pushed with a model card, pulled into a folder that maps at once.
 
-What travels is JSON and safetensors, the card, and for the classic parts of an `auto` run ONNX
-graphs, which hold numbers and no code.
+What travels is the card, JSON, safetensors, and for forests and vector machines ONNX. An ONNX file
+is read for its numbers alone, which are checked, and the graph that is executed is built again from
+them (`baselines.onnx_graphs`): like safetensors, it can hold no code that runs.
 The record's paths are cut to names: where a user keeps files is nobody else's business.
 """
 
@@ -10,29 +11,31 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import BundleError, ConfigError, DownloadError
 from hyperpeft.runs.file_names import (
     ADAPTER,
+    ADAPTER_FILES,
     BACKBONE,
     FEATURES,
     HEAD,
     MODEL,
+    NETWORK,
     PARTS,
     REDUCER,
     REFINEMENT,
     RUN,
 )
-from hyperpeft.runs.load import check_usable
+from hyperpeft.runs.load import check_links
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.system.files import within
 
 CARD = "README.md"
-_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _PATHS = ("scene", "labels", "split", "backbone", "out")  # options that may name a file
 
 
@@ -42,27 +45,39 @@ def pushed_files(folder: Path) -> list[str]:
     Raises
     ------
     BundleError
-        The folder is no complete run of an adapter.
+        The folder is no complete run.
     """
     record = RunRecord.from_file(folder / RUN)
-    check_usable(folder, record)
+    check_links(folder)
     present = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
     found = [name for name in present if _travels(name) and within(folder, name).is_file()]
-    missing = [name for name in (HEAD, REDUCER) if name not in found]
+    missing = _missing(record, found)
     if missing:
-        raise BundleError(
-            f"{folder} cannot be shared", expected=f"{HEAD} and {REDUCER}", got=f"no {missing[0]}"
-        )
+        raise BundleError(f"{folder} cannot be shared", expected=missing, got="no such file")
     return found
+
+
+def _missing(record: RunRecord, names: Collection[str]) -> str | None:
+    """What a run of its method lacks of the files that it takes to predict again."""
+    if record.adapter["method"] in BASELINES:
+        lacking = [FEATURES] if FEATURES not in names else []
+        if MODEL not in names and NETWORK not in names:
+            lacking.append(f"{MODEL} or {NETWORK}")
+    else:
+        lacking = [name for name in (HEAD, REDUCER) if name not in names]
+        if record.adapter.get("adapter_parameters"):
+            files = [f"{ADAPTER}/{name}" for name in ADAPTER_FILES]
+            lacking += [name for name in files if name not in names]
+    return " and ".join(lacking) or None
 
 
 def _travels(name: str) -> bool:
     """Whether a file of a run is one of those that it takes to predict again."""
-    if name in (RUN, HEAD, REDUCER, BACKBONE, REFINEMENT):
+    if name in (RUN, HEAD, REDUCER, BACKBONE, REFINEMENT, FEATURES, MODEL, NETWORK):
         return True
     folder, _, last = name.rpartition("/")
     if folder == ADAPTER:
-        return last in _ADAPTER_FILES
+        return last in ADAPTER_FILES
     parent, _, part = folder.partition("/")
     return parent == PARTS and "/" not in part and part != "" and last in (FEATURES, MODEL)
 
@@ -89,7 +104,7 @@ def push(
     Raises
     ------
     BundleError
-        The folder is no complete run of an adapter.
+        The folder is no complete run.
     DownloadError
         The server refuses, or cannot be reached.
     """
@@ -104,7 +119,7 @@ def push(
         for name in names:
             if name.endswith(".json"):
                 text = (folder / name).read_text(encoding="utf-8")
-                (stage / name).write_text(_without_folders(text, values), encoding="utf-8")
+                (stage / name).write_text(without_folders(text, values), encoding="utf-8")
         card = model_card(RunRecord.from_file(stage / RUN), repo)
         (stage / CARD).write_text(card, encoding="utf-8")
         with _hub(repo) as api:
@@ -145,16 +160,19 @@ def pull(repo: str, folder: str | Path, *, revision: str | None = None) -> RunRe
         with _hub(repo) as api:
             present = api.list_repo_files(repo, revision=revision)
             wanted = [name for name in present if name == CARD or _travels(name)]
-            if not {RUN, HEAD, REDUCER} <= set(wanted):
+            if RUN not in wanted:
                 raise BundleError(
-                    f"{repo} holds no run", expected=f"{RUN}, {HEAD} and {REDUCER}",
+                    f"{repo} holds no run", expected=f"{RUN} and the files of its method",
                     got=", ".join(sorted(present)[:8]) or "nothing",
                 )  # fmt: skip
             for name in wanted:
                 api.hf_hub_download(repo, name, revision=revision, local_dir=stage)
         shutil.rmtree(stage / ".cache", ignore_errors=True)  # notes of the library on its download
         record = RunRecord.from_file(stage / RUN)
-        check_usable(stage, record)
+        check_links(stage)
+        missing = _missing(record, wanted)
+        if missing:
+            raise BundleError(f"{repo} holds a run without {missing}")
         if folder.exists():
             folder.rmdir()
         stage.replace(folder)
@@ -171,6 +189,17 @@ def model_card(record: RunRecord, repo: str) -> str:
         f"| {i} | {_cell(name)} | {_score((record.metrics.get('per_class') or {}).get(str(i)))} |"
         for i, name in zip(scene["class_ids"], scene["classes"], strict=True)
     )
+    is_baseline = adapter["method"] in BASELINES
+    what = "A baseline" if is_baseline else "An adapter"
+    base = "" if is_baseline else f" on {_cell(record.backbone.get('name') or '')}"
+    weights = (
+        ""
+        if is_baseline
+        else (
+            f" The base weights have the hash\n`{record.backbone.get('weights_sha256')}` (sha256 "
+            "of names and float32 values); others are refused."
+        )
+    )
     parameters = adapter.get("trainable_parameters")
     count = f"{parameters:,}" if parameters else "unknown"
     return f"""---
@@ -181,9 +210,9 @@ tags:
 - land-cover
 ---
 
-# {_cell(scene["name"])}: {adapter["method"]} on {_cell(record.backbone.get("name") or "")}
+# {_cell(scene["name"])}: {adapter["method"]}{base}
 
-An adapter that classifies a hyperspectral scene of {scene["shape"][2]} bands into
+{what} that classifies a hyperspectral scene of {scene["shape"][2]} bands into
 {len(scene["classes"])} classes. Trained parameters: {count}.
 
 | split | training pixels | hold a training pixel | OA | AA | kappa x 100 |
@@ -202,8 +231,7 @@ hyperpeft hub pull {repo} --to runs/pulled
 hyperpeft map runs/pulled SCENE.tif --out map.tif
 ```
 
-The scene must have the same bands. The base weights have the hash
-`{record.backbone.get("weights_sha256")}` (sha256 of names and float32 values); others are refused.
+The scene must have the same bands.{weights}
 """
 
 
@@ -215,7 +243,7 @@ def _cell(text: str) -> str:
     return " ".join(str(text).split()).replace("|", "/").replace("`", "'").replace("<", "(")
 
 
-def _without_folders(text: str, values: Mapping[str, Any]) -> str:
+def without_folders(text: str, values: Mapping[str, Any]) -> str:
     """A JSON text without the folders that the files of a record's options lie in."""
     named = [values["config"].get(name) for name in _PATHS] + [values["backbone"].get("name")]
     parts = [part for spec in named if isinstance(spec, str) for part in spec.split(",")]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 
 from hyperpeft.errors import AdapterError, BundleError, ConfigError
-from hyperpeft.runs.file_names import ADAPTER, HEAD, RUN
+from hyperpeft.runs.file_names import ADAPTER, HEAD, REDUCER, RUN
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.system.files import replacing
 from hyperpeft.system.overwrite import refuse_inputs
@@ -70,7 +70,10 @@ def _row(folder: Path, record: RunRecord) -> Row:
 
 
 def export(run: Path, to: Path) -> list[Path]:
-    """Write a run's adapter as a folder of PEFT's, with the head and a model card.
+    """Write a run as a folder of PEFT's that stock PEFT loads and `hyperpeft map` maps with.
+
+    Beside PEFT's two files lie the head, the reduction to 12 bands, the refinement, the classic
+    parts of `auto`, the record, without the folders that the user's files are in, and a model card.
 
     Parameters
     ----------
@@ -82,8 +85,7 @@ def export(run: Path, to: Path) -> list[Path]:
     Returns
     -------
     list of Path
-        The files written: `adapter_config.json`, `adapter_model.safetensors`,
-        `head.safetensors`, `README.md`.
+        The files written, PEFT's `adapter_config.json` and `adapter_model.safetensors` first.
 
     Raises
     ------
@@ -93,6 +95,7 @@ def export(run: Path, to: Path) -> list[Path]:
         When `to` holds something already.
     """
     from hyperpeft.adapters import get_method, save_load
+    from hyperpeft.export.hub import pushed_files, without_folders
     from hyperpeft.runs.load import check_usable, method_of_backbone, sees_centre
 
     record = RunRecord.from_file(run / RUN)
@@ -119,11 +122,17 @@ def export(run: Path, to: Path) -> list[Path]:
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{run / RUN} is not a run record ({error!r})") from None
     save_load.write(to, replace(saved, config={**saved.config, "base_model_name_or_path": base}))
-    with replacing(to / HEAD) as temporary:
-        shutil.copyfile(run / HEAD, temporary)
+    others = [name for name in pushed_files(run) if not name.startswith(f"{ADAPTER}/")]
+    for name in others:
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(to / name) as temporary:
+            shutil.copyfile(run / name, temporary)
+    with replacing(to / RUN) as temporary:
+        text = (run / RUN).read_text(encoding="utf-8")
+        temporary.write_text(without_folders(text, json.loads(text)), encoding="utf-8")
     with replacing(to / CARD) as temporary:
         temporary.write_text(card, encoding="utf-8")
-    return [to / name for name in (save_load.CONFIG, save_load.TENSORS, HEAD, CARD)]
+    return [to / name for name in (save_load.CONFIG, save_load.TENSORS, *sorted(others), CARD)]
 
 
 def _check_head(path: Path) -> int:
@@ -234,8 +243,12 @@ def _card(record: RunRecord, head: str) -> str:
         + ", ".join(f"{i} {names.get(i, 'unnamed')}" for i in adapter["class_ids"]),
         f"- Base weights: sha256 `{record.backbone['weights_sha256']}`",
         f"- `{HEAD}`: {head}",
-        "- Not in this folder: the reduction to 12 bands (`reducer.safetensors` of the run "
-        "folder).",
+        f"- `{REDUCER}`: from a scene's bands to 12; the scene must have the same bands.",
+        "- Base weights are not in this folder.",
+        "",
+        "```",
+        "hyperpeft map FOLDER SCENE.tif --out map.tif",
+        "```",
         "",
         "```python",
         "import hyperpeft",

@@ -279,7 +279,7 @@ class AdapterBank:
         ----------
         windows : Tensor, shape (N, 12, p, p)
             Each reduced by its own run's reducer. Runs with other window sizes mix after
-            `patches.resize`.
+            `patches.resize`, with `centres`; without them they are refused.
         names : sequence of N str
             The run of each row, in any order.
         centres : Tensor, shape (N, 12), optional
@@ -289,6 +289,11 @@ class AdapterBank:
         -------
         list of N Tensor, each of shape (K,)
             K is the number of classes of that row's run; `bank[name].class_ids` names them.
+
+        Raises
+        ------
+        BundleError
+            A name that is not in the bank, or windows of another size than a run's.
 
         Notes
         -----
@@ -306,6 +311,8 @@ class AdapterBank:
             groups.append((name, slice(start, start + sum(n == name for n in names))))
         members = {name: self._member(name)[0] for name, _ in groups}
         window = windows.shape[-1]
+        for name in members:
+            self._check_window(name, window, resized=centres is not None)
         middle = (centres_of(windows) if centres is None else centres)[order]
         with self._route.take(tuple(groups)):
             images = resize(windows[order], self.encoder.image_size)
@@ -317,6 +324,21 @@ class AdapterBank:
         ]
         back = {row: place for place, row in enumerate(order)}
         return [rows[back[row]] for row in range(len(names))]
+
+    def _check_window(self, name: str, window: int, *, resized: bool) -> None:
+        """Refuse windows of a size that a run was not trained on, unless they say their centres."""
+        sizes = windows_of(self[name].record)
+        if window in sizes or (resized and len(sizes) == 1):
+            return
+        hint = "predict the runs one by one" if len(sizes) > 1 else (
+            "bring them to one size with hyperpeft.patches.resize and give the centre pixels of "
+            "the original windows as `centres`, or predict the runs one by one"
+        )  # fmt: skip
+        raise BundleError(
+            f"windows of {window} x {window} pixels for run {name!r}",
+            expected=f"windows of {' or '.join(map(str, sizes))}, as it was trained on",
+            hint=hint,
+        )
 
     def _member(self, name: str) -> tuple[_Member, Bundle]:
         if name not in self._members:

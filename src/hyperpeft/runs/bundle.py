@@ -33,6 +33,7 @@ from hyperpeft.mapping import (
     map_to_files,
 )
 from hyperpeft.mapping.mixture import encoder_of
+from hyperpeft.progress import default_progress
 from hyperpeft.records import Labels, Scene, draw_classes
 from hyperpeft.runs.inputs import inputs_of
 from hyperpeft.runs.record import RunRecord
@@ -125,7 +126,7 @@ class Bundle:
             Keep the probability of every class as well: float32 (K, H, W), NaN outside the scene,
             K as in `class_ids`.
         watch : callable, optional
-            Told (pixels done, pixels in all).
+            Told (pixels done, pixels in all); by default a bar in a notebook.
 
         Returns
         -------
@@ -144,7 +145,7 @@ class Bundle:
             scene,
             probabilities=probabilities,
             refinement=self.refinement,
-            watch=watch,
+            watch=watch or default_progress().mapped,
         )
 
     def _check(self, scene: Scene) -> None:
@@ -200,7 +201,7 @@ class Bundle:
         scheduler : str, optional
             Address of a dask.distributed scheduler whose workers do the work.
         watch : callable, optional
-            Told (pixels done, pixels in all).
+            Told (pixels done, pixels in all); by default a bar in a notebook.
         inputs : iterable of (str, Path)
             What must not be written over, besides the files that the run was trained on.
 
@@ -233,5 +234,5 @@ class Bundle:
             self.colours,
             size=tile,
             scheduler=scheduler,
-            watch=watch,
+            watch=watch or default_progress().mapped,
         )

@@ -67,7 +67,7 @@ class RunConfig(BaseModel):
 
     scene: str = Field(
         description="A card's name (see `hyperpeft scenes list`), FILE[:KEY], a product's folder, "
-        "or tiles as a.tif,b.tif."
+        "tiles as a.tif,b.tif, or an https:// or s3:// address of a GeoTIFF or Zarr store."
     )
     labels: str | None = Field(
         None,
@@ -248,7 +248,11 @@ class RunConfig(BaseModel):
     def _one_split(self) -> RunConfig:
         sizes = [n for n in ("per_class", "fraction") if getattr(self, n) is not None]
         if len(sizes) > 1:
-            raise ValueError("per_class and fraction exclude each other: give one")
+            named = f"with split {self.split!r} " if self.split else ""
+            raise ValueError(
+                f"per_class and fraction exclude each other: {named}give "
+                f"per_class={self.per_class} or fraction={self.fraction:g}, or neither"
+            )
         if sizes and not split_kind(self.split).sized:
             sized = [name for name, kind in SPLIT_KINDS.items() if kind.sized and kind.named]
             raise ValueError(

@@ -11,7 +11,7 @@ import numpy as np
 from hyperpeft import splits
 from hyperpeft.errors import BundleError, LabelsError
 from hyperpeft.metrics import score_map
-from hyperpeft.progress import Progress
+from hyperpeft.progress import Progress, default_progress
 from hyperpeft.records import UNLABELLED, Scene, Split, mask_of
 from hyperpeft.runs.file_names import SPLIT
 from hyperpeft.runs.inputs import located
@@ -73,7 +73,7 @@ def evaluate(
     InputError
         A damaged folder, a scene that does not fit it, or labels without a class of the run.
     """
-    progress = progress or Progress()
+    progress = progress or default_progress()
     loaded = load_run(folder, backbone=backbone)
     progress.stage("Testing")
     split: Split | None = None

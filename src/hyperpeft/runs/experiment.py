@@ -16,7 +16,7 @@ from hyperpeft.errors import Interrupted, NotFiniteError
 from hyperpeft.mapping import ClassMap
 from hyperpeft.metrics import score_map
 from hyperpeft.patches import check_patch_size
-from hyperpeft.progress import Progress
+from hyperpeft.progress import Progress, default_progress
 from hyperpeft.records import Scene, Split, mask_of
 from hyperpeft.runs import folder as run_folder
 from hyperpeft.runs import methods, sections
@@ -52,6 +52,7 @@ def run(
     overwrite : bool
         Replace another run in `config.out`.
     progress : Progress, optional
+        By default a bar in a notebook, and nothing elsewhere.
 
     Returns
     -------
@@ -67,7 +68,7 @@ def run(
     """
     try:
         with torch.random.fork_rng():  # the caller's random state stays as it was
-            return _run(config, resume, overwrite, progress or Progress())
+            return _run(config, resume, overwrite, progress or default_progress())
     except KeyboardInterrupt:
         if not (config.out / CHECKPOINT).is_file():
             raise

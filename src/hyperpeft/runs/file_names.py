@@ -17,6 +17,7 @@ RUN/run.json                the record: options, scene, split, backbone, adapter
 from __future__ import annotations
 
 RUN, HEAD, REDUCER, SPLIT = "run.json", "head.safetensors", "reducer.safetensors", "split.npz"
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # of PEFT
 ADAPTER, BACKBONE, HISTORY = "adapter", "backbone.safetensors", "history.csv"
 REFINEMENT = "refinement.safetensors"
 PARTS = "parts"

@@ -15,7 +15,19 @@ from hyperpeft.models import load_backbone, weights_sha256
 from hyperpeft.models.spectralgpt import PATCH, SpectralGPT
 from hyperpeft.runs.bundle import Bundle
 from hyperpeft.runs.config import AUTO, METHOD
-from hyperpeft.runs.file_names import ADAPTER, BACKBONE, HEAD, REDUCER, REFINEMENT, RUN, SPLIT
+from hyperpeft.runs.file_names import (
+    ADAPTER,
+    ADAPTER_FILES,
+    BACKBONE,
+    FEATURES,
+    HEAD,
+    MODEL,
+    NETWORK,
+    REDUCER,
+    REFINEMENT,
+    RUN,
+    SPLIT,
+)
 from hyperpeft.runs.methods.baseline_files import load_baseline, with_classic_parts
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.runs.weight_files import read_tensors
@@ -54,7 +66,7 @@ def load_run(folder: str | Path, *, backbone: str | Path | None = None) -> Bundl
     check_base(folder, record, weights_sha256(encoder.state_dict()), backbone)
     method = adapters.get_method(method_of_backbone(record))
     if method.adapter is not None:
-        adapters.merge(adapters.load(encoder, folder / ADAPTER))
+        adapters.merge(adapters.load(encoder, adapter_folder(folder)))
     elif method.trains_encoder:
         read_tensors(encoder, folder / BACKBONE)
     model = Classifier(
@@ -67,10 +79,23 @@ def load_run(folder: str | Path, *, backbone: str | Path | None = None) -> Bundl
     return with_head(folder, record, model.to(device))
 
 
+def adapter_folder(folder: Path) -> Path:
+    """Where the adapter of a run lies: in `adapter/`, or beside the rest in an exported folder."""
+    exported = (folder / ADAPTER_FILES[0]).is_file() and not (folder / ADAPTER).exists()
+    return folder if exported else folder / ADAPTER
+
+
+def check_links(folder: Path) -> None:
+    """BundleError for a run folder with links out of it."""
+    for name in (HEAD, REDUCER, SPLIT, ADAPTER, BACKBONE, FEATURES, MODEL, NETWORK, REFINEMENT):
+        within(folder, name)
+    for name in ADAPTER_FILES:
+        within(folder, name)
+
+
 def check_usable(folder: Path, record: RunRecord) -> None:
     """BundleError for the run of a baseline, which has no backbone, and for links out of it."""
-    for name in (HEAD, REDUCER, SPLIT, ADAPTER, BACKBONE):
-        within(folder, name)
+    check_links(folder)
     method = record.adapter["method"]
     if method in BASELINES:
         raise BundleError(
