@@ -14,6 +14,7 @@ import rioxarray  # noqa: F401
 import xarray as xr
 
 from hyperpeft.errors import InputError
+from hyperpeft.progress import NotebookProgress, Progress, default_progress
 from hyperpeft.records import Scene, palette
 from hyperpeft.scenes import open_scene
 from tests.helpers.small import CRS, TRANSFORM, planted, write_scene
@@ -218,3 +219,36 @@ def test_rioxarray_is_there_where_a_crs_is(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.stdout.strip() == "32633", done.stderr
+
+
+def test_a_bar_in_a_notebook(monkeypatch):
+    """It appears when a task takes a while, moves, and keeps the notes."""
+    clock, seen = [0.0], []
+    monkeypatch.setattr("hyperpeft.progress.time.monotonic", lambda: clock[0])
+
+    class Handle:
+        def update(self, data, raw):
+            seen.append(data)
+
+    def display(data, raw, display_id):
+        seen.append(data)
+        return Handle()
+
+    quick = NotebookProgress(display)
+    quick.stage("Mapping")
+    quick.mapped(576, 576)
+    assert seen == []
+    bar = NotebookProgress(display)
+    bar.stage("Training")
+    clock[0] = 0.6
+    bar.trained(3, 10, 0.5, 90.0)
+    assert "<progress max='10' value='3'>" in seen[-1]["text/html"]
+    assert seen[-1]["text/plain"] == "Training loss 0.500, validation OA 90.0 %"
+    bar.trained(4, 10, 0.4, None)  # too soon to be drawn
+    assert len(seen) == 1
+    bar.note("<b>2 pixels</b> are masked")
+    bar.note("<b>2 pixels</b> are masked")
+    bar.trained(10, 10, 0.4, None)
+    assert len(seen) == 3
+    assert "&lt;b&gt;2 pixels" in seen[-1]["text/html"]
+    assert type(default_progress()) is Progress  # this is no notebook

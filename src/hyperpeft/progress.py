@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from html import escape
+from importlib import import_module
 from typing import Any
 
 _PAUSE = 0.2  # seconds between two updates of a bar
+_SOON = 0.5  # seconds; what is done by then shows no bar
 _NOTES = 12  # shown below a bar
 
 
@@ -30,6 +32,8 @@ class Progress:
 class NotebookProgress(Progress):
     """A bar below the cell of a notebook, with the notes; it needs no widgets.
 
+    It appears with the first note, or when the task has taken half a second.
+
     Parameters
     ----------
     display : callable, optional
@@ -37,22 +41,23 @@ class NotebookProgress(Progress):
     """
 
     def __init__(self, display: Any = None) -> None:
-        if display is None:
-            from IPython.display import display  # there in a notebook
+        self._display = display or import_module("IPython.display").display
+        self._handle: Any = None
+        self._begun = time.monotonic()
         self._stage, self._done, self._total, self._status = "", 0, 0, ""
         self._notes: list[str] = []
-        self._last = time.monotonic()
-        self._handle = display(self._bundle(), raw=True, display_id=True)
+        self._last = self._begun
 
     def stage(self, text: str) -> None:
         """Name the bar, and start it again."""
         self._stage, self._done, self._total, self._status = text, 0, 0, ""
-        self._show(always=True)
+        self._show()
 
     def note(self, text: str) -> None:
         """A line below the bar."""
         if text not in self._notes:
             self._notes.append(text)
+            self._begun -= _SOON
             self._show(always=True)
 
     def trained(self, done: int, total: int, loss: float, validation_oa: float | None) -> None:
@@ -68,10 +73,14 @@ class NotebookProgress(Progress):
         self._done, self._total, self._status = done, total, status
         self._show(always=done >= total)
 
-    def _show(self, *, always: bool) -> None:
+    def _show(self, *, always: bool = False) -> None:
         now = time.monotonic()
-        if always or now - self._last >= _PAUSE:
-            self._last = now
+        if now - self._begun < _SOON or not (always or now - self._last >= _PAUSE):
+            return
+        self._last = now
+        if self._handle is None:
+            self._handle = self._display(self._bundle(), raw=True, display_id=True)
+        else:
             self._handle.update(self._bundle(), raw=True)
 
     def _bundle(self) -> dict[str, str]:

@@ -150,7 +150,7 @@ def _(w: World):
     return ["hub", "push", w / "nothing", "me/planted"]
 
 
-@share("to push: a run without its head", "cannot be shared", "no head.safetensors")
+@share("to push: a run without its head", "cannot be shared", "expected head.safetensors")
 def _(w: World):
     (w.copy("run") / "head.safetensors").unlink()
     return ["hub", "push", w / "run", "me/planted"]

@@ -195,7 +195,7 @@ def test_wrong_merges(run, tmp_path):
 def test_export_and_merge_on_the_command_line(run, tmp_path, command):
     done = command("export", run, "--to", tmp_path / "new", "--json")
     assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)["files"]) == 4
+    assert len(json.loads(done.stdout)["files"]) == 6
     again = command("export", run, "--to", tmp_path / "new")
     assert again.returncode == 2
     assert again.stderr.startswith("error: --to")

@@ -304,5 +304,6 @@ def test_a_size_beside_a_split_names_what_is_allowed():
         with pytest.raises(ConfigError, match=r"size of the splits random, disjoint, polygons"):
             make_config({"scene": "demo", "split": split, "per_class": 5})
     sizes = {"split": "disjoint", "per_class": 5, "fraction": 0.1}
-    with pytest.raises(ConfigError, match="exclude each other: give per_class="):
+    words = r"exclude each other: with split 'disjoint' give per_class=5 or fraction=0.1"
+    with pytest.raises(ConfigError, match=words):
         make_config({"scene": "demo", **sizes})

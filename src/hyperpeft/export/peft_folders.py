@@ -118,7 +118,8 @@ def export(run: Path, to: Path) -> list[Path]:
         raise ConfigError(f"--to {to}", expected="a new or empty folder", got="one with files")
     try:
         head = _describe_head(width, centre=sees_centre(record))
-        card, base = _card(record, head), record.backbone["name"]
+        base = Path(record.backbone["name"]).name  # without the folder of a file
+        card = _card(record, head, base)
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{run / RUN} is not a run record ({error!r})") from None
     save_load.write(to, replace(saved, config={**saved.config, "base_model_name_or_path": base}))
@@ -218,10 +219,10 @@ def _describe_head(width: int, *, centre: bool) -> str:
     )
 
 
-def _card(record: RunRecord, head: str) -> str:
+def _card(record: RunRecord, head: str, base: str) -> str:
     """A model card in the form of the Hugging Face hub; `head` says what the head sees."""
     config, adapter, scene = record.config, record.adapter, record.scene
-    base, oa = record.backbone["name"], record.metrics["oa"]
+    oa = record.metrics["oa"]
     count = adapter["adapter_parameters"]
     names = dict(zip(scene["class_ids"], scene["classes"], strict=True))
     depth = "all blocks" if config["blocks"] == "all" else f"the last {config['blocks']} blocks"

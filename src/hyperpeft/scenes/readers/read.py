@@ -23,6 +23,7 @@ from hyperpeft.scenes.readers.detect import Probe, check_file, is_archive
 from hyperpeft.scenes.readers.gdal import silence_gdal
 from hyperpeft.scenes.readers.mosaic import join, tile_paths
 from hyperpeft.scenes.readers.remote.address import Address, is_address
+from hyperpeft.scenes.readers.remote.raster import read_remote_raster
 from hyperpeft.scenes.readers.table import identify, reader_of
 from hyperpeft.scenes.readers.variables import split_spec
 from hyperpeft.system.files import printable, sha256_of
@@ -164,8 +165,6 @@ def _read_address(spec: str, layout: str | None) -> Cube:
         from hyperpeft.scenes.readers.remote.store import read_remote_store  # its packages: extras
 
         return _finished(read_remote_store(address, layout), has_place=True)
-    from hyperpeft.scenes.readers.remote.raster import read_remote_raster  # loads GDAL's network
-
     return _finished(read_remote_raster(address), has_place=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from hyperpeft.scenes.readers.variables import Variable
 PICKLE = re.compile(rb'"(?:id|name)"\s*:\s*"[^"]*pickle', re.IGNORECASE)
 
 
-def require_package(path: Path, name: str) -> None:
-    """Refuse a Zarr store or a NetCDF file whose package, `name`, is not installed."""
+def require_package(path: Path, name: str) -> Any:
+    """The package, an extra, that reads a Zarr store or a NetCDF file; refused without it."""
     try:
-        __import__(name)
+        return importlib.import_module(name)
     except ImportError:
         raise ConfigError(
             f"{path} is read through {name}, which is not installed here",
@@ -63,8 +64,7 @@ def joined_name(group: str, name: str) -> str:
 
 def zarr_groups(path: Path) -> list[str]:
     """Names of all groups, "" for the root."""
-    import zarr  # an extra
-
+    zarr = require_package(path, "zarr")
     root = zarr.open(str(path), mode="r", storage_options=storage_options(path))
     if isinstance(root, zarr.Array):
         return [""]
@@ -83,8 +83,7 @@ def netcdf_groups(path: Path) -> list[str]:
 
 def arrays_without_dimension_names(path: Path, groups: list[str]) -> dict[str, list[Variable]]:
     """Groups of a Zarr store with arrays whose dimensions have no names: xarray refuses them."""
-    import zarr  # an extra
-
+    zarr = require_package(path, "zarr")
     found: dict[str, list[Variable]] = {}
     root = zarr.open(str(path), mode="r", storage_options=storage_options(path))
     if isinstance(root, zarr.Array):

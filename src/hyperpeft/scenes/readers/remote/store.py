@@ -65,9 +65,10 @@ class Remote:
     def storage_options(self) -> dict[str, Any]:
         """Time-outs, and how a bucket is opened."""
         if not self.address.is_s3:
-            from aiohttp import ClientTimeout  # an extra
-
-            limits = ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
+            aiohttp = require_package(self.address, "aiohttp")  # type: ignore[arg-type]
+            limits = aiohttp.ClientTimeout(
+                total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS
+            )
             return {"client_kwargs": {"timeout": limits}}
         config = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
         anonymous = os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in ("YES", "TRUE", "1")
@@ -78,8 +79,7 @@ def _metadata(address: Address) -> bytes:
     """The consolidated metadata."""
     if not address.is_s3:  # one clear error where the server is wrong
         _ask_any(address)
-    import fsspec  # an extra
-
+    fsspec = require_package(address, "fsspec")  # type: ignore[arg-type]
     system, root = fsspec.core.url_to_fs(address.url, **Remote(address).storage_options)
     for name in _METADATA:
         try:
