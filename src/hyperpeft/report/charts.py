@@ -19,7 +19,7 @@ MARKS = {
     "circle": "●", "square": "■", "up": "▲", "diamond": "◆", "down": "▼", "plus": "✚",
     "cross": "✖", "star": "★", "left": "◀", "right": "▶", "hexagon": "⬢",
 }  # fmt: skip
-NAMES = 96.0  # pixels for names beside the axes
+NAMES = 150.0  # pixels for names beside the axes
 LINE = 12.5  # pixels between two names
 
 
@@ -144,7 +144,7 @@ def rank_chart(results: Results, setting: Setting) -> Chart | None:
         return None
     order = sorted(ranks.ranks, key=lambda m: ranks.ranks[m])
     k = len(order)
-    plot = Plot(54 + 19.0 * k, (0.8, k + 0.2), (-0.6, k - 0.4), left=100, flip=True)
+    plot = Plot(54 + 19.0 * k, (0.8, k + 0.2), (-0.6, k - 0.4), left=128, flip=True)
     if ranks.critical is not None:
         best = ranks.ranks[order[0]]
         plot.band(best, min(best + ranks.critical, k + 0.2))

@@ -79,9 +79,11 @@ class Entry:
 
     @property
     def class_scores(self) -> dict[str, dict[str, float | None]]:
-        """Recall, precision and F1 of each class, by its id."""
+        """Recall, precision and F1 of each class, by its id; empty without a confusion matrix."""
         metrics = self.record["metrics"]
-        ids, confusion = metrics.get("class_ids") or [], metrics.get("confusion") or []
+        ids, confusion = metrics.get("class_ids") or [], metrics.get("confusion")
+        if confusion is None:
+            return {}
         try:
             counts = np.array(confusion, dtype=np.int64).reshape(len(ids), len(ids))
         except (TypeError, ValueError):
