@@ -405,7 +405,9 @@ def test_no_scene_that_is_evaluated_was_pretrained_on(name):
     """Neither a benchmark's card nor a scene of a shipped benchmark is among the sources."""
     sources = {source["name"].lower() for source in record_of(name)["sources"]}
     evaluated = {f.lower() for card in CARDS.values() for file in card.files for f in file.names}
-    for path in (ROOT / "src" / "hyperpeft" / "configs").glob("*.yaml"):
+    studies = sorted((ROOT / "src" / "hyperpeft" / "benchmark" / "configs").glob("*.yaml"))
+    assert studies
+    for path in studies:
         for label, own in (yaml.safe_load(path.read_text())["scenes"] or {}).items():
             evaluated |= {label, Path((own or {}).get("scene", label)).name.lower()}
     assert len(evaluated) > 15
