@@ -38,8 +38,16 @@ class Served:
 
     @property
     def sent(self) -> int:
-        """Bytes of all bodies so far."""
-        return int(self.answer()["sent"])
+        """Bytes of all bodies so far, of answers that have ended.
+
+        A client may have read a body before its thread here has counted it.
+        """
+        for _ in range(500):
+            state = self.answer()
+            if not state["writing"]:
+                break
+            time.sleep(0.02)
+        return int(state["sent"])
 
     @property
     def requests(self) -> list[str]:
@@ -61,6 +69,7 @@ def file_server(folder: Path) -> Iterator[Served]:
 
 def _handler(folder: Path) -> type[BaseHTTPRequestHandler]:
     state: dict[str, Any] = {"sent": 0, "requests": [], "status": 200, "ranges": 1, "delay": 0}
+    state["writing"] = 0  # answers whose bodies are under way
     lock = Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -102,16 +111,26 @@ def _handler(folder: Path) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(body)))
             for header, text in headers.items():
                 self.send_header(header.replace("_", "-"), text)
+            counted = body and self.command != "HEAD" and not self.path.startswith(_CONTROL)
+            if counted:  # before the client can know of an answer
+                with lock:
+                    state["writing"] += 1
             self.end_headers()
             if self.command == "HEAD" or not body:
                 return
+            if not counted:
+                self.wfile.write(body)
+                return
+            sent = 0
             try:
                 self.wfile.write(body)
+                sent = len(body)
             except (BrokenPipeError, ConnectionResetError):
-                return
-            if not self.path.startswith(_CONTROL):
+                pass
+            finally:
                 with lock:
-                    state["sent"] += len(body)
+                    state["sent"] += sent
+                    state["writing"] -= 1
 
     return Handler
 

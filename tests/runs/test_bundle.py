@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from hyperpeft.errors import BundleError, ConfigError, Interrupted, LabelsError,
 from hyperpeft.runs.evaluate import evaluate
 from hyperpeft.runs.experiment import Progress, run
 from hyperpeft.runs.load import load_run
+from hyperpeft.runs.sections import source_state
 from hyperpeft.scenes import open_scene
 from tests.helpers.small import (
     CRS,
@@ -499,3 +501,12 @@ def test_one_class_is_refused(folder, tmp_path):
     np.save(tmp_path / "l.npy", np.ones((24, 24), np.uint8))
     with pytest.raises(hyperpeft.errors.SplitError, match="at least 2, got 1"):
         run(config(folder, tmp_path / "r", labels=str(tmp_path / "l.npy")))
+
+
+def test_a_checkout_is_told_by_its_commit():
+    root = Path(hyperpeft.__file__).parents[2]
+    if not (root / ".git").exists():
+        pytest.skip("the package is not run from a checkout")
+    words = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    head = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    assert source_state()[0] == head

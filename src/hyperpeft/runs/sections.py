@@ -152,7 +152,7 @@ def _peak_rss_mb() -> float | None:
 
 def source_state() -> tuple[str | None, bool | None]:
     """Commit and whether it has been changed, when running from a checkout of hyperpeft."""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     if not (root / ".git").exists() or not (root / "pyproject.toml").is_file():
         return None, None
     try:
