@@ -2,7 +2,7 @@
 
     python benchmarks/adapters.py                    # measure, write a record, redraw the table
     python benchmarks/adapters.py --device cuda
-    python benchmarks/adapters.py --table            # only redraw docs/benchmarks.md from records
+    python benchmarks/adapters.py --table            # redraw docs/reference/speed.md from records
 
 All contestants live in one process and take turns, round after round (A B C A B C ...), so that
 a busy machine slows all of them alike; the figure of each is the median of its rounds. Peak memory
@@ -46,7 +46,7 @@ from hyperpeft.training.precision import autocast, held_in
 
 HERE = Path(__file__).parent
 RECORDS = HERE / "records"
-TABLE = HERE.parent / "docs" / "benchmarks.md"
+TABLE = HERE.parent / "docs" / "reference" / "speed.md"
 CLASSES = 12
 
 
@@ -309,7 +309,7 @@ def table(record: dict[str, Any]) -> str:
 
 
 def redraw() -> None:
-    """Write docs/benchmarks.md from all records."""
+    """Write docs/reference/speed.md from all records."""
     head = (
         "# Speed and memory\n\nWritten by `python benchmarks/adapters.py --table` from "
         "`benchmarks/records/`. Stock PEFT does the same job with the same factors; "

@@ -80,7 +80,7 @@ def circle(imports: dict[str, set[str]]) -> list[str]:
 
 def test_every_module_is_in_the_table():
     found = {layer_of(name) for name in MODULES} - {""}
-    assert found <= set(LAYERS), "give a new package its row in docs/architecture.md"
+    assert found <= set(LAYERS), "give a new package its row in docs/explanation/architecture.md"
     assert len(found) > 15  # the walk found the package
 
 

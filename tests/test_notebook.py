@@ -18,7 +18,7 @@ nbclient = pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOK = ROOT / "docs" / "notebooks" / "arrays.ipynb"
+NOTEBOOK = ROOT / "docs" / "tutorials" / "arrays.ipynb"
 LARGEST = 200_000  # bytes of the committed file
 SECONDS = 60  # of the processor
 

@@ -1,6 +1,6 @@
 """Which package imports which, read from the sources, and the figure of it in the documentation.
 
-    python -m tools.draw_layers          writes the figure into docs/architecture.md
+    python -m tools.draw_layers          writes the figure into docs/explanation/architecture.md
 
 An arrow from a package to another says that the second uses the first; those that follow from
 others (a to b, b to c, therefore a to c) are left out.
@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1] / "src" / "hyperpeft"
-PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
+PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "architecture.md"
 START, END = "<!-- layers -->", "<!-- end -->"
 UNDRAWN = {"_version"}  # nearly everything would use it
 

@@ -1,4 +1,4 @@
-"""Write the tables of docs/options.md from the declarations in RunConfig.
+"""Write the tables of docs/reference/options.md from the declarations in RunConfig.
 
 python -m tools.write_options
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hyperpeft.cli.run_options import default_text, grouped_fields, spelled
 
-PAGE = Path(__file__).parents[1] / "docs" / "options.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "options.md"
 START, END = "<!-- options -->\n", "<!-- end of options -->\n"
 
 

@@ -43,8 +43,8 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         training pixels favour.
     seed : int
     **options
-        Every option of a run in `docs/options.md` but scene, labels, layout and out. Where none of
-        `per_class`, `fraction` and `split` is given, all labelled pixels train.
+        Every option of a run (`docs/reference/options.md`) but scene, labels, layout and out.
+        Where none of `per_class`, `fraction` and `split` is given, all labelled pixels train.
 
     Attributes
     ----------
@@ -71,7 +71,8 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         unknown = sorted(set(options) - (set(RunConfig.model_fields) - set(_NOT_OPTIONS)))
         if unknown:
             raise TypeError(
-                f"SceneClassifier has no option {', '.join(unknown)}; docs/options.md lists them"
+                f"SceneClassifier has no option {', '.join(unknown)}; "
+                "docs/reference/options.md lists them"
             )
         self.method = method
         self.seed = seed

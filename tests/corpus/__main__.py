@@ -1,4 +1,4 @@
-"""`python -m tests.corpus`: play the cases and write their rows of docs/bad-input.md."""
+"""`python -m tests.corpus`: play the cases and write their rows of docs/reference/bad-input.md."""
 
 from __future__ import annotations
 

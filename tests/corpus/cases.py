@@ -1,4 +1,4 @@
-"""All cases of the corpus, in the order of docs/bad-input.md."""
+"""All cases of the corpus, in the order of docs/reference/bad-input.md."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Case:
     Attributes
     ----------
     heading : str
-        The heading it stands under in docs/bad-input.md.
+        The heading it stands under in docs/reference/bad-input.md.
     name : str
         What is wrong.
     says : tuple of str
@@ -61,7 +61,7 @@ def heading(title: str) -> Callable[..., Callable[[Make], Make]]:
     return case
 
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "bad-input.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "reference" / "bad-input.md"
 HEAD = """# Bad input, and what hyperpeft says
 
 {count} cases, written by `python -m tests.corpus`; the tests play each of them through the

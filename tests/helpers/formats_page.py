@@ -1,4 +1,4 @@
-"""docs/formats.md, made from the tables of readers: `python -m tests.helpers.formats_page`."""
+"""`python -m tests.helpers.formats_page` makes docs/reference/formats.md from the tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from hyperpeft.scenes.labels.table import LABEL_READERS
 from hyperpeft.scenes.readers.table import READERS
 
-PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "formats.md"
 HEAD = """# What is read from which file
 
 The first row that recognises a file reads it; its first bytes decide, not its name, where contents

@@ -284,7 +284,9 @@ def test_there_is_a_committed_report():
 def test_the_table_of_pretraining_is_that_of_its_records(tmp_path):
     records = DOCS.parent / "benchmarks" / "records" / "pretraining.jsonl"
     write_report(records, tmp_path)
-    report, page = (p.read_text() for p in (tmp_path / "report.md", DOCS / "pretraining.md"))
+    report, page = (
+        p.read_text() for p in (tmp_path / "report.md", DOCS / "how-to" / "pretraining.md")
+    )
     names = {
         "krona+_shipped": "KronA+, shipped weights",
         "full_shipped": "full fine-tuning, shipped weights",

@@ -124,7 +124,7 @@ def test_many_problems_are_told_in_one_short_line(sound, tmp_path):
 
 
 def test_the_page_of_the_run_folder_has_every_key():
-    text = (ROOT / "docs" / "run-folder.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "run-folder.md").read_text(encoding="utf-8")
     table = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.MULTILINE))
     for name, model in vars(record_sections).items():
         if not name.endswith("Section") or name in ("Section", "ConfigSection"):

@@ -8,7 +8,7 @@ doi:10.1016/j.csda.2008.09.033 (MOVER): the limits l_h, u_h of each stratum give
 
 With Wilson's limits a stratum in which no error was seen still adds to the width, because its error
 rate is not known to be 0. p +- 1.96 SE, as in Olofsson et al. (2014), takes it to be known: with
-rare errors it covers the truth far too seldom (`docs/assessment.md` has figures).
+rare errors it covers the truth far too seldom (`docs/how-to/assessment.md` has figures).
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ PAPER_DEFAULT_LR = 2e-3
 WINDOWS = (1, 3, 5, 7, 9, 11)  # that "auto" chooses from
 BASELINE_WINDOW = 9  # of baselines that look around a pixel and say no other
 
-# Groups of options in the help and in docs/options.md, each with its first option.
+# Groups of options in the help and in docs/reference/options.md, each with its first option.
 GROUPS = {
     "Scene and labels": "scene",
     "Backbone and adapter": "method",
@@ -59,8 +59,8 @@ class RunConfig(BaseModel):
     """One run, from scene to map.
 
     An option is declared here and nowhere else: the command line of `train`, its help and
-    `docs/options.md` are made from these fields, in this order. Where an option is None, the value
-    is used that its description names after "else".
+    `docs/reference/options.md` are made from these fields, in this order. Where an option is
+    None, the value is used that its description names after "else".
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -54,7 +54,7 @@ class RunRecord:
     """What `run.json` holds: the whole run but the weights. Missing stays missing (None).
 
     The sections are dictionaries, each validated by the model of its name in `record_sections`;
-    `docs/run-folder.md` lists their keys. Sections that a later version has added are ignored.
+    `docs/reference/run-folder.md` lists their keys. Sections of later versions are ignored.
     """
 
     hyperpeft: str

@@ -33,7 +33,7 @@ class LabelReader:
         a key and the class field to `Features`.
     vectors : bool
     files, used : str
-        What to give, and what of it is used: the row of docs/formats.md.
+        What to give, and what of it is used: the row of docs/reference/formats.md.
     """
 
     kind: str

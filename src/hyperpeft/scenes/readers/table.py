@@ -45,7 +45,7 @@ class Reader:
     own_errors : bool
         The function words the errors of the libraries it uses itself.
     files, used : str
-        What to give, and what of it is used: the row of docs/formats.md.
+        What to give, and what of it is used: the row of docs/reference/formats.md.
     """
 
     kind: str
