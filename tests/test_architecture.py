@@ -30,7 +30,7 @@ LAYERS = re.findall(r"^\| `(\w+)` \|", PAGE.read_text(encoding="utf-8"), re.MULT
 DATA, MODEL = {"scenes", "splits", "spectral", "spatial"}, {"models", "adapters"}
 GROUND = {"errors", "_version", "progress", "metrics", "records", "system", "patches"}
 MAY_PRINT = {"cli"}
-NO_FACE = {"", "system", "training", "runs", "pretraining", "benchmark", "cli"}
+NO_FACE = {"", "system", "graphs", "training", "runs", "pretraining", "benchmark", "cli"}
 OPEN_FACE = {"models", "mapping", "baselines"}  # some of their modules are used directly
 
 

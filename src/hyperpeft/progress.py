@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from html import escape
 from importlib import import_module
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 _PAUSE = 0.2  # seconds between two updates of a bar
 _SOON = 0.5  # seconds; what is done by then shows no bar
 _NOTES = 12  # shown below a bar
+_told: ContextVar[Callable[[str], None] | None] = ContextVar("told", default=None)
 
 
 class Progress:
@@ -99,3 +103,25 @@ def default_progress() -> Progress:
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return NotebookProgress() if hasattr(shell, "kernel") else Progress()
+
+
+@contextmanager
+def told_to(listener: Callable[[str], None]) -> Iterator[None]:
+    """Tell `listener` once of each thing that what runs in the block notices."""
+    said: set[str] = set()
+
+    def once(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            listener(text)
+
+    token = _told.set(once)
+    try:
+        yield
+    finally:
+        _told.reset(token)
+
+
+def listener_of() -> Callable[[str], None] | None:
+    """Who is to be told, see `told_to`; None where nobody listens."""
+    return _told.get()

@@ -17,9 +17,8 @@ from sklearn.preprocessing import MinMaxScaler
 
 from hyperpeft.baselines import features, grid_search
 from hyperpeft.baselines.grid_search import choose, deal
+from hyperpeft.baselines.pixel_model import BLOCK, PixelModel
 from hyperpeft.baselines.pixel_models import (
-    BLOCK,
-    PixelModel,
     extra_trees,
     out_of_fold,
     random_forest,

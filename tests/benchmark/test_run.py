@@ -20,9 +20,10 @@ from PIL import Image
 from rich.console import Console
 
 from hyperpeft import cli
+from hyperpeft.benchmark import run as bench_run
 from hyperpeft.benchmark.cells import Outcome, resolved
 from hyperpeft.benchmark.grid import expand, make_bench
-from hyperpeft.benchmark.run import Watch, run_bench
+from hyperpeft.benchmark.run import Watch, default_workers, run_bench
 from hyperpeft.cli.console import BenchConsole, _duration
 from hyperpeft.errors import ConfigError, Interrupted
 from hyperpeft.runs.file_names import FAILED
@@ -247,7 +248,7 @@ def test_killed_twice_and_gone_on(tmp_path, world):
     seen: dict[str, int] = {}
     for wanted in (1, 2):
         process = subprocess.Popen(
-            [*PROGRAM, "bench", str(file), "--out", str(out), "--quiet"],
+            [*PROGRAM, "bench", str(file), "--out", str(out), "--workers", "0", "--quiet"],
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         wait_for(lambda n=wanted: len(files_of(out)) >= n and at_work(out), process)
@@ -343,6 +344,21 @@ def call(monkeypatch, capsys):
         return status, *capsys.readouterr()
 
     return program
+
+
+def test_workers_by_default(monkeypatch):
+    """One a processor, as far as cells and memory go; none beside the first on a GPU."""
+    monkeypatch.setattr(bench_run.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(bench_run, "available", lambda: 100 * 2**30)
+    monkeypatch.setattr(bench_run, "has_gpu", lambda: False)
+    assert [default_workers(cells) for cells in (0, 1, 2, 5, 30)] == [0, 0, 2, 5, 8]
+    monkeypatch.setattr(bench_run, "available", lambda: 5 * 2**30)
+    assert default_workers(30) == 2
+    monkeypatch.setattr(bench_run, "available", lambda: 3 * 2**30)
+    assert default_workers(30) == 0
+    monkeypatch.setattr(bench_run, "available", lambda: 100 * 2**30)
+    monkeypatch.setattr(bench_run, "has_gpu", lambda: True)
+    assert default_workers(30) == 0
 
 
 def test_the_command(call, tmp_path):

@@ -162,7 +162,8 @@ def test_map(call, finished, tmp_path):
     with rasterio.open(values["files"][1]) as file:
         assert file.count == 2
     status, text, _ = call("map", finished[0], "--out", out)
-    assert text.splitlines()[-1] == f"576 pixels classified: {out}"
+    assert text.splitlines()[-1].startswith("576 pixels classified with torch ")
+    assert text.splitlines()[-1].endswith(f": {out}")
     assert "hectares" in text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import onnx
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hyperpeft.baselines import classical
+from hyperpeft.export import export_run
 from hyperpeft.runs.experiment import run
 from tests.corpus.table import heading
 from tests.corpus.world import World
@@ -212,3 +214,65 @@ def _(w: World):
     with rasterio.open(labels, "r+") as file:
         file.write(file.read() + 10)
     return ["evaluate", w.home / "run", path, "--labels", labels]
+
+
+def exported(w: World):
+    """The good run as one ONNX file."""
+    path = w / "model.onnx"
+    export_run(w.copy("run"), path)
+    return path
+
+
+@case("an exported model that is a web page", "is not an")
+def _(w: World):
+    (w / "model.onnx").write_text("<html>not found</html>")
+    return ["map", w / "model.onnx"]
+
+
+@case("an exported model of a later version", "is not an exported run", "map model 99")
+def _(w: World):
+    path = exported(w)
+    model = onnx.load(path)
+    next(e for e in model.metadata_props if e.key == "format").value = "hyperpeft map model 99"
+    onnx.save(model, path)
+    return ["map", path]
+
+
+@case("an exported model without one of its weights", "is a damaged export", "fc1.weight")
+def _(w: World):
+    path = exported(w)
+    model = onnx.load(path)
+    numbers = model.graph.initializer
+    numbers.remove(next(t for t in numbers if t.name.endswith("block0.fc1.weight")))
+    onnx.save(model, path)
+    return ["map", path]
+
+
+@case("an exported model for --runtime torch", "ONNX Runtime executes")
+def _(w: World):
+    return ["map", exported(w), "--runtime", "torch"]
+
+
+@case("--runtime onnx of a run that was not exported", "has no model.onnx", "hyperpeft export")
+def _(w: World):
+    return ["map", w.copy("run"), "--runtime", "onnx"]
+
+
+@case("an unknown runtime", "runtime: expected one of auto, torch, onnx")
+def _(w: World):
+    return ["map", w.copy("run"), "--runtime", "tensorrt"]
+
+
+@case("an exported model in the folder of another training", "exported from another training")
+def _(w: World):
+    path, run = exported(w), w / "run"
+    values = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**values, "created": "2026-01-01T00:00:00+00:00"}))
+    path.rename(run / "model.onnx")
+    return ["map", run]
+
+
+@case("an export over a forest's own model", "would replace", "--to")
+def _(w: World):
+    run = forest(w)
+    return ["export", run, "--to", run / "model.onnx"]

@@ -12,11 +12,13 @@ import torch
 import hyperpeft
 from hyperpeft import spectral
 from hyperpeft.errors import TrainingError
-from hyperpeft.mapping.batches import logits_of
+from hyperpeft.mapping.encoder_predictor import logits_of
+from hyperpeft.mapping.tiles import by_cell
 from hyperpeft.models.spectralgpt import SpectralGPT, initialise
 from hyperpeft.patches import SYMMETRIES, Windows, apply_symmetry
+from hyperpeft.progress import told_to
 from hyperpeft.runs.experiment import run
-from hyperpeft.training.batches import Batches, smaller, told_to
+from hyperpeft.training.batches import Batches, smaller
 from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.classifier import Classifier, predict
 from hyperpeft.training.loop import Pixels, Recipe, Trainer
@@ -80,18 +82,18 @@ def test_predictions_are_those_of_the_smaller_batch_from_the_start(world, small_
 
 def test_a_map_is_that_of_smaller_batches(world, small_gpu):
     where = np.ones((24, 24), bool)
+    windows, cells = Windows(world[0], 5), by_cell(np.argwhere(where), 8)
     with told_to(lambda note: None):
-        batches = list(logits_of(model(), Windows(world[0], 5), np.argwhere(where), 8, "fp32"))
+        batches = list(logits_of(model(), windows, cells, 64, "fp32"))
     halved = np.zeros((24, 24), int)
-    for at, found in batches:
-        halved[tuple(at.T)] = 1 + found.argmax(1).numpy()
+    for at, found in zip(cells, batches, strict=True):
+        halved[tuple(at.T)] = 1 + found.argmax(1)
     assert small_gpu[:6] == [64, 32, 16, 8, 4, 4]  # a cell of 8 x 8 pixels
     logits = {}
     whole = np.argwhere(where)
-    for first in range(0, len(whole), 4):  # four pixels at a time by hand
-        part = whole[first : first + 4]
-        for at, found in logits_of(model(), Windows(world[0], 5), part, 2, "fp32", scattered=True):
-            logits |= {tuple(p): row for p, row in zip(at.tolist(), found, strict=True)}
+    fours = np.split(whole, len(whole) // 4)  # four pixels at a time by hand
+    for at, found in zip(fours, logits_of(model(), windows, fours, 4, "fp32"), strict=True):
+        logits |= {tuple(p): row for p, row in zip(at.tolist(), found, strict=True)}
     by_hand = [1 + int(logits[tuple(p)].argmax()) for p in whole.tolist()]
     assert halved.ravel().tolist() == by_hand
 

@@ -25,7 +25,7 @@ from hyperpeft import spectral
 from hyperpeft.baselines import features
 from hyperpeft.baselines.base import Fitted, Task
 from hyperpeft.baselines.grid_search import Choice, choose
-from hyperpeft.baselines.pixel_models import PixelModel
+from hyperpeft.baselines.pixel_models import pixel_model_of
 from hyperpeft.mapping import (
     ContextFeatures,
     PixelFeatures,
@@ -173,7 +173,7 @@ def _fitted(
 ) -> Fitted:
     ids, targets = np.unique(task.split.train_ids, return_inverse=True)
     estimator.fit(x, targets)
-    model = PixelModel.of(estimator, len(ids))
+    model = pixel_model_of(estimator, len(ids))
     if not sizes:
         sizes = {"support_vectors": len(estimator[-1].support_)}
     about = {

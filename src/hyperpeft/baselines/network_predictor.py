@@ -75,7 +75,7 @@ class NetworkPredictor(Predictor):
 
     @property
     def cell(self) -> int:
-        return cell_of(self.device)
+        return cell_of(self.device.type)
 
     @property
     def bands(self) -> HasBands | None:
@@ -127,6 +127,13 @@ class NetworkPredictor(Predictor):
 
     def to(self, device: str) -> NetworkPredictor:
         return replace(self, model=copy.deepcopy(self.model).to(device))
+
+    @property
+    def runtime(self) -> str:
+        return f"torch {torch.__version__} {self.device.type} fp32"
+
+    def on_accelerator(self) -> NetworkPredictor:
+        return self.to("cuda") if torch.cuda.is_available() else self
 
     def fingerprint(self, into: Fingerprint) -> None:
         into.words(torch.__version__, self.device.type, self.cell, self.kind, self.sizes)

@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from hyperpeft.baselines.onnx_graphs import ML, Arrays, make_model, node, sizes
+from hyperpeft.graphs.frame import ML, make_model, node, sizes
+from hyperpeft.graphs.numbers import Arrays
 
 VOTE_FLOOR = 0.01  # added to the share of votes before the logarithm
 DEEPEST = 4096  # levels of a tree; ONNX Runtime builds trees by recursion

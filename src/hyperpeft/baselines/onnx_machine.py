@@ -15,7 +15,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from hyperpeft.baselines.onnx_graphs import Arrays, make_model, node
+from hyperpeft.graphs.frame import make_model, node
+from hyperpeft.graphs.numbers import Arrays
 
 _NUMBERS = ("mean", "scale", "vectors", "minus_gamma", "coefficients", "intercept")
 

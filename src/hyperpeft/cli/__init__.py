@@ -6,15 +6,16 @@ A command's module is imported when the command is used, so that `--help` answer
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import re
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 from hyperpeft._version import __version__
-from hyperpeft.cli.lazy import add_command
 from hyperpeft.errors import ConfigError, HyperpeftError, InputError, Interrupted
 from hyperpeft.system.gdal_env import stay_offline
 
@@ -41,8 +42,12 @@ COMMANDS = {
         "apply:map_",
         "Map a scene of any size with a trained run: a Cloud-Optimized GeoTIFF.",
     ),
+    "export": (
+        "adapters:export",
+        "Write a run as one ONNX file that maps without torch, or in another format.",
+    ),
     "pretrain": (
-        "pretrain:pretrain",
+        "backbones:pretrain",
         "Pretrain a backbone; the same command resumes an interrupted run.",
     ),
     "bench": (
@@ -50,7 +55,7 @@ COMMANDS = {
         "Run a grid of scenes, methods, budgets, splits and seeds, or resume it.",
     ),
     "report": (
-        "report:report",
+        "bench:report",
         "Turn records into tables, figures and one HTML page; nothing is computed again.",
     ),
     "sample": (
@@ -72,8 +77,8 @@ COMMANDS = {
         "backbones:backbones_convert",
         "Check a checkpoint key by key and write it as safetensors.",
     ),
-    "hub push": ("hub:hub_push", "Share a trained run, with a model card."),
-    "hub pull": ("hub:hub_pull", "Fetch a shared run into a folder that maps at once."),
+    "hub push": ("adapters:hub_push", "Share a trained run, with a model card."),
+    "hub pull": ("adapters:hub_pull", "Fetch a shared run into a folder that maps at once."),
     "adapters list": (
         "adapters:adapters_list",
         "List trained runs: method, parameters, size, backbone, scene and accuracy.",
@@ -87,6 +92,38 @@ COMMANDS = {
         "Write the encoder of a run with its adapter merged: plain weights for --backbone.",
     ),
 }
+
+
+def add_command(app: typer.Typer, name: str, target: str, summary: str) -> None:
+    """Add a command to an application.
+
+    Parameters
+    ----------
+    app : Typer
+    name : str
+    target : str
+        MODULE:FUNCTION below `hyperpeft.cli`, imported when the command or its help is used.
+    summary : str
+        For the list of commands: the first line of the function's docstring.
+    """
+
+    class Lazy(TyperCommand):
+        def make_context(self, *args: Any, **extra: Any) -> Any:
+            return _load(name, target).make_context(*args, **extra)
+
+    def not_loaded() -> None:
+        """Stand in for the function in the list of commands."""
+
+    app.command(name, cls=Lazy, help=summary)(not_loaded)
+
+
+def _load(name: str, target: str) -> Any:
+    module, function = target.split(":")
+    app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+    app.command(name)(getattr(importlib.import_module(f"hyperpeft.cli.{module}"), function))
+    return typer.main.get_command(app)
+
+
 for group, commands in GROUPS.items():
     app.add_typer(commands, name=group)
 for command, (target, summary) in COMMANDS.items():
@@ -98,6 +135,10 @@ NO_DEFECT = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR,
     errno.ENAMETOOLONG, errno.EMFILE, errno.EIO,
 )  # fmt: skip
+EXTRAS = {  # where a library comes from that a map of an exported run does not need
+    "torch": "train", "accelerate": "train", "matplotlib": "train", "sklearn": "train",
+    "pyogrio": "vectors", "huggingface_hub": "hub",
+}  # fmt: skip
 
 
 def main() -> None:
@@ -120,6 +161,11 @@ def main() -> None:
         if error.errno not in NO_DEFECT:
             raise
         _fail(f"{error.filename or 'the output'}: {error.strerror}", 2)
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in EXTRAS:
+            raise
+        _fail(f"this needs {library}, which comes with hyperpeft[{EXTRAS[library]}]", 2)
     except Exception as error:
         if _no_memory(error):
             _fail(

@@ -1,4 +1,4 @@
-"""Trained adapters: list, export, merge."""
+"""Trained runs: list, write in other formats, share."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from typing import Annotated
 import typer
 
 from hyperpeft.cli.common import AsJson, Backbone, Quiet, Run
-from hyperpeft.cli.console import print_table
-from hyperpeft.export import peft_folders
+from hyperpeft.cli.console import Console, print_table
+from hyperpeft.export import export_run, peft_folders
+from hyperpeft.progress import told_to
 from hyperpeft.system.text import megabytes
+
+Repo = Annotated[str, typer.Argument(help="NAME/REPOSITORY on the hub.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit.")]
 
 
 def adapters_list(
@@ -73,3 +77,78 @@ def adapters_merge(
         print(json.dumps(result))
     elif not quiet:
         print(f"{out}: {result['tensors']} tensors, {megabytes(result['bytes']):.1f} MB")
+
+
+def export(
+    run: Run,
+    to: Annotated[
+        Path,
+        typer.Option(
+            "--to",
+            help="model.onnx: one file that maps without torch. A name in .safetensors: the merged "
+            "encoder. A new folder: what stock PEFT loads.",
+        ),
+    ],
+    backbone: Backbone = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run as one ONNX file that maps without torch, or in another format.
+
+    An ONNX file is checked against torch before it gets its name. As `model.onnx` in the run folder
+    it is what `hyperpeft map RUN` uses; anywhere else it takes the place of the run: `hyperpeft map
+    model.onnx SCENE`.
+
+    Example: `hyperpeft export runs/sa --to runs/sa/model.onnx`
+    """
+    notes: list[str] = []
+    with Console(quiet=quiet or as_json) as progress:
+        progress.stage("Exporting")
+        with told_to(notes.append):
+            files = [str(path) for path in export_run(run, to, backbone=backbone)]
+    if as_json:
+        print(json.dumps({"files": files, "notes": notes}))
+    elif not quiet:
+        print("\n".join([*files, *notes]))
+
+
+def hub_push(
+    run: Run,
+    repo: Repo,
+    private: Annotated[bool, typer.Option("--private", help="Of a new repository.")] = False,
+    revision: Revision = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Share a trained run, with a model card.
+
+    Example: `hyperpeft hub push runs/sa me/salinas-krona`
+    """
+    from hyperpeft.export import hub  # loads torch
+
+    address = hub.push(run, repo, private=private, revision=revision)
+    if as_json:
+        print(json.dumps({"repository": repo, "address": address}))
+    elif not quiet:
+        print(address)
+
+
+def hub_pull(
+    repo: Repo,
+    to: Annotated[Path, typer.Option(help="Run folder to make.")],
+    revision: Revision = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch a shared run into a folder that maps at once.
+
+    Example: `hyperpeft hub pull me/salinas-krona --to runs/pulled`
+    """
+    from hyperpeft.export import hub  # loads torch
+
+    record = hub.pull(repo, to, revision=revision)
+    if as_json:
+        print(json.dumps({"repository": repo, "folder": str(to),
+                          "method": record.adapter["method"]}))  # fmt: skip
+    elif not quiet:
+        print(f"{record!r} is in {to}")

@@ -12,16 +12,17 @@ from typing import Annotated, Any
 import typer
 
 import hyperpeft
-from hyperpeft.cli.common import AsJson, Backbone, OtherScene, Quiet, Run
+from hyperpeft.cli.common import AsJson, Backbone, OtherScene, Quiet, RunOrFile, Runtime
 from hyperpeft.cli.console import Console, print_mapped, print_scores
 from hyperpeft.cli.run_options import option
 from hyperpeft.errors import ConfigError, Interrupted
+from hyperpeft.progress import told_to
 from hyperpeft.runs.file_names import MAP
 from hyperpeft.system.overwrite import refuse_inputs
 
 
 def evaluate(
-    run: Run,
+    run: RunOrFile,
     scene: OtherScene = None,
     labels: Annotated[str | None, option("labels")] = None,
     class_field: Annotated[str | None, option("class_field")] = None,
@@ -29,6 +30,7 @@ def evaluate(
     resample_labels: Annotated[bool | None, option("resample_labels")] = None,
     layout: Annotated[str | None, option("layout")] = None,
     backbone: Backbone = None,
+    runtime: Runtime = "auto",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -45,7 +47,7 @@ def evaluate(
             "resample_labels": bool(resample_labels),
         }
         other = hyperpeft.open_scene(scene, labels, layout, **how) if scene is not None else None
-        result = test(run, other, backbone=backbone, progress=progress)
+        result = test(run, other, backbone=backbone, runtime=runtime, progress=progress)
     if as_json:
         values = {"pixels": result.pixels, "left_out": result.left_out, **result.scores}
         print(json.dumps(values))
@@ -54,7 +56,7 @@ def evaluate(
 
 
 def map_(
-    run: Run,
+    run: RunOrFile,
     scene: OtherScene = None,
     out: Annotated[Path, typer.Option(help="GeoTIFF to write.")] = Path(MAP),
     probabilities: Annotated[
@@ -91,6 +93,7 @@ def map_(
         float | None, typer.Option(help="Multiply the values of another scene: 0.0001.")
     ] = None,
     backbone: Backbone = None,
+    runtime: Runtime = "auto",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -110,20 +113,19 @@ def map_(
         name: out.with_name(f"{out.stem}_{name}.tif") if written else None
         for name, written in (("probabilities", probabilities), ("confidence", confidence))
     }
-    from hyperpeft.mapping.outputs.polygons import write_polygons
-    from hyperpeft.runs.applicability import check_split, map_applicability
     from hyperpeft.runs.evaluate import reopen
-    from hyperpeft.runs.folder import inputs_of_run
+    from hyperpeft.runs.inputs import inputs_of_run
     from hyperpeft.scenes import rescale
-    from hyperpeft.training.batches import told_to
 
     with Console(quiet=quiet or as_json) as progress:
-        loaded = hyperpeft.load_run(run, backbone=backbone)
+        loaded = hyperpeft.load_run(run, backbone=backbone, runtime=runtime)
         inputs = inputs_of_run(run, loaded.record.config, scene=scene, backbone=backbone)
         if polygons is not None:
             refuse_inputs([polygons], inputs, "--polygons")
         area = out.with_name(f"{out.stem}_applicability.tif")
         if applicability:
+            from hyperpeft.runs.applicability import check_split, map_applicability  # a second
+
             refuse_inputs([area], inputs)
             check_split(run)
         progress.stage("Reading the scene")
@@ -147,6 +149,8 @@ def map_(
             applicable = map_applicability(run, loaded, target, area)
             result.files.append(area)
         if polygons is not None:
+            from hyperpeft.mapping.outputs.polygons import write_polygons  # shapely, pyogrio
+
             progress.stage("Polygons")
             write_polygons(out, polygons, loaded.classes, loaded.colours, smallest=smallest)
             result.files.append(polygons)

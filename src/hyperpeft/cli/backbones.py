@@ -1,4 +1,4 @@
-"""Backbones: list, convert.
+"""Backbones: list, convert, pretrain.
 
 The command line imports what computes when it computes: torch takes seconds to load.
 """
@@ -11,9 +11,11 @@ from typing import Annotated
 
 import typer
 
-from hyperpeft.cli.common import AsJson
-from hyperpeft.cli.console import print_table
+from hyperpeft.cli.common import AsJson, Quiet
+from hyperpeft.cli.console import Console, print_table
 from hyperpeft.errors import ConfigError
+from hyperpeft.models import describe
+from hyperpeft.runs.file_names import BACKBONE
 from hyperpeft.system.files import replacing
 from hyperpeft.system.overwrite import refuse_inputs
 
@@ -23,8 +25,6 @@ def backbones_list(as_json: AsJson = False) -> None:
 
     Example: `hyperpeft backbones list`
     """
-    from hyperpeft.models import describe
-
     rows = describe()
     if as_json:
         print(json.dumps(rows))
@@ -57,3 +57,31 @@ def backbones_convert(
         f"{target}: width {model.dim}, depth {model.depth}; {len(account.used)} tensors of the "
         f"encoder, {len(account.set_aside)} of the pretraining decoder set aside"
     )
+
+
+def pretrain(
+    config: Annotated[Path, typer.Argument(help="YAML, such as configs/pretrain-tiny.yaml.")],
+    out: Annotated[Path, typer.Option(help="Folder to write, or to continue in.")],
+    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare the data.")] = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Pretrain a backbone; the same command resumes an interrupted run.
+
+    Example: `hyperpeft pretrain configs/pretrain-tiny.yaml --out runs/pretrain-tiny`
+    """
+    from hyperpeft.pretraining.config import read_pretrain_config
+    from hyperpeft.pretraining.run import pretrain as pretrain_backbone
+
+    with Console(quiet=quiet or as_json) as progress:
+        options = read_pretrain_config(config)
+        progress.stage("Pretraining")
+        record = pretrain_backbone(
+            options, out, workers=workers, watch=progress.pretrained,
+            inputs=[("the configuration", config)],
+        )  # fmt: skip
+    if as_json:
+        print(json.dumps(record))
+    elif not quiet:
+        rate = record["timing"]["windows_per_second"] or 0
+        print(f"{record['windows']:,} windows, {rate:.0f} a second: {out / BACKBONE}")

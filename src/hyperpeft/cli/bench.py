@@ -1,4 +1,4 @@
-"""Benchmarks: grids of runs.
+"""Benchmarks, which are grids of runs, and reports of them.
 
 The command line imports what computes when it computes: torch takes seconds to load.
 """
@@ -17,6 +17,7 @@ from hyperpeft.benchmark.grid import Cell, expand, read_bench
 from hyperpeft.cli.common import AsJson, Quiet
 from hyperpeft.cli.console import BenchConsole, print_table
 from hyperpeft.errors import ConfigError, HyperpeftError
+from hyperpeft.report import study, write_report
 from hyperpeft.runs.config_files import field_names, read_options
 
 
@@ -26,8 +27,13 @@ def bench(
         Path | None, typer.Option(help="Folder of the records [default: runs/NAME].")
     ] = None,
     workers: Annotated[
-        int, typer.Option(min=0, help="Local processes; 0 computes in this one.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Local processes; 0 computes in this one [default: one a processor, where memory "
+            "allows; 0 with a GPU].",
+        ),
+    ] = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Address of a dask scheduler, such as tcp://host:8786.")
     ] = None,
@@ -137,3 +143,36 @@ def _plan_rows(cells: list[Cell], states: list[str]) -> list[list[str]]:
         ]
         for key, members in groups.items()
     ]
+
+
+def report(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="Folder of a benchmark or of run folders, or a study file."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="[default: FOLDER/report, or the study file's name without .jsonl]"),
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="The method that the others are compared with.")
+    ] = None,
+    pack: Annotated[
+        Path | None,
+        typer.Option(help="A study file (.jsonl) to write: all records of FOLDER in one."),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn records into tables, figures and one HTML page; nothing is computed again.
+
+    Example: `hyperpeft report runs/offline`
+    """
+    folder = source.with_suffix("") if source.suffix == study.SUFFIX else source
+    files = write_report(source, out or folder / "report", reference=reference, pack=pack)
+    if as_json:
+        print(json.dumps({"files": [str(path) for path in files]}))
+    elif not quiet:
+        print(f"{len(files)} files; open {files[0]}")

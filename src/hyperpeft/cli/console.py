@@ -327,7 +327,7 @@ def print_mapped(result: Mapped, *, adaptive: bool) -> None:
     """What was mapped, and what the audit of an adaptive map says."""
     print_areas(result.areas)
     files = " and ".join(map(str, result.files))
-    print(f"{result.pixels} pixels classified: {files}")
+    print(f"{result.pixels} pixels classified with {result.runtime}: {files}")
     if result.encoded < result.pixels:
         print(
             f"the encoder saw {result.encoded} of them "

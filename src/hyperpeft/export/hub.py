@@ -1,8 +1,8 @@
 """Runs on the Hugging Face Hub: pushed with a model card, pulled into a folder that maps at once.
 
-What travels is the card, JSON, safetensors, and for forests and vector machines ONNX. An ONNX file
-is read for its numbers alone, which are checked, and the graph that is executed is built again from
-them (`baselines.onnx_graphs`): like safetensors, it can hold no code that runs.
+What travels is the card, JSON, safetensors, and ONNX of forests, vector machines, exported runs.
+An ONNX file is read for its numbers alone, which are checked, and the graph that is executed is
+built again from them (`graphs.frame`): like safetensors, it can hold no code that runs.
 The record's paths are cut to names: where a user keeps files is nobody else's business.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,12 @@ from hyperpeft.runs.file_names import (
     REFINEMENT,
     RUN,
 )
-from hyperpeft.runs.load import check_links
+from hyperpeft.runs.inputs import without_folders
+from hyperpeft.runs.methods.baseline_files import check_links
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.system.files import within
 
 CARD = "README.md"
-_PATHS = ("scene", "labels", "split", "backbone", "out")  # options that may name a file
 
 
 def pushed_files(folder: Path) -> list[str]:
@@ -241,17 +241,6 @@ def _score(value: float | None) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(str(text).split()).replace("|", "/").replace("`", "'").replace("<", "(")
-
-
-def without_folders(text: str, values: Mapping[str, Any]) -> str:
-    """A JSON text without the folders that the files of a record's options lie in."""
-    named = [values["config"].get(name) for name in _PATHS] + [values["backbone"].get("name")]
-    parts = [part for spec in named if isinstance(spec, str) for part in spec.split(",")]
-    folders = {str(Path(part).parent) for part in parts} - {".", "/", ""}
-    for folder in sorted(folders, key=len, reverse=True):
-        text = text.replace(json.dumps(f"{folder}/")[1:-1], "")
-        text = text.replace(json.dumps(folder)[1:-1], ".")
-    return text
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from hyperpeft.errors import AdapterError, BundleError, ConfigError
 from hyperpeft.runs.file_names import ADAPTER, HEAD, REDUCER, RUN
-from hyperpeft.runs.record import RunRecord
+from hyperpeft.runs.record import RunRecord, method_of_backbone, sees_centre
 from hyperpeft.system.files import replacing
 from hyperpeft.system.overwrite import refuse_inputs
 from hyperpeft.system.text import megabytes
@@ -95,8 +95,9 @@ def export(run: Path, to: Path) -> list[Path]:
         When `to` holds something already.
     """
     from hyperpeft.adapters import get_method, save_load
-    from hyperpeft.export.hub import pushed_files, without_folders
-    from hyperpeft.runs.load import check_usable, method_of_backbone, sees_centre
+    from hyperpeft.export.hub import pushed_files
+    from hyperpeft.runs.inputs import without_folders
+    from hyperpeft.runs.methods.baseline_files import check_usable
 
     record = RunRecord.from_file(run / RUN)
     check_usable(run, record)
@@ -169,10 +170,10 @@ def merge(run: Path, out: Path, *, backbone: str | Path | None = None) -> dict[s
         raise ConfigError(f"--out {out}", expected="a name that ends in .safetensors", got=out.name)
     from safetensors.torch import save_file
 
-    from hyperpeft.runs.folder import files_of_run, inputs_of_run
+    from hyperpeft.runs.inputs import files_of_run, inputs_of_run
     from hyperpeft.runs.load import load_run
 
-    bundle = load_run(run, backbone=backbone)
+    bundle = load_run(run, backbone=backbone, runtime="torch")
     given = None if backbone is None else str(backbone)
     inputs = inputs_of_run(run, bundle.record.config, backbone=given)
     for folder in out.parents[:2]:

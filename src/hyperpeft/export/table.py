@@ -38,20 +38,20 @@ class Exporter:
     description: str
     home: str
 
-    def write(self, run: Path, to: Path) -> list[Path]:
+    def write(self, run: Path, to: Path, **options: str) -> list[Path]:
         """Write a run to a file or folder."""
         module, _, function = self.home.partition(":")
-        export: Callable[[Path, Path], list[Path]] = getattr(
-            importlib.import_module(module), function
-        )
-        return export(run, to)
+        export: Callable[..., list[Path]] = getattr(importlib.import_module(module), function)
+        return export(run, to, **options)
 
 
+_ONNX = "hyperpeft.export.onnx_file"
 _PEFT = "hyperpeft.export.peft_folders"
 
 EXPORTERS = {
     row.name: row
     for row in (
+        Exporter("onnx", ".onnx", "one file that maps without torch", f"{_ONNX}:export"),
         Exporter("peft", FOLDER, "a folder that stock PEFT loads", f"{_PEFT}:export"),
         Exporter("weights", ".safetensors", "the merged encoder", f"{_PEFT}:export_merged"),
     )
@@ -63,7 +63,7 @@ def register_exporter(exporter: Exporter) -> None:
     EXPORTERS[exporter.name] = exporter
 
 
-def export_run(run: Path, to: Path) -> list[Path]:
+def export_run(run: Path, to: Path, *, backbone: str | None = None) -> list[Path]:
     """Write a run in the format that the suffix of `to` selects.
 
     Parameters
@@ -72,6 +72,8 @@ def export_run(run: Path, to: Path) -> list[Path]:
         Run folder.
     to : Path
         File or folder to write.
+    backbone : str, optional
+        Where the base model is now, if it was a file that has moved.
 
     Returns
     -------
@@ -85,6 +87,6 @@ def export_run(run: Path, to: Path) -> list[Path]:
     """
     for exporter in reversed(EXPORTERS.values()):
         if exporter.suffix == to.suffix.lower():
-            return exporter.write(run, to)
+            return exporter.write(run, to, **({} if backbone is None else {"backbone": backbone}))
     known = (f"{row.suffix or 'a folder'} ({row.description})" for row in EXPORTERS.values())
     raise ConfigError(f"--to {to}", expected=f"one of {', '.join(known)}", got=to.suffix)

@@ -7,24 +7,25 @@ from typing import TYPE_CHECKING
 from hyperpeft.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from hyperpeft.mapping.batches import ClassMap, cell_of
     from hyperpeft.mapping.classification import classify
     from hyperpeft.mapping.context_features import ContextFeatures
-    from hyperpeft.mapping.mapper import Layers, Mapper, TileMap
+    from hyperpeft.mapping.encoder_predictor import EncoderPredictor
+    from hyperpeft.mapping.mapper import ClassMap, Layers, Mapper, TileMap
     from hyperpeft.mapping.pixel_features import PixelFeatures, features_at
     from hyperpeft.mapping.pixel_predictor import PixelPredictor
-    from hyperpeft.mapping.predictor import EncoderPredictor, Predictor
+    from hyperpeft.mapping.predictor import GraphPredictor, Predictor, WindowPredictor
     from hyperpeft.mapping.random_patch_features import RandomPatchFeatures
     from hyperpeft.mapping.refinement import Refinement
     from hyperpeft.mapping.spectral_features import ComponentMeans, SpectraFeatures
     from hyperpeft.mapping.tiled import Mapped, Outputs, map_to_files, tiles_here
-    from hyperpeft.mapping.tiles import SIZE, plan
+    from hyperpeft.mapping.tiles import SIZE, cell_of, plan
 
 _MODULES = {
-    "ClassMap": "batches",
+    "ClassMap": "mapper",
     "ComponentMeans": "spectral_features",
     "ContextFeatures": "context_features",
-    "EncoderPredictor": "predictor",
+    "EncoderPredictor": "encoder_predictor",
+    "GraphPredictor": "predictor",
     "Layers": "mapper",
     "Mapped": "tiled",
     "Mapper": "mapper",
@@ -37,7 +38,8 @@ _MODULES = {
     "SIZE": "tiles",
     "SpectraFeatures": "spectral_features",
     "TileMap": "mapper",
-    "cell_of": "batches",
+    "WindowPredictor": "predictor",
+    "cell_of": "tiles",
     "classify": "classification",
     "features_at": "pixel_features",
     "map_to_files": "tiled",
@@ -51,6 +53,7 @@ __all__ = [
     "ComponentMeans",
     "ContextFeatures",
     "EncoderPredictor",
+    "GraphPredictor",
     "Layers",
     "Mapped",
     "Mapper",
@@ -62,6 +65,7 @@ __all__ = [
     "Refinement",
     "SpectraFeatures",
     "TileMap",
+    "WindowPredictor",
     "cell_of",
     "classify",
     "features_at",

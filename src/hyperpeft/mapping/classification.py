@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hyperpeft.mapping.batches import ClassMap
-from hyperpeft.mapping.mapper import Layers, Mapper
+from hyperpeft.mapping.mapper import ClassMap, Layers, Mapper
 from hyperpeft.mapping.predictor import Predictor
 from hyperpeft.mapping.refinement import Refinement
 from hyperpeft.mapping.tiled import tiles_here

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import torch
 from distributed import Client, WorkerPlugin, as_completed, get_worker
 
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping.mapper import Mapper, TileMap
 from hyperpeft.mapping.tiles import Tile
 from hyperpeft.records import Scene
+from hyperpeft.system.processors import set_thread_count
 
 WAIT = 60  # seconds for the first worker
 AHEAD = 2  # tiles handed out per worker process, so that none waits for its next one
@@ -38,11 +38,10 @@ class _State:
     def map(self, tile: Tile) -> TileMap:
         with self._lock:  # one model, one tile at a time
             if self._mapper is None or self._scene is None:
-                torch.set_num_threads(self._threads)
                 mapper, self._scene = pickle.loads(self._packed)
-                if torch.cuda.is_available():
-                    mapper = replace(mapper, predictor=mapper.predictor.to("cuda"))
-                self._mapper, self._packed = mapper, b""
+                set_thread_count(self._threads)
+                predictor = mapper.predictor.on_accelerator()
+                self._mapper, self._packed = replace(mapper, predictor=predictor), b""
             return self._mapper.map(self._mapper.read(self._scene, tile))
 
 

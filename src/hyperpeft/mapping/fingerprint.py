@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from hyperpeft.spectral import Reducer
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Fingerprint:

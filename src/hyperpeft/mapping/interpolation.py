@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import numpy as np
 import scipy  # its parts are loaded when they are used
-import torch
-from torch import Tensor
 
 NOISE = 1e-2  # variance of what the description does not explain, relative to the logits' own
 CHUNK = 4096  # pixels guessed at a time
@@ -62,25 +60,42 @@ class Kriging:
     """
 
     def __init__(self, known: np.ndarray, logits: np.ndarray) -> None:
-        self._known = torch.from_numpy(known)
-        values = torch.from_numpy(logits)
-        self._mean = values.mean(0)
-        distances = torch.cdist(self._known, self._known)
-        self._length = max(float(distances.median()), 1e-6)
-        kernel = self._kernel(distances).double()
-        kernel.diagonal().add_(NOISE)
-        factor = torch.linalg.cholesky(kernel)
-        self._weights = torch.cholesky_solve((values - self._mean).double(), factor).float()
+        self._known = np.ascontiguousarray(known, np.float32)
+        self._squares = np.einsum("nf,nf->n", self._known, self._known)
+        self._mean = logits.mean(axis=0)
+        distances = self._distances(self._known)
+        np.fill_diagonal(distances, 0)
+        self._length = max(float(np.median(distances)), 1e-6)
+        kernel = self._kernel(distances).astype(np.float64)
+        kernel.flat[:: len(kernel) + 1] += NOISE
+        factor = scipy.linalg.cho_factor(kernel, lower=True, overwrite_a=True, check_finite=False)
+        centred = (logits - self._mean).astype(np.float64)
+        weights = scipy.linalg.cho_solve(factor, centred, check_finite=False)
+        self._weights = weights.astype(np.float32)
 
-    def _kernel(self, distances: Tensor) -> Tensor:
-        scaled = distances * (3**0.5 / self._length)
-        return (1 + scaled) * torch.exp(-scaled)
+    def _distances(self, described: np.ndarray) -> np.ndarray:
+        """Distances (m, n) of descriptions (m, F) to those that are known."""
+        squares = np.einsum("mf,mf->m", described, described)
+        found = described @ self._known.T  # (m, n)
+        found *= -2
+        found += squares[:, None]
+        found += self._squares
+        np.maximum(found, 0, out=found)
+        return np.sqrt(found, out=found)
+
+    def _kernel(self, distances: np.ndarray) -> np.ndarray:
+        """Matern 3/2 of distances, which are written over."""
+        distances *= np.float32(3**0.5 / self._length)
+        raised = np.exp(-distances)
+        distances += 1
+        distances *= raised
+        return distances
 
     def guess(self, described: np.ndarray) -> np.ndarray:
         """Logits (m, K) float32 of descriptions (m, F)."""
         out = np.empty((len(described), self._weights.shape[1]), np.float32)
         for start in range(0, len(described), CHUNK):
-            chunk = torch.from_numpy(described[start : start + CHUNK])
-            kernel = self._kernel(torch.cdist(chunk, self._known))  # (chunk, n)
-            out[start : start + CHUNK] = (self._mean + kernel @ self._weights).numpy()
+            chunk = np.ascontiguousarray(described[start : start + CHUNK], np.float32)
+            kernel = self._kernel(self._distances(chunk))  # (chunk, n)
+            out[start : start + CHUNK] = self._mean + kernel @ self._weights
         return out

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from scipy.ndimage import binary_dilation
+import scipy  # its parts are loaded when they are used
 
 from hyperpeft.mapping.adaptive import Filled, fill
 from hyperpeft.mapping.predictor import Predictor
@@ -17,6 +16,29 @@ from hyperpeft.mapping.refinement import Refinement
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.mapping.tiles import Tile
 from hyperpeft.records import UNLABELLED, Scene
+
+Watch = Callable[[int, int], None]  # pixels done, pixels in all
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """The class of every pixel.
+
+    Attributes
+    ----------
+    ids : ndarray of int32, shape (H, W)
+        0 where the scene is not valid.
+    probabilities : ndarray of float32, shape (K, H, W), or None
+        NaN where the scene is not valid.
+    pixels : int
+        How many were predicted.
+    seconds : float
+    """
+
+    ids: np.ndarray
+    probabilities: np.ndarray | None
+    pixels: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -128,7 +150,9 @@ class Mapper:
         wanted = (scene.valid if where is None else where)[tile.inside]
         predicted = valid if reach else wanted
         if reach and where is not None:
-            near = binary_dilation(where[region.inside], np.ones((2 * reach + 1, 2 * reach + 1)))
+            near = scipy.ndimage.binary_dilation(
+                where[region.inside], np.ones((2 * reach + 1, 2 * reach + 1))
+            )
             predicted = valid & near
         guide = refinement.guide(window) if refinement else None
         return TileData(
@@ -171,33 +195,33 @@ class Mapper:
             bound=audit.bound if audit else 0.0,
         )
 
-    def _probabilities(self, filled: Filled, data: TileData) -> tuple[np.ndarray, torch.Tensor]:
+    def _probabilities(self, filled: Filled, data: TileData) -> tuple[np.ndarray, np.ndarray]:
         """Which predicted pixels (n,) are wanted, and their probabilities (m, K)."""
         wanted = np.zeros(data.predicted.shape, bool)
         wanted[data.tile.within(data.region)] = data.wanted
         chosen = wanted[data.predicted]
-        chances = torch.from_numpy(filled.logits).softmax(1)  # (n, K)
+        chances = scipy.special.softmax(filled.logits, axis=1)  # (n, K)
         if self.refinement is None or data.guide is None:
-            return chosen, chances[torch.from_numpy(chosen)]
+            return chosen, chances[chosen]
         cube = np.zeros((len(self.class_ids), *data.predicted.shape), np.float32)
-        cube[:, data.predicted] = chances.T.numpy()
+        cube[:, data.predicted] = chances.T
         refined = self.refinement.apply(cube, data.guide, data.valid)
-        return chosen, torch.from_numpy(np.ascontiguousarray(refined[:, wanted].T))
+        return chosen, refined[:, wanted].T
 
     def _layers(
-        self, chances: torch.Tensor, encoded: np.ndarray, valid: np.ndarray
+        self, chances: np.ndarray, encoded: np.ndarray, valid: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         ids = np.full(valid.shape, UNLABELLED, np.int32)
-        ids[valid] = self.class_ids[chances.argmax(1).numpy()]
+        ids[valid] = self.class_ids[chances.argmax(axis=1)]
         probabilities = confidence = None
         if self.layers.probabilities:
             probabilities = np.full((len(self.class_ids), *valid.shape), np.nan, np.float32)
-            probabilities[:, valid] = chances.T.numpy()
+            probabilities[:, valid] = chances.T
         if self.layers.confidence:
-            best = chances.topk(2, dim=1).values
-            entropy = torch.special.entr(chances).sum(1)
+            best = np.partition(chances, -2, axis=1)[:, -2:]  # ascending
+            entropy = scipy.special.entr(chances).sum(axis=1)
             confidence = np.full((3, *valid.shape), np.nan, np.float32)
-            confidence[:, valid] = np.stack([best[:, 0] - best[:, 1], entropy, encoded])
+            confidence[:, valid] = np.stack([best[:, 1] - best[:, 0], entropy, encoded])
         return ids, probabilities, confidence
 
 

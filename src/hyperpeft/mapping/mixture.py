@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
+import scipy  # its parts are loaded when they are used
 
 from hyperpeft.mapping.fingerprint import Fingerprint
-from hyperpeft.mapping.predictor import EncoderPredictor, Predictor
+from hyperpeft.mapping.predictor import Predictor, WindowPredictor
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.records import Scene
 from hyperpeft.spectral import HasBands
@@ -52,6 +52,11 @@ class MixturePredictor(Predictor):
     def bands(self) -> HasBands | None:
         return next((part.bands for part in self.parts if part.bands is not None), None)
 
+    @property
+    def runtime(self) -> str:
+        part = window_part_of(self) or self.parts[0]
+        return part.runtime
+
     def check(self, scene: Scene) -> None:
         for part in self.parts:
             part.check(scene)
@@ -72,11 +77,14 @@ class MixturePredictor(Predictor):
         for number, (part, own, factor, weight) in enumerate(rows):
             tell = told if number == 0 else None
             logits = part.logits(own, positions, scattered=scattered, told=tell)
-            total += weight * softmax(factor * logits.astype(np.float64), axis=1)
+            total += weight * scipy.special.softmax(factor * logits.astype(np.float64), axis=1)
         return np.log(np.maximum(total, LEAST)).astype(np.float32)
 
     def to(self, device: str) -> MixturePredictor:
         return replace(self, parts=tuple(part.to(device) for part in self.parts))
+
+    def on_accelerator(self) -> MixturePredictor:
+        return replace(self, parts=tuple(part.on_accelerator() for part in self.parts))
 
     def fingerprint(self, into: Fingerprint) -> None:
         into.words("mixture", self.factors, self.weights)
@@ -87,7 +95,7 @@ class MixturePredictor(Predictor):
         return self.parts[0].described(prepared[0], valid)
 
 
-def encoder_of(predictor: Predictor) -> EncoderPredictor | None:
+def window_part_of(predictor: Predictor) -> WindowPredictor | None:
     """The part of a predictor that is an adapted backbone; None where there is none."""
     parts = predictor.parts if isinstance(predictor, MixturePredictor) else (predictor,)
-    return next((part for part in parts if isinstance(part, EncoderPredictor)), None)
+    return next((part for part in parts if isinstance(part, WindowPredictor)), None)

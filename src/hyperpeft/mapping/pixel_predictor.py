@@ -19,10 +19,14 @@ CHUNK = 2**14  # pixels predicted between two reports of progress
 
 
 class PixelScores(Protocol):
-    """A fitted classifier of features, such as `baselines.pixel_models.PixelModel`."""
+    """A fitted classifier of features, such as `baselines.pixel_model.PixelModel`."""
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """Scores (n, K) of features (n, F); those of a pixel do not depend on the others."""
+
+    @property
+    def runtime(self) -> str:
+        """What executes it, in words."""
 
     def digest(self) -> str:
         """Hash of all that decides the scores."""
@@ -54,6 +58,10 @@ class PixelPredictor(Predictor):
     @property
     def bands(self) -> HasBands:
         return self.features.bands
+
+    @property
+    def runtime(self) -> str:
+        return self.model.runtime
 
     def check(self, scene: Scene) -> None:
         self.features.check(scene)

@@ -6,23 +6,29 @@ pixel's logits are the same in every tile. All predictors of a map read one `Sce
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+from numpy.lib.stride_tricks import sliding_window_view
 
-from hyperpeft.mapping.batches import cell_of, logits_of
+from hyperpeft.errors import NotFiniteError
 from hyperpeft.mapping.fingerprint import Fingerprint
 from hyperpeft.mapping.interpolation import describe
 from hyperpeft.mapping.scene_window import SceneWindow
-from hyperpeft.patches import Windows
+from hyperpeft.mapping.tiles import by_cell, cell_of
 from hyperpeft.records import Scene
 from hyperpeft.spectral import HasBands, Reducer, check_bands
-from hyperpeft.training.classifier import Classifier
+from hyperpeft.system.processors import thread_count
+
+if TYPE_CHECKING:
+    from hyperpeft.graphs.session import Session
+
+WINDOWS = 64  # in a call: of more a processor's cache does not hold what is between two layers
+AHEAD = 4  # batches a thread that wait for those before them
 
 
 class Predictor(ABC):
@@ -50,6 +56,11 @@ class Predictor(ABC):
     def bands(self) -> HasBands | None:
         """What knows the bands of the training scene and the level of their values."""
         return None
+
+    @property
+    def runtime(self) -> str:
+        """What executes it, such as "torch 2.9 cpu bf16" or "onnxruntime 1.23 CPU fp32"."""
+        return "numpy"
 
     @abstractmethod
     def check(self, scene: Scene) -> None:
@@ -86,6 +97,10 @@ class Predictor(ABC):
         """The same predictor on another device; itself where it has none."""
         return self
 
+    def on_accelerator(self) -> Predictor:
+        """The same predictor on a GPU, where there is one that it can use; else itself."""
+        return self
+
     @abstractmethod
     def fingerprint(self, into: Fingerprint) -> None:
         """Add all that decides the logits."""
@@ -95,42 +110,23 @@ class Predictor(ABC):
         return None
 
 
-@dataclass(frozen=True, eq=False)
-class EncoderPredictor(Predictor):
-    """A classifier on windows of the reduced scene.
+class WindowPredictor(Predictor):
+    """A classifier on windows of the reduced scene, whatever executes it.
 
     Attributes
     ----------
-    model : Classifier
-        With its adapters merged.
     reducer : Reducer
     class_ids : ndarray of int32, shape (K,)
     patch_sizes : tuple of int
         Sides of the windows; the logits are the mean over them.
-    precision : "fp32" or "bf16"
-    batch_cell : int or None
-        See `Predictor.cell`; chosen for the device where None.
     """
 
-    model: Classifier
     reducer: Reducer
-    class_ids: np.ndarray
     patch_sizes: tuple[int, ...]
-    precision: str = "fp32"
-    batch_cell: int | None = None
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        return next(self.model.parameters()).device
 
     @property
     def reach(self) -> int:
         return max(self.patch_sizes) // 2
-
-    @property
-    def cell(self) -> int:
-        return self.batch_cell or cell_of(self.device)
 
     @property
     def bands(self) -> Reducer:
@@ -152,35 +148,87 @@ class EncoderPredictor(Predictor):
         told: Callable[[np.ndarray], None] | None = None,
     ) -> np.ndarray:
         padded, origin = prepared
-        half = self.reach
-        windows = [self._windows(padded, size) for size in self.patch_sizes]
-        index = np.zeros([side - 2 * half for side in padded.shape[1:]], np.int64)
+        size = self.cell**2
+        starts = range(0, len(positions), size) if scattered else ()
+        batches = [positions[i : i + size] for i in starts] or by_cell(positions, self.cell)
+        index = np.zeros([side - 2 * self.reach for side in padded.shape[1:]], np.int64)
         index[tuple((positions - origin).T)] = np.arange(len(positions))
         out = np.empty((len(positions), len(self.class_ids)), np.float32)
-        batches = logits_of(
-            self.model, windows, positions, self.cell, self.precision, origin, scattered=scattered
-        )
-        for batch, logits in batches:
-            out[index[tuple((batch - origin).T)]] = logits.numpy()
+        places = [batch - origin for batch in batches]
+        for batch, logits in zip(batches, self._logits(padded, places), strict=True):
+            out[index[tuple((batch - origin).T)]] = logits
             if told is not None:
                 told(batch)
         return out
 
-    def _windows(self, padded: np.ndarray, size: int) -> Windows:
-        """Windows of a size over a cube whose halo is that of the largest."""
-        cut = self.reach - size // 2
-        inner = padded[:, cut : padded.shape[1] - cut, cut : padded.shape[2] - cut]
-        return Windows.over_halo(inner, size, self.device)
+    @abstractmethod
+    def _logits(self, padded: np.ndarray, batches: list[np.ndarray]) -> Iterator[np.ndarray]:
+        """Logits (n, K) of batches of positions (n, 2), one after the other.
 
-    def to(self, device: str) -> EncoderPredictor:
-        return replace(self, model=copy.deepcopy(self.model).to(device))
-
-    def fingerprint(self, into: Fingerprint) -> None:
-        into.words(torch.__version__, self.device.type, self.precision, self.cell, self.patch_sizes)
-        into.module(self.model)
-        into.reducer(self.reducer)
+        Position (0, 0) is the first pixel of the padded cube (12, h + 2 reach, w + 2 reach) that
+        is inside its halo.
+        """
 
     def described(
         self, prepared: tuple[np.ndarray, tuple[int, int]], valid: np.ndarray
     ) -> np.ndarray:
         return describe(prepared[0], self.reach)[valid]
+
+
+@dataclass(frozen=True, eq=False)
+class GraphPredictor(WindowPredictor):
+    """A classifier on windows of the reduced scene, as an ONNX graph.
+
+    Attributes
+    ----------
+    reducer : Reducer
+    class_ids : ndarray of int32, shape (K,)
+    patch_sizes : tuple of int
+        Sides of the windows; the logits are the mean over them.
+    session : Session
+        From `reduced` (n, 12, s, s), windows of the largest size, to `logits` (n, K).
+    """
+
+    reducer: Reducer
+    class_ids: np.ndarray
+    patch_sizes: tuple[int, ...]
+    session: Session
+
+    @property
+    def cell(self) -> int:
+        return cell_of("cuda" if self.session.provider.startswith("CUDA") else "cpu")
+
+    @property
+    def runtime(self) -> str:
+        return self.session.runtime
+
+    def _logits(self, padded: np.ndarray, batches: list[np.ndarray]) -> Iterator[np.ndarray]:
+        side = 2 * self.reach + 1
+        view = sliding_window_view(padded, (side, side), axis=(1, 2))  # (12, h, w, s, s)
+
+        rows = max(1, WINDOWS // len(self.patch_sizes)) if self.session.on_processor else None
+
+        def called(pixels: np.ndarray) -> np.ndarray:
+            windows = view[:, pixels[:, 0], pixels[:, 1]].transpose(1, 0, 2, 3)
+            return self.session.run("logits", {"reduced": np.ascontiguousarray(windows)})
+
+        def predicted(batch: np.ndarray) -> np.ndarray:
+            step = rows or len(batch)
+            parts = [called(batch[i : i + step]) for i in range(0, len(batch), step)]
+            logits = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            if not np.isfinite(logits).all():
+                raise NotFiniteError("the exported model gives values that are not finite")
+            return logits
+
+        threads = thread_count() if self.session.on_processor else 1
+        if threads <= 1:
+            yield from map(predicted, batches)
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            step = AHEAD * threads
+            for start in range(0, len(batches), step):
+                yield from pool.map(predicted, batches[start : start + step])
+
+    def fingerprint(self, into: Fingerprint) -> None:
+        into.words("graph", self.session.digest(), self.cell, self.patch_sizes)
+        into.reducer(self.reducer)

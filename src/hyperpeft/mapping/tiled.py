@@ -17,9 +17,8 @@ from rasterio.env import set_gdal_config
 from hyperpeft._version import __version__
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping import work_folder
-from hyperpeft.mapping.batches import Watch
 from hyperpeft.mapping.fingerprint import Fingerprint
-from hyperpeft.mapping.mapper import Mapper, TileMap
+from hyperpeft.mapping.mapper import Mapper, TileMap, Watch
 from hyperpeft.mapping.outputs.class_areas import ClassAreas
 from hyperpeft.mapping.outputs.geotiff import bands_writer, class_map_writer, sidecars
 from hyperpeft.mapping.outputs.qgis_style import band_style
@@ -73,6 +72,8 @@ class Mapped:
     bound : float
         Upper bound, with 95 % confidence in each tile, of the share of pixels whose class differs
         from the exact map's: the mean of the tiles' bounds, weighted by their pixels.
+    runtime : str
+        What executed the model, as in the map's tag RUNTIME.
     areas : dict
         Of the classes, see `ClassAreas.section`.
     """
@@ -87,6 +88,7 @@ class Mapped:
     audited: int
     wrong: int
     bound: float
+    runtime: str
     areas: dict[str, Any] = field(default_factory=dict)
 
 
@@ -186,6 +188,7 @@ def map_to_files(
         audited=sum(result.audited for result in results),
         wrong=sum(result.wrong for result in results),
         bound=sum(result.bound * result.pixels for result in results) / max(pixels, 1),
+        runtime=mapper.predictor.runtime,
         areas=areas.section(classes),
     )
 
@@ -278,6 +281,7 @@ def _assemble(
                 colours,
                 crs=scene.crs,
                 transform=scene.transform,
+                extra_tags={"RUNTIME": mapper.predictor.runtime},
                 staged=True,
             )
         )

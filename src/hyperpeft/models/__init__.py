@@ -6,17 +6,45 @@ accounted for: it is the encoder's, or it belongs to the pretraining decoder and
 anything missing, left over or of another shape is refused by name.
 """
 
-from hyperpeft.models.checkpoint import convert, read_checkpoint, save_backbone, weights_sha256
-from hyperpeft.models.registry import (
-    PUBLISHED,
-    SHIPPED,
-    SIZES,
-    describe,
-    file_of,
-    image_size_of,
-    load_backbone,
-)
-from hyperpeft.models.state_dict import Account, encoder_from
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hyperpeft.system.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from hyperpeft.models.checkpoint import (
+        convert,
+        load_backbone,
+        read_checkpoint,
+        save_backbone,
+        weights_sha256,
+    )
+    from hyperpeft.models.registry import (
+        PUBLISHED,
+        SHIPPED,
+        SIZES,
+        describe,
+        file_of,
+        image_size_of,
+    )
+    from hyperpeft.models.state_dict import Account, encoder_from
+
+_MODULES = {
+    "PUBLISHED": "registry",
+    "SHIPPED": "registry",
+    "SIZES": "registry",
+    "Account": "state_dict",
+    "convert": "checkpoint",
+    "describe": "registry",
+    "encoder_from": "state_dict",
+    "file_of": "registry",
+    "image_size_of": "registry",
+    "load_backbone": "checkpoint",
+    "read_checkpoint": "checkpoint",
+    "save_backbone": "checkpoint",
+    "weights_sha256": "checkpoint",
+}
 
 __all__ = [
     "PUBLISHED",
@@ -33,3 +61,5 @@ __all__ = [
     "save_backbone",
     "weights_sha256",
 ]
+
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -1,4 +1,4 @@
-"""Files of weights: read without running what is in them, converted, written."""
+"""Files of weights: read without running what is in them, converted, written, made encoders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hyperpeft.errors import WeightsError
-from hyperpeft.models.spectralgpt import SpectralGPT
+from hyperpeft.models.registry import PUBLISHED, SIZES, own_weights, published_file
+from hyperpeft.models.spectralgpt import PATCH, SpectralGPT, initialise
+from hyperpeft.models.state_dict import encoder_from
 from hyperpeft.system.files import cache_folder, check_archive, replacing, sha256_of
 
 
@@ -111,3 +113,76 @@ def weights_sha256(state: Mapping[str, Tensor]) -> str:
         digest.update(key.encode())
         digest.update(state[key].detach().cpu().float().contiguous().numpy().data)
     return digest.hexdigest()
+
+
+def load_backbone(
+    source: str | Path,
+    image_size: int = 32,
+    num_heads: int | None = None,
+    *,
+    stride: int = PATCH,
+    seed: int = 0,
+    pretrained: bool = True,
+) -> SpectralGPT:
+    """Build an encoder from a built-in size, a published name or a checkpoint file.
+
+    Parameters
+    ----------
+    source : str or Path
+        "tiny" (pretrained weights that come with the package), "small", "base", "large", "huge"
+        (a seeded initialisation, unless pretrained weights are found, see `own_weights`),
+        "spectralgpt", "spectralgpt+" (published weights, downloaded once), or a .pth, .pt or
+        .safetensors file.
+    image_size : int, default 32
+        Side in pixels of the images that the encoder will see; stored positions of another grid
+        are interpolated bicubically. `image_size_of(source)` is what weights were trained at: 16
+        for `tiny`.
+    num_heads : int, optional
+        Attention heads, which no checkpoint stores; defaults to width // 64.
+    stride : int, default 8
+        Pixels between tokens.
+    seed : int, default 0
+        Of the initialisation, for the built-in sizes.
+    pretrained : bool, default True
+        False starts a built-in size from its initialisation although weights are there.
+
+    Returns
+    -------
+    SpectralGPT
+        In evaluation mode: images (N, 12, S, S) to tokens (N, L, width). `model.pretrained` tells
+        whether its weights were trained.
+
+    Raises
+    ------
+    WeightsError
+        Unknown name, unreadable file, or keys that do not match the architecture.
+    """
+    name = str(source)
+    if name in SIZES:
+        size = SIZES[name]
+        own = own_weights(name) if pretrained else None
+        if own is not None:
+            heads = num_heads or size.num_heads
+            model, _ = encoder_from(read_checkpoint(own), image_size, heads, stride, str(own))
+            model.pretrained = True
+            return model.eval()
+        model = SpectralGPT(
+            size.dim, size.depth, num_heads or size.num_heads, image_size=image_size, stride=stride
+        )
+        model.pretrained = False
+        return initialise(model, seed).eval()
+    if not pretrained:
+        raise WeightsError(
+            f"backbone {name!r} is trained weights and cannot start from scratch",
+            expected=f"one of {', '.join(SIZES)}",
+        )
+    path = published_file(name) if name in PUBLISHED else Path(source)
+    if not path.is_file():
+        raise WeightsError(
+            f"backbone {name!r}",
+            expected=f"one of {', '.join([*SIZES, *PUBLISHED])} or a checkpoint file",
+            got="no such name or file",
+        )
+    model, _ = encoder_from(read_checkpoint(path), image_size, num_heads, stride, str(path))
+    model.pretrained = True
+    return model.eval()

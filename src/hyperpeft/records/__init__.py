@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hyperpeft.records.describe import draw_classes
     from hyperpeft.records.labels import UNLABELLED, Labels
     from hyperpeft.records.scene import Scene
-    from hyperpeft.records.split import Split, mask_of
+    from hyperpeft.records.split import Split, mask_of, without_training
     from hyperpeft.records.windows import cover
 
 _MODULES = {
@@ -29,6 +29,7 @@ _MODULES = {
     "draw_classes": "describe",
     "labels_of_array": "arrays",
     "mask_of": "split",
+    "without_training": "split",
     "palette": "colours",
 }
 
@@ -45,6 +46,7 @@ __all__ = [
     "mask_of",
     "notebook",
     "palette",
+    "without_training",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULES)

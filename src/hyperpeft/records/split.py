@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hyperpeft.records.scene import Scene
+
 
 @dataclass(frozen=True)
 class Split:
@@ -58,3 +60,11 @@ def mask_of(positions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     mask = np.zeros(shape, bool)
     mask[tuple(positions.T)] = True
     return mask
+
+
+def without_training(scene: Scene, split: Split) -> np.ndarray:
+    """Valid pixels (H, W) of a scene that neither train nor validate."""
+    valid = scene.valid.copy()
+    for pixels in (split.train, split.validation):
+        valid[tuple(pixels.T)] = False
+    return valid

@@ -12,7 +12,7 @@ from hyperpeft.mapping.applicability import (
     fit_applicability,
     write_applicability,
 )
-from hyperpeft.mapping.mixture import encoder_of
+from hyperpeft.mapping.mixture import window_part_of
 from hyperpeft.records import Scene
 from hyperpeft.runs.bundle import Bundle
 from hyperpeft.runs.evaluate import reopen
@@ -65,9 +65,9 @@ def map_applicability(folder: Path, bundle: Bundle, scene: Scene, path: Path) ->
 
 def _reducer(bundle: Bundle, own: Scene) -> Reducer:
     """The run's reduction, or one fitted on its scene."""
-    encoder = encoder_of(bundle.predictor)
-    if encoder is not None:
-        return encoder.reducer
+    part = window_part_of(bundle.predictor)
+    if part is not None:
+        return part.reducer
     if bundle.refinement is not None:
         return bundle.refinement.reducer
     return spectral.fit(own, normalise="sqrt")

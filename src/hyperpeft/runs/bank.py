@@ -35,16 +35,9 @@ from hyperpeft.models.spectralgpt import SpectralGPT
 from hyperpeft.patches import centres_of, resize
 from hyperpeft.runs.bundle import Bundle
 from hyperpeft.runs.file_names import ADAPTER, RUN
-from hyperpeft.runs.load import (
-    check_base,
-    check_usable,
-    load_base,
-    method_of_backbone,
-    sees_centre,
-    windows_of,
-    with_head,
-)
-from hyperpeft.runs.record import RunRecord
+from hyperpeft.runs.methods.baseline_files import check_usable
+from hyperpeft.runs.record import RunRecord, method_of_backbone, sees_centre, windows_of
+from hyperpeft.runs.weight_files import check_base, load_base, with_head
 from hyperpeft.training.classifier import Classifier
 
 Groups = tuple[tuple[str, slice], ...]  # name of a run, rows of the batch that are its

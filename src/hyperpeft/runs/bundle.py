@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,24 +22,26 @@ from hyperpeft.errors import BundleError
 from hyperpeft.mapping import (
     SIZE,
     ClassMap,
-    EncoderPredictor,
     Layers,
     Mapped,
     Mapper,
     Outputs,
     Predictor,
     Refinement,
+    WindowPredictor,
     classify,
     map_to_files,
 )
-from hyperpeft.mapping.mixture import encoder_of
+from hyperpeft.mapping.mixture import window_part_of
 from hyperpeft.progress import default_progress
 from hyperpeft.records import Labels, Scene, draw_classes
 from hyperpeft.runs.inputs import inputs_of
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.spectral import Reducer, check_scale
 from hyperpeft.system.overwrite import Inputs, refuse_inputs
-from hyperpeft.training.classifier import Classifier
+
+if TYPE_CHECKING:
+    from hyperpeft.training.classifier import Classifier
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,20 +67,31 @@ class Bundle:
 
     @property
     def model(self) -> Classifier:
-        """The classifier, with its adapters merged; BundleError where a run has none."""
-        return self._encoder().model
+        """The classifier, with its adapters merged; BundleError where no torch executes it."""
+        model = getattr(self._window_part(), "model", None)
+        if model is None:
+            raise BundleError(
+                "this run was loaded from its exported model", hint='load it with runtime="torch"'
+            )
+        found: Classifier = model
+        return found
 
     @property
     def reducer(self) -> Reducer:
         """The reducer to 12 bands; BundleError where a run has none."""
-        return self._encoder().reducer
+        return self._window_part().reducer
 
-    def _encoder(self) -> EncoderPredictor:
-        encoder = encoder_of(self.predictor)
-        if encoder is not None:
-            return encoder
+    def _window_part(self) -> WindowPredictor:
+        part = window_part_of(self.predictor)
+        if part is not None:
+            return part
         method = self.record.adapter["method"]
         raise BundleError(f"a run of {method} has no adapted backbone", hint="use `predictor`")
+
+    @property
+    def runtime(self) -> str:
+        """What executes the model, in words."""
+        return self.predictor.runtime
 
     @property
     def classes(self) -> dict[int, str]:

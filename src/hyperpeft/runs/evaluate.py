@@ -11,16 +11,14 @@ import numpy as np
 from hyperpeft import splits
 from hyperpeft.errors import BundleError, LabelsError
 from hyperpeft.metrics import score_map
-from hyperpeft.progress import Progress, default_progress
-from hyperpeft.records import UNLABELLED, Scene, Split, mask_of
+from hyperpeft.progress import Progress, default_progress, told_to
+from hyperpeft.records import UNLABELLED, Scene, Split, mask_of, without_training
 from hyperpeft.runs.file_names import SPLIT
 from hyperpeft.runs.inputs import located
 from hyperpeft.runs.labelled_scene import open_configured
 from hyperpeft.runs.load import load_run
-from hyperpeft.runs.methods.refinement import without_training
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.scenes import exists, is_card, match_names
-from hyperpeft.training.batches import told_to
 
 
 class Evaluation(NamedTuple):
@@ -49,6 +47,7 @@ def evaluate(
     scene: Scene | None = None,
     *,
     backbone: str | Path | None = None,
+    runtime: str = "auto",
     progress: Progress | None = None,
 ) -> Evaluation:
     """Test a run folder again.
@@ -62,6 +61,8 @@ def evaluate(
         scene. Without it, the run's own scene and test pixels.
     backbone : str or Path, optional
         Where the base model is now, if it was a file that has moved.
+    runtime : str
+        See `load_run`.
     progress : Progress, optional
 
     Returns
@@ -74,7 +75,7 @@ def evaluate(
         A damaged folder, a scene that does not fit it, or labels without a class of the run.
     """
     progress = progress or default_progress()
-    loaded = load_run(folder, backbone=backbone)
+    loaded = load_run(folder, backbone=backbone, runtime=runtime)
     progress.stage("Testing")
     split: Split | None = None
     if scene is None:

@@ -16,8 +16,8 @@ from hyperpeft.errors import Interrupted, NotFiniteError
 from hyperpeft.mapping import ClassMap
 from hyperpeft.metrics import score_map
 from hyperpeft.patches import check_patch_size
-from hyperpeft.progress import Progress, default_progress
-from hyperpeft.records import Scene, Split, mask_of
+from hyperpeft.progress import Progress, default_progress, told_to
+from hyperpeft.records import Scene, Split, mask_of, without_training
 from hyperpeft.runs import folder as run_folder
 from hyperpeft.runs import methods, sections
 from hyperpeft.runs.config import RunConfig, resolve_defaults
@@ -25,10 +25,8 @@ from hyperpeft.runs.config_files import read_config
 from hyperpeft.runs.evaluate import Evaluation, evaluate
 from hyperpeft.runs.labelled_scene import labelled_scene
 from hyperpeft.runs.methods.contract import Trained
-from hyperpeft.runs.methods.refinement import without_training
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.splits import split_kind
-from hyperpeft.training.batches import told_to
 from hyperpeft.training.checkpoint import CHECKPOINT, Checkpoints
 
 __all__ = ["Evaluation", "Progress", "RunConfig", "evaluate", "read_config", "run"]

@@ -22,7 +22,14 @@ ADAPTER, BACKBONE, HISTORY = "adapter", "backbone.safetensors", "history.csv"
 REFINEMENT = "refinement.safetensors"
 PARTS = "parts"
 FEATURES, MODEL, NETWORK = "features.safetensors", "model.onnx", "network.safetensors"
+CHECKPOINTS = "checkpoint"
 MAP, STYLE, PICTURE, CONFUSION = "map.tif", "map.qml", "map.png", "confusion.png"
 
 # Of a benchmark: its configuration; of a cell: why it failed, and its class map as a picture.
 BENCH, FAILED, CLASSES = "bench.json", "failed.json", "classes.png"
+
+# What a run writes: the only names that --overwrite removes.
+OUTPUTS = (
+    RUN, HEAD, REDUCER, REFINEMENT, FEATURES, MODEL, NETWORK, SPLIT, BACKBONE, ADAPTER, PARTS,
+    HISTORY, MAP, f"{MAP}.aux.xml", STYLE, PICTURE, CONFUSION, CHECKPOINTS,
+)  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,24 +20,17 @@ from hyperpeft.mapping.outputs.geotiff import write_class_map
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs.config import RunConfig
 from hyperpeft.runs.file_names import (
-    ADAPTER,
-    BACKBONE,
     CONFUSION,
-    FEATURES,
-    HEAD,
     HISTORY,
     MAP,
-    MODEL,
-    NETWORK,
-    PARTS,
+    OUTPUTS,
     PICTURE,
     REDUCER,
     REFINEMENT,
     RUN,
     SPLIT,
-    STYLE,
 )
-from hyperpeft.runs.inputs import inputs_of, located
+from hyperpeft.runs.inputs import inputs_of
 from hyperpeft.runs.methods.contract import Trained
 from hyperpeft.runs.methods.dense_labels import SETS, TERMS
 from hyperpeft.runs.record import RunRecord
@@ -48,12 +41,6 @@ from hyperpeft.training.checkpoint import CHECKPOINT, write_history
 
 # Options that a run may choose itself; its record holds what it chose.
 OPEN = ("patch_size", "image_size", "lr", "refine")
-
-# What a run writes: the only names that --overwrite removes.
-OUTPUTS = (
-    RUN, HEAD, REDUCER, REFINEMENT, FEATURES, MODEL, NETWORK, SPLIT, BACKBONE, ADAPTER, PARTS,
-    HISTORY, MAP, f"{MAP}.aux.xml", STYLE, PICTURE, CONFUSION, CHECKPOINT.parts[0],
-)  # fmt: skip
 
 
 def run_folder(config: RunConfig, resume: bool, overwrite: bool) -> AbstractContextManager[None]:
@@ -111,28 +98,6 @@ def _same_run(config: RunConfig, found: dict[str, Any]) -> bool:
         left_open.append("options")
     either = {"out": None, **{n: options[n] for n in left_open}}
     return {**found, **either} == {**options, **either}
-
-
-def files_of_run(folder: Path) -> Iterator[tuple[str, Path]]:
-    """What a run folder needs in order to be used again, as inputs; its map is made from it."""
-    yield from (("the run's", folder / name) for name in OUTPUTS if not name.startswith(MAP))
-
-
-def inputs_of_run(
-    folder: Path, config: Mapping[str, Any], **given: str | None
-) -> list[tuple[str, Path]]:
-    """What using a run again reads: the run itself, what its record names, what the user gives.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the run.
-    config : mapping
-        Of its record.
-    **given : str or None
-        A scene or a backbone in place of the record's.
-    """
-    return [*inputs_of(given), *inputs_of(located(config, folder)), *files_of_run(folder)]
 
 
 def clear(out: Path) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from hyperpeft import scenes
 from hyperpeft.models import file_of
+from hyperpeft.runs.file_names import MAP, OUTPUTS
 from hyperpeft.splits import split_kind
+
+_PATHS = ("scene", "labels", "split", "backbone", "out")  # options that may name a file
 
 
 def located(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -47,3 +52,69 @@ def inputs_of(config: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
     backbone = file_of(given["backbone"]) if "backbone" in given else None
     if backbone is not None:
         yield "the backbone", backbone
+
+
+def files_of_run(folder: Path) -> Iterator[tuple[str, Path]]:
+    """What a run folder needs in order to be used again, as inputs; its map is made from it.
+
+    An exported model is one file.
+    """
+    if folder.is_file():
+        yield "the exported model", folder
+        return
+    yield from (("the run's", folder / name) for name in OUTPUTS if not name.startswith(MAP))
+
+
+def inputs_of_run(
+    folder: Path, config: Mapping[str, Any], **given: str | None
+) -> list[tuple[str, Path]]:
+    """What using a run again reads: the run itself, what its record names, what the user gives.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    config : mapping
+        Of its record.
+    **given : str or None
+        A scene or a backbone in place of the record's.
+    """
+    return [*inputs_of(given), *inputs_of(located(config, folder)), *files_of_run(folder)]
+
+
+def without_folders(text: str, values: Mapping[str, Any]) -> str:
+    """A JSON text without the folders that the files of a record's options lie in.
+
+    Where a user keeps files is nobody else's business. Strings are changed and keys are not.
+
+    Parameters
+    ----------
+    text : str
+    values : mapping
+        The record, as JSON has it.
+
+    Examples
+    --------
+    >>> record = {"config": {"out": "rt/sa"}, "backbone": {"name": "tiny"}}
+    >>> without_folders('{"parts": "rt/sa, of dirt/sa", "in": "rt"}', record).split()
+    ['{', '"parts":', '"sa,', 'of', 'dirt/sa",', '"in":', '"."', '}']
+    """
+    named = [values["config"].get(name) for name in _PATHS] + [values["backbone"].get("name")]
+    parts = [part for spec in named if isinstance(spec, str) for part in spec.split(",")]
+    folders = sorted({str(Path(part).parent) for part in parts} - {".", "/", ""}, key=len)
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: changed(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [changed(inner) for inner in value]
+        if not isinstance(value, str):
+            return value
+        for folder in reversed(folders):
+            value = "." if value == folder else value
+            value = re.sub(rf"(?<![\w./-]){re.escape(folder)}/", "", value)
+            if "/" in folder:  # a word of one part may be any word
+                value = re.sub(rf"(?<![\w./-]){re.escape(folder)}(?![\w./-])", ".", value)
+        return value
+
+    return json.dumps(changed(json.loads(text)), indent=1) + "\n"

@@ -25,6 +25,7 @@ from hyperpeft.errors import BundleError
 from hyperpeft.metrics import class_scores
 from hyperpeft.records import notebook
 from hyperpeft.runs import record_sections as sections
+from hyperpeft.runs.config import AUTO, METHOD
 from hyperpeft.runs.file_names import RUN
 from hyperpeft.system.files import read_json
 
@@ -183,3 +184,20 @@ def _readable(error: ValidationError, *, missing: bool = True) -> str:
     more = [f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
     start = [f"it lacks {', '.join(lacking)}"] if lacking and missing else []
     return "; ".join([*start, *wrong[:_SHOWN], *more])
+
+
+def windows_of(record: RunRecord) -> tuple[int, ...]:
+    """Sides of a run's windows; records of before there could be several hold a number."""
+    sizes = record.config["patch_size"]
+    return (sizes,) if isinstance(sizes, int) else tuple(sizes)
+
+
+def sees_centre(record: RunRecord) -> bool:
+    """Whether a run's head sees the centre pixel; records of before there was a choice lack it."""
+    return bool(record.config.get("centre", False))
+
+
+def method_of_backbone(record: RunRecord) -> str:
+    """The adapter method of a run; of `auto`, that of its part on the backbone."""
+    method = str(record.adapter["method"])
+    return METHOD if method == AUTO else method

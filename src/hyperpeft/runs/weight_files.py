@@ -1,19 +1,34 @@
-"""The weights that a run has learned, as safetensors in its folder."""
+"""The weights that a run has learned, as safetensors in its folder, and back to its classifier."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hyperpeft import adapters
 from hyperpeft.errors import BundleError
-from hyperpeft.runs.file_names import ADAPTER, BACKBONE, HEAD
+from hyperpeft.mapping import EncoderPredictor
+from hyperpeft.models import load_backbone, weights_sha256
+from hyperpeft.models.spectralgpt import PATCH, SpectralGPT
+from hyperpeft.runs.bundle import Bundle
+from hyperpeft.runs.file_names import ADAPTER, BACKBONE, HEAD, REDUCER
+from hyperpeft.runs.methods.baseline_files import (
+    adapter_folder,
+    check_usable,
+    load_refinement,
+    with_classic_parts,
+)
+from hyperpeft.runs.record import RunRecord, method_of_backbone, sees_centre, windows_of
+from hyperpeft.spectral import Reducer
 from hyperpeft.system.files import replacing
 from hyperpeft.training.classifier import Classifier
+from hyperpeft.training.precision import choose_precision
 
 
 def save_weights(folder: Path, model: Classifier, method: str, base: str) -> int:
@@ -61,3 +76,66 @@ def read_tensors(module: nn.Module, path: Path, expected: set[str] | None = None
     if odd:
         raise BundleError(f"{path}: {', '.join(odd[:8])}", expected="finite numbers", got="others")
     module.load_state_dict(tensors, strict=expected is None)
+
+
+def load_adapter_run(folder: Path, record: RunRecord, backbone: str | Path | None = None) -> Bundle:
+    """Load base model, adapter and head; see `runs.load.load_run`."""
+    check_usable(folder, record)
+    encoder = load_base(record, backbone)
+    check_base(folder, record, weights_sha256(encoder.state_dict()), backbone)
+    method = adapters.get_method(method_of_backbone(record))
+    if method.adapter is not None:
+        adapters.merge(adapters.load(encoder, adapter_folder(folder)))
+    elif method.trains_encoder:
+        read_tensors(encoder, folder / BACKBONE)
+    model = Classifier(
+        encoder,
+        len(record.adapter["class_ids"]),
+        centre=sees_centre(record),
+        windows=windows_of(record),
+    )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return with_head(folder, record, model.to(device))
+
+
+def load_base(record: RunRecord, backbone: str | Path | None = None) -> SpectralGPT:
+    """The encoder that a run started from, or the one in `backbone`, as the run set it up."""
+    config = record.config
+    return load_backbone(
+        backbone or record.backbone["name"],
+        config["image_size"],
+        config["num_heads"],
+        stride=config["stride"] or PATCH,
+        # A built-in size that started from scratch does so again, whatever weights there are now.
+        pretrained=backbone is not None or bool(record.backbone.get("pretrained", True)),
+    )
+
+
+def check_base(
+    folder: Path, record: RunRecord, got: str, backbone: str | Path | None = None
+) -> None:
+    """BundleError where a base model's hash `got` is not the one that a run was trained on."""
+    expected = record.backbone["weights_sha256"]
+    if expected != got:
+        raise BundleError(
+            f"{folder} was trained on another base model than {backbone or 'the one it names'}",
+            expected=f"weights of sha256 {expected}",
+            got=got,
+            hint="give the checkpoint it was trained on with --backbone",
+        )
+
+
+def with_head(folder: Path, record: RunRecord, model: Classifier) -> Bundle:
+    """A bundle of a model whose encoder is ready: head and reducer are read from the folder."""
+    model.requires_grad_(False)
+    read_tensors(model, folder / HEAD, expected=set(model.head_state()))
+    reducer = Reducer.from_file(folder / REDUCER)
+    predictor = EncoderPredictor(
+        model.eval(),
+        reducer,
+        np.array(record.adapter["class_ids"], np.int32),
+        windows_of(record),
+        choose_precision(record.config["precision"], next(model.parameters()).device),
+    )
+    mixed = with_classic_parts(folder, record, predictor)
+    return Bundle(record, mixed, load_refinement(folder, record, reducer))

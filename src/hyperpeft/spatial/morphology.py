@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage
+import scipy  # its parts are loaded when they are used
 
 RADII = (2, 4, 6)  # pixels
 STEPS = 10
@@ -63,7 +63,7 @@ def _minimum_in_disk(band: np.ndarray, radius: int) -> np.ndarray:
     """The least value within `radius` pixels of each pixel; nothing lies beyond the borders."""
     reach = np.arange(-radius, radius + 1)
     disk = reach[:, None] ** 2 + reach**2 <= radius**2
-    out: np.ndarray = ndimage.grey_erosion(band, footprint=disk, mode="constant", cval=np.inf)
+    out: np.ndarray = scipy.ndimage.grey_erosion(band, footprint=disk, mode="constant", cval=np.inf)
     return out
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft
+import scipy  # its parts are loaded when they are used
 
 LAYERS = 5
 PATCHES = 20  # k
@@ -158,12 +158,12 @@ def _mirrored(image: np.ndarray, half: int, edges: Edges) -> np.ndarray:
 def _correlated(image: np.ndarray, kernels: np.ndarray) -> np.ndarray:
     """Correlation (k, H - s + 1, W - s + 1) float32 of an image (p, H, W) with kernels."""
     size, shape = kernels.shape[-1], image.shape[1:]
-    fast = [fft.next_fast_len(side, real=True) for side in shape]
-    spectrum = fft.rfft2(image.astype(np.float64), fast)  # (p, ...)
+    fast = [scipy.fft.next_fast_len(side, real=True) for side in shape]
+    spectrum = scipy.fft.rfft2(image.astype(np.float64), fast)  # (p, ...)
     out = np.empty((len(kernels), shape[0] - size + 1, shape[1] - size + 1), np.float32)
     for number, kernel in enumerate(kernels):
-        product = (spectrum * np.conj(fft.rfft2(kernel.astype(np.float64), fast))).sum(axis=0)
-        full = fft.irfft2(product, fast)
+        product = (spectrum * np.conj(scipy.fft.rfft2(kernel.astype(np.float64), fast))).sum(axis=0)
+        full = scipy.fft.irfft2(product, fast)
         out[number] = full[: out.shape[1], : out.shape[2]]
     return out
 

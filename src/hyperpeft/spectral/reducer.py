@@ -78,6 +78,12 @@ class Reducer:
         return tuple(sentinel2.NAMES[i] for i in sentinel2.sources(self.wavelengths))
 
     @property
+    def matrix(self) -> np.ndarray:
+        """The map as one matrix (12, B): output = matrix (values - mean) + shift."""
+        rows: np.ndarray = self.components[cycle(len(self.components))]
+        return rows * self.scale[:, None]
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know about the reduction."""
         found: tuple[str, ...] = ()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from scipy import ndimage
-from scipy.spatial.distance import cdist
+import scipy  # its parts are loaded when they are used
 
 from hyperpeft.errors import SplitError
 from hyperpeft.records import UNLABELLED, Labels, Split
@@ -174,7 +173,7 @@ class Board:
         box = np.s_[top : out_rows.max() + reach + 1, left : out_columns.max() + reach + 1]
         near = np.zeros(self.free[box].shape, bool)
         near[rows - top, columns - left] = True
-        near = ndimage.maximum_filter(near, 2 * reach + 1, mode="constant")
+        near = scipy.ndimage.maximum_filter(near, 2 * reach + 1, mode="constant")
         near[out_rows - top, out_columns - left] = True
         lost = np.bincount(self.codes[box][near & self.free[box]], minlength=len(self.left))
         if (self.left - lost < keep).any():
@@ -218,12 +217,14 @@ class Board:
         blocks, block = np.unique(place, axis=0, return_inverse=True)
         order = rng.permutation(len(blocks))
         # Training pixels beside each other share their surroundings: more is left to the test.
-        away = cdist(blocks[order], blocks[order[:3]], "chebyshev").min(axis=1)
+        distances = scipy.spatial.distance.cdist(blocks[order], blocks[order[:3]], "chebyshev")
+        away = distances.min(axis=1)
         clumps = []
         for b in order[np.argsort(away, kind="stable")]:
             inside = np.flatnonzero(block.ravel() == b)
             pixels = np.stack([rows[inside], columns[inside]], axis=1)
-            away = cdist(pixels, pixels[[rng.integers(len(inside))]], "chebyshev")[:, 0]
+            first = pixels[[rng.integers(len(inside))]]
+            away = scipy.spatial.distance.cdist(pixels, first, "chebyshev")[:, 0]
             clumps.append(where[inside[np.argsort(away, kind="stable")]])
         placed = [where[:0]]
         missing = wanted

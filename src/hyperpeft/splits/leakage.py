@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+import scipy  # its parts are loaded when they are used
 
 from hyperpeft.errors import SplitError
 from hyperpeft.records import Split
@@ -32,7 +32,7 @@ def leakage(split: Split, shape: tuple[int, int], window: int) -> float | None:
         return None
     near = np.zeros(shape, bool)
     near[tuple(split.train.T)] = True
-    near = ndimage.maximum_filter(near, 2 * radius + 1, mode="constant")
+    near = scipy.ndimage.maximum_filter(near, 2 * radius + 1, mode="constant")
     return float(near[tuple(split.test.T)].mean())
 
 

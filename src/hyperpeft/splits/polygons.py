@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+import scipy  # its parts are loaded when they are used
 
 from hyperpeft.records import UNLABELLED, Labels, Split
 from hyperpeft.splits.base import (
@@ -123,7 +123,7 @@ def connected(ids: np.ndarray) -> np.ndarray:
     regions = np.zeros(ids.shape, np.int32)
     found = 0
     for c in by_class(ids):
-        parts, count = ndimage.label(ids == c, structure=np.ones((3, 3)))
+        parts, count = scipy.ndimage.label(ids == c, structure=np.ones((3, 3)))
         regions[parts > 0] = parts[parts > 0] + found
         found += count
     return regions

@@ -8,33 +8,13 @@ that size from the start.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from hyperpeft.errors import TrainingError
-
-_told: ContextVar[Callable[[str], None] | None] = ContextVar("told", default=None)
-
-
-@contextmanager
-def told_to(listener: Callable[[str], None]) -> Iterator[None]:
-    """Tell `listener` once of each way a batch is halved in the block; else it is a warning."""
-    said: set[str] = set()
-
-    def once(text: str) -> None:
-        if text not in said:
-            said.add(text)
-            listener(text)
-
-    token = _told.set(once)
-    try:
-        yield
-    finally:
-        _told.reset(token)
+from hyperpeft.progress import listener_of
 
 
 class Batches:
@@ -96,7 +76,7 @@ def smaller(size: int, what: str) -> int:
         )
     half = -(-size // 2)
     text = f"{size} windows at a time do not fit into the GPU's memory: {half} are {what} at a time"
-    listener = _told.get()
+    listener = listener_of()
     if listener is None:
         warnings.warn(text, stacklevel=3)
     else:

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from hyperpeft.baselines import pixel_models
+from hyperpeft.baselines.pixel_model import PixelModel
 from hyperpeft.baselines.pixel_models import FOLD_TREES, Fit
 from hyperpeft.mapping import (
     ContextFeatures,
@@ -86,7 +87,7 @@ class TrainedAuto(Trained):
     def save(self, folder: Path) -> int | None:
         for name, part in self.classic.items():
             part.features.to_file(folder / PARTS / name / FEATURES)
-            assert isinstance(part.model, pixel_models.PixelModel)
+            assert isinstance(part.model, PixelModel)
             part.model.to_file(folder / PARTS / name / MODEL)
         return self.backbone_part.save(folder)
 
@@ -227,7 +228,7 @@ class PreparedAuto(Prepared):
             standardiser=self.standardiser,
         )
 
-    def _model(self, name: str) -> pixel_models.PixelModel:
+    def _model(self, name: str) -> PixelModel:
         """A classic part, fitted to all training pixels."""
         fit = self.fits[name][0]
         return fit(self.values[name], self.targets, len(self.class_ids)).to_model()

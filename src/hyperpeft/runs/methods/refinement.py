@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from hyperpeft import spectral
 from hyperpeft.mapping import Refinement
 from hyperpeft.records import Scene, Split
@@ -50,11 +48,3 @@ def fit_refinement(
             train=split.train,
         )
     return Refinement.fit(RefineOptions(kind), reducer, scene, standardiser)
-
-
-def without_training(scene: Scene, split: Split) -> np.ndarray:
-    """Valid pixels (H, W) of a scene that neither train nor validate."""
-    valid = scene.valid.copy()
-    for pixels in (split.train, split.validation):
-        valid[tuple(pixels.T)] = False
-    return valid
