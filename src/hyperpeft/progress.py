@@ -122,6 +122,6 @@ def told_to(listener: Callable[[str], None]) -> Iterator[None]:
         _told.reset(token)
 
 
-def listener_of() -> Callable[[str], None] | None:
+def current_listener() -> Callable[[str], None] | None:
     """Who is to be told, see `told_to`; None where nobody listens."""
     return _told.get()

@@ -348,7 +348,7 @@ def call(monkeypatch, capsys):
 
 def test_workers_by_default(monkeypatch):
     """One a processor, as far as cells and memory go; none beside the first on a GPU."""
-    monkeypatch.setattr(bench_run.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(bench_run, "processor_count", lambda: 8)
     monkeypatch.setattr(bench_run, "available", lambda: 100 * 2**30)
     monkeypatch.setattr(bench_run, "has_gpu", lambda: False)
     assert [default_workers(cells) for cells in (0, 1, 2, 5, 30)] == [0, 0, 2, 5, 8]

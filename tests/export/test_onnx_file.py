@@ -251,6 +251,10 @@ def damaged(model: onnx.ModelProto, what: str) -> None:
         record = json.loads(texts["record"].value)
         record["adapter"]["parts"][1]["name"] = "../../outside"
         texts["record"].value = json.dumps(record)
+    elif what == "the reduction of another run":
+        name = "backbone/reducer.matrix"
+        array = numpy_helper.to_array(tensors[name])
+        tensors[name].CopyFrom(numpy_helper.from_array(array[::-1].copy(), name))
     elif what == "other text":
         texts["reducer.safetensors"].value = "%%%"
     elif what == "no record":
@@ -263,8 +267,8 @@ def damaged(model: onnx.ModelProto, what: str) -> None:
     "what",
     [
         "not finite", "another shape", "a file elsewhere", "lost numbers", "another operator",
-        "an architecture that is too large", "a part outside", "other text", "no record",
-        "another version",
+        "an architecture that is too large", "a part outside", "the reduction of another run",
+        "other text", "no record", "another version",
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_refused(world, tmp_path, what):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -35,7 +34,7 @@ from hyperpeft.system.locks import InUse
 from hyperpeft.system.memory import available
 from hyperpeft.system.output_folder import output_folder
 from hyperpeft.system.overwrite import Inputs
-from hyperpeft.system.processors import has_gpu
+from hyperpeft.system.processors import has_gpu, processor_count
 
 __all__ = ["Watch", "check_records", "check_scenes", "default_workers", "run_bench"]
 
@@ -66,7 +65,7 @@ def default_workers(cells: int) -> int:
     int
         0 for this process.
     """
-    most = min(os.cpu_count() or 1, cells, int(available() // MEMORY))
+    most = min(processor_count(), cells, int(available() // MEMORY))
     return most if most > 1 and not has_gpu() else 0
 
 
@@ -160,7 +159,7 @@ def _run(
         outcomes = {path: outcome_of(folder, path) for path in finished}
         if workers is None:
             workers = 0 if scheduler else default_workers(len(todo))
-        threads = bench.threads or max((os.cpu_count() or 1) // max(workers, 1), 1)
+        threads = bench.threads or max(processor_count() // max(workers, 1), 1)
         jobs = [job_of(cell, folder, bench.keep, threads) for cell in todo]
         watch.planned(cells, list(outcomes.values()), max(workers, 1))
         try:

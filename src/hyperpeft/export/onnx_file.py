@@ -26,7 +26,7 @@ from hyperpeft.mapping.mixture import MixturePredictor, window_part_of
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.mapping.tiles import Tile
 from hyperpeft.models.spectralgpt import Attention, interpolate_positions
-from hyperpeft.progress import listener_of
+from hyperpeft.progress import current_listener
 from hyperpeft.records import Scene
 from hyperpeft.runs.bundle import Bundle
 from hyperpeft.runs.evaluate import reopen
@@ -108,7 +108,7 @@ def export(run: Path, to: Path, *, backbone: str | None = None) -> list[Path]:
         parity = check_parity(bundle, temporary, _scene_of(bundle, run))
         if parity.difference > TOLERANCE or parity.equal < parity.pixels:
             raise HyperpeftError(f"{to} was not written: {parity}")
-    listener = listener_of()
+    listener = current_listener()
     if listener is not None:
         listener(str(parity))
     return [to]

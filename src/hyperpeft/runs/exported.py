@@ -176,14 +176,6 @@ def _metadata(model: onnx.ModelProto) -> dict[str, str]:
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
-def is_exported(path: Path) -> bool:
-    """Whether a file is a run that was exported, and not the model of a baseline."""
-    try:
-        return _metadata(_read(path)).get("format") == FORMAT
-    except BundleError:
-        return False
-
-
 def _read(path: Path) -> onnx.ModelProto:
     """An ONNX file; BundleError where it is none."""
     try:
@@ -296,6 +288,8 @@ def _window_part(
     nodes, constants = subgraph(model, BACKBONE_PART)
     arrays = _arrays(constants, architecture)
     check_arrays(arrays, architecture)
+    if not np.array_equal(arrays["reducer.matrix"][..., 0, 0], np.float32(reducer.matrix)):
+        raise ValueError(f"{REDUCER} is of another run than the graph")
     class_ids = np.array(record.adapter["class_ids"], np.int32)
     if arrays["head.bias"].shape[-1] != len(class_ids):
         raise ValueError(f"a head of {arrays['head.bias'].shape[-1]} of {len(class_ids)} classes")

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Literal
 
 from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import BundleError, ConfigError
 from hyperpeft.graphs.session import on_gpu
 from hyperpeft.runs.bundle import Bundle
-from hyperpeft.runs.exported import is_exported, load_exported
+from hyperpeft.runs.exported import load_exported
 from hyperpeft.runs.file_names import MODEL, NETWORK, RUN
 from hyperpeft.runs.methods.baseline_files import load_baseline, load_refinement
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.system.files import within
 from hyperpeft.system.processors import has_gpu
 
-Runtime = Literal["auto", "torch", "onnx"]
-"""What executes the adapted backbone."""
-
-RUNTIMES = ("auto", "torch", "onnx")
+RUNTIMES = ("auto", "torch", "onnx")  # what executes the adapted backbone
 
 
 def load_run(
@@ -100,7 +96,7 @@ def _prefers_onnx(folder: Path) -> bool:
 def _exported_of(folder: Path) -> Path:
     """The exported model in a run folder."""
     path = within(folder, MODEL)
-    if not path.is_file() or not is_exported(path):
+    if not path.is_file():
         raise BundleError(
             f"{folder} has no {MODEL}: the run was not exported",
             hint=f"write it with `hyperpeft export {folder} --to {path}`",

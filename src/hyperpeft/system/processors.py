@@ -10,6 +10,12 @@ _DRIVER = Path("/dev/nvidiactl")  # there where the driver of an NVIDIA GPU is l
 _chosen: int | None = None
 
 
+def processor_count() -> int:
+    """Processors that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux: what a container may use
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
 def thread_count() -> int:
     """As many as torch uses where it is loaded, or as was set; else OMP_NUM_THREADS.
 
@@ -23,8 +29,7 @@ def thread_count() -> int:
     named = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if named.isdecimal() and int(named) > 0:
         return int(named)
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux: what a container may use
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return processor_count()
 
 
 def set_thread_count(count: int) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hyperpeft.errors import TrainingError
-from hyperpeft.progress import listener_of
+from hyperpeft.progress import current_listener
 
 
 class Batches:
@@ -76,7 +76,7 @@ def smaller(size: int, what: str) -> int:
         )
     half = -(-size // 2)
     text = f"{size} windows at a time do not fit into the GPU's memory: {half} are {what} at a time"
-    listener = listener_of()
+    listener = current_listener()
     if listener is None:
         warnings.warn(text, stacklevel=3)
     else:
