@@ -253,6 +253,11 @@ def _(w: World):
     return ["map", exported(w), "--runtime", "torch"]
 
 
+@case("an exported model to be tested on the scene that trained it", "is an exported model")
+def _(w: World):
+    return ["evaluate", exported(w)]
+
+
 @case("--runtime onnx of a run that was not exported", "has no model.onnx", "hyperpeft export")
 def _(w: World):
     return ["map", w.copy("run"), "--runtime", "onnx"]

@@ -354,13 +354,21 @@ def test_evaluation_and_adaptive_maps_without_torch(world, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_what_needs_torch_says_so(world, tmp_path):
-    out, _, _ = world("krona+")
-    for words in (("map", out, "--out", "m.tif"), ("train", out.parent / "scene.tif")):
+def test_what_needs_more_libraries_says_so(world, tmp_path):
+    out, path, _ = world("krona+")
+    scene = out.parent / "scene.tif"
+    for extra, *words in (
+        ("train", "map", out, "--out", "m.tif"),
+        ("train", "train", scene),
+        ("train", "export", out, "--to", "m.onnx"),
+        ("vectors", "map", path, scene, "--out", "m.tif", "--polygons", "m.gpkg"),
+        ("hub", "hub", "push", out, "me/run"),
+    ):
         done = without_torch(tmp_path, *words)
         assert done.returncode == 2
-        assert "hyperpeft[train]" in done.stderr
+        assert f"hyperpeft[{extra}]" in done.stderr
         assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_salinas_a_without_torch(data, tmp_path):

@@ -10,7 +10,7 @@ import typer
 
 from hyperpeft.cli.common import AsJson, Backbone, Quiet, Run
 from hyperpeft.cli.console import Console, print_table
-from hyperpeft.export import export_run, peft_folders
+from hyperpeft.export import export_run, hub, peft_folders
 from hyperpeft.progress import told_to
 from hyperpeft.system.text import megabytes
 
@@ -124,8 +124,6 @@ def hub_push(
 
     Example: `hyperpeft hub push runs/sa me/salinas-krona`
     """
-    from hyperpeft.export import hub  # loads torch
-
     address = hub.push(run, repo, private=private, revision=revision)
     if as_json:
         print(json.dumps({"repository": repo, "address": address}))
@@ -144,8 +142,6 @@ def hub_pull(
 
     Example: `hyperpeft hub pull me/salinas-krona --to runs/pulled`
     """
-    from hyperpeft.export import hub  # loads torch
-
     record = hub.pull(repo, to, revision=revision)
     if as_json:
         print(json.dumps({"repository": repo, "folder": str(to),

@@ -121,6 +121,10 @@ def map_(
         loaded = hyperpeft.load_run(run, backbone=backbone, runtime=runtime)
         inputs = inputs_of_run(run, loaded.record.config, scene=scene, backbone=backbone)
         if polygons is not None:
+            import pyogrio  # noqa: F401 where it is missing, this is said before the map is made
+
+            from hyperpeft.mapping.outputs.polygons import write_polygons  # shapely
+
             refuse_inputs([polygons], inputs, "--polygons")
         area = out.with_name(f"{out.stem}_applicability.tif")
         if applicability:
@@ -149,8 +153,6 @@ def map_(
             applicable = map_applicability(run, loaded, target, area)
             result.files.append(area)
         if polygons is not None:
-            from hyperpeft.mapping.outputs.polygons import write_polygons  # shapely, pyogrio
-
             progress.stage("Polygons")
             write_polygons(out, polygons, loaded.classes, loaded.colours, smallest=smallest)
             result.files.append(polygons)

@@ -79,8 +79,9 @@ def evaluate(
     progress.stage("Testing")
     split: Split | None = None
     if scene is None:
+        path = _split_file(folder)
         scene = reopen(loaded.record, folder)
-        split = splits.load(folder / SPLIT, scene.labels, scene.valid)
+        split = splits.load(path, scene.labels, scene.valid)
         positions, true, left_out = split.test, split.test_ids, {"trained": 0, "unknown": 0}
     else:
         if scene.labels is None:
@@ -90,7 +91,7 @@ def evaluate(
         known = labelled & np.isin(ids, loaded.class_ids)
         trained = np.zeros_like(known)
         if scene.sha256 == loaded.record.scene.get("sha256"):
-            split = splits.load(folder / SPLIT)
+            split = splits.load(_split_file(folder))
             trained = mask_of(np.concatenate([split.train, split.validation]), known.shape) & known
         positions, true = np.argwhere(known & ~trained), ids[known & ~trained]
         left_out = {
@@ -114,6 +115,16 @@ def evaluate(
         result = loaded.classify(_shown(loaded.record, scene, split), watch=progress.mapped)
     scores = score_map(result.ids, positions, true, loaded.class_ids)
     return Evaluation(scores, len(true), loaded.classes, left_out)
+
+
+def _split_file(run: Path) -> Path:
+    """The split of a run, without which its training pixels are not known."""
+    if run.is_file():
+        raise BundleError(
+            f"{run} is an exported model, which does not hold the pixels that trained it",
+            hint="test the run folder, or another labelled scene",
+        )
+    return run / SPLIT
 
 
 def _shown(record: RunRecord, scene: Scene, split: Split | None) -> Scene:
