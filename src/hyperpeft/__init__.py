@@ -12,7 +12,9 @@ from hyperpeft._version import __version__
 
 if TYPE_CHECKING:
     from hyperpeft.adapters import attach, merge
+    from hyperpeft.assessment import suggest
     from hyperpeft.estimator import SceneClassifier
+    from hyperpeft.explorer import explore
     from hyperpeft.models import load_backbone
     from hyperpeft.records import Scene
     from hyperpeft.runs.bank import AdapterBank
@@ -34,8 +36,10 @@ _MODULES = {
     "open_scene": "scenes",
     "load_backbone": "models",
     "attach": "adapters",
+    "explore": "explorer",
     "merge": "adapters",
     "run": "runs.experiment",
+    "suggest": "assessment",
     "RunConfig": "runs.experiment",
     "load_run": "runs.load",
 }
@@ -47,11 +51,13 @@ __all__ = [
     "SceneClassifier",
     "__version__",
     "attach",
+    "explore",
     "load_backbone",
     "load_run",
     "merge",
     "open_scene",
     "run",
+    "suggest",
 ]
 
 

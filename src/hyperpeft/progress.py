@@ -29,6 +29,9 @@ class Progress:
     def trained(self, done: int, total: int, loss: float, validation_oa: float | None) -> None:
         """A step of training was taken."""
 
+    def fitted(self, trained: Any, scene: Any) -> None:
+        """Training is done, and `trained.predict` classifies any pixels; the map comes next."""
+
     def mapped(self, done: int, total: int) -> None:
         """Pixels were classified."""
 

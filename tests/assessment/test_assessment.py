@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyogrio
@@ -19,11 +20,16 @@ from hyperpeft.assessment import (
     read_class_raster,
     sample_map,
     sample_size,
+    suggest,
 )
 from hyperpeft.assessment.intervals import of_ratio, of_sum, wilson
 from hyperpeft.assessment.tables import to_html, to_latex
+from hyperpeft.assessment.uncertainty import choose, uncertainty
 from hyperpeft.errors import ConfigError, InputError
+from hyperpeft.runs.load import load_run
+from hyperpeft.scenes import open_scene, read_labels
 from tests.helpers.known_maps import CRS, NAMES, TRANSFORM, fill, truth_and_map, write_map
+from tests.helpers.small import planted, write_scene
 
 
 @pytest.fixture(scope="module")
@@ -425,3 +431,93 @@ def test_neyman_gives_uncertain_strata_more():
 def test_what_cannot_be_drawn_is_refused(total, minimum):
     with pytest.raises(ConfigError, match="size of the sample"):
         allocate(np.array([50, 50]), total, minimum=minimum)
+
+
+def three_groups():
+    """Two columns each of three kinds of uncertain pixels, the first the most; the rest is sure."""
+    places = np.argwhere(np.ones((30, 30), bool))
+    kind = np.minimum(places[:, 1] // 2, 3)
+    features = 10 * np.eye(4)[kind][:, :3] + np.random.default_rng(0).normal(0, 0.1, (900, 3))
+    return np.array([0.9, 0.8, 0.8, 0.1])[kind], features, places, kind
+
+
+@pytest.mark.parametrize("diversity", ["kmeans++", "core-set"])
+def test_suggestions_are_of_every_kind(diversity):
+    uncertain, features, places, kind = three_groups()
+    labelled = np.array([[15, 1]])
+    how = {"labelled": labelled, "labelled_features": features[[15 * 30 + 1]], "min_distance": 4.0}
+    chosen = choose(uncertain, features, places, 6, diversity=diversity, **how)
+    assert set(kind[chosen[:2]]) == {1, 2}  # the labelled one is of the first kind
+    every = np.concatenate([places[chosen], labelled]).astype(float)
+    gaps = np.linalg.norm(every[:, None] - every, axis=2)
+    assert gaps[~np.eye(7, dtype=bool)].min() >= 4
+    plain = choose(uncertain, features, places, 4, diversity="none", **how)
+    assert set(kind[plain]) == {0}
+    again = choose(uncertain, features, places, 6, diversity=diversity, **how)
+    np.testing.assert_array_equal(again, chosen)
+
+
+def test_uncertainty_and_its_alternative():
+    chances = np.array([[0.5, 0.5, 0.0], [0.8, 0.1, 0.1], [1 / 3, 1 / 3, 1 / 3]])
+    np.testing.assert_allclose(uncertainty(chances, "margin"), [1, 0.3, 1])
+    np.testing.assert_allclose(
+        uncertainty(chances, "entropy"), [np.log(2), 0.639032, np.log(3)], atol=1e-5
+    )
+    _, features, places, _ = three_groups()
+    drawn = [choose(np.ones(900), features, places, 300, min_distance=0, seed=s) for s in (1, 2)]
+    for one in drawn:  # a plain random sample is spread as the pixels are
+        assert len(set(one.tolist())) == 300
+        np.testing.assert_allclose(places[one].mean(axis=0), [14.5, 14.5], atol=1.5)
+    assert not np.array_equal(*drawn)
+    few = choose(np.ones(900), features, places, 300, min_distance=10)
+    assert 4 <= len(few) < 16  # no more have room
+
+
+def test_suggestions_of_a_run(tmp_path, monkeypatch, capsys):
+    """Pixels near the border of two planted classes, as points that can be filled in."""
+    scene = planted(height=48, width=48, block=24)
+    some = scene.labels.ids.copy()
+    some[:, 12:] = 0
+    cube, _ = write_scene(tmp_path, scene)
+    _, labels = write_scene(
+        tmp_path, replace(scene, labels=replace(scene.labels, ids=some)), name="some"
+    )
+    monkeypatch.chdir(tmp_path)
+    call(monkeypatch, "train", cube, "--labels", labels, "--method", "svm", "--out", "run", "-q")
+    call(monkeypatch, "suggest", "run", "--count", 8, "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["points"]) == 8
+    assert told["candidates"] == np.count_nonzero(some == 0)
+    meta, _, wkb, columns = pyogrio.raw.read(tmp_path / "suggested.gpkg")
+    table = dict(zip(meta["fields"], columns, strict=True))
+    assert table["rank"].tolist() == list(range(1, 9))
+    assert all(value is None for value in table["class"])
+    rows, cols = table["row"], table["col"]
+    assert (some[rows, cols] == 0).all()
+    xy = shapely.get_coordinates(shapely.from_wkb(wkb))
+    a, b, c, d, e, f = open_scene(cube).transform
+    np.testing.assert_allclose(xy[:, 0], a * (cols + 0.5) + b * (rows + 0.5) + c)
+    np.testing.assert_allclose(xy[:, 1], d * (cols + 0.5) + e * (rows + 0.5) + f)
+    # They are those of Python, and less certain than the others.
+    bundle, opened = load_run(tmp_path / "run"), open_scene(cube, labels=labels)
+    found = suggest(bundle, opened, count=8)
+    np.testing.assert_array_equal(found.places, np.stack([rows, cols], axis=1))
+    chances = bundle.classify(opened, probabilities=True).probabilities
+    best = np.sort(chances, axis=0)
+    margin = best[-1] - best[-2]
+    np.testing.assert_allclose(1 - found.uncertainty, margin[rows, cols], atol=1e-6)
+    assert margin[rows, cols].max() <= np.quantile(margin[some == 0], 0.2)
+    # Filled in, the file is a file of labels.
+    names = np.array([scene.labels.classes[i] for i in scene.labels.ids[rows, cols]], object)
+    table["class"] = names
+    pyogrio.raw.write(
+        tmp_path / "filled.gpkg", wkb, list(table.values()), list(table), geometry_type="Point",
+        crs=meta["crs"],
+    )  # fmt: skip
+    read = read_labels(tmp_path / "filled.gpkg", scene=opened, class_field="class")
+    assert np.count_nonzero(read.ids) == 8
+
+
+def call(monkeypatch, *words):
+    monkeypatch.setattr("sys.argv", ["hyperpeft", *map(str, words)])
+    cli.main()

@@ -166,3 +166,33 @@ def _(w: World):
 @case("a page over the map", "would replace the map")
 def _(w: World):
     return assess(w, points(w, ["water", "forest"]), "--html", w / "map.tif")
+
+
+def suggest(w: World, *words: object):
+    return ["suggest", w.home / "run", "--out", w / "new.gpkg", *words]
+
+
+@case("suggestions by an unknown measure", "measure", "margin, random", "variance")
+def _(w: World):
+    return suggest(w, "--measure", "variance")
+
+
+@case("suggestions of an unknown diversity", "diversity", "core-set", "spread")
+def _(w: World):
+    return suggest(w, "--diversity", "spread")
+
+
+@case("suggestions in another format", "--out", "ends in .gpkg", ".shp")
+def _(w: World):
+    return ["suggest", w.home / "run", "--out", w / "new.shp"]
+
+
+@case("suggestions over the labels", "would replace")
+def _(w: World):
+    labels = points(w, ["class 1", "class 2"], "class", "labels.gpkg")
+    return ["suggest", w.home / "run", "--labels", labels, "--out", labels]
+
+
+@case("an explorer of a run without one", "nowhere is not a run folder")
+def _(w: World):
+    return ["explore", w.home / "scene.tif", "--run", "nowhere", "--no-browser"]

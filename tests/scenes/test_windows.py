@@ -356,3 +356,110 @@ def test_tiles_that_do_not_fit(tmp_path):
     (tmp_path / "nothing").mkdir()
     with pytest.raises(SceneError, match="cannot be opened as a raster"):
         open_scene(tmp_path / "nothing")
+
+
+def envi(path, array, interleave, step):
+    """A (H, W, B) array as ENVI pair, with the byte order of the machine."""
+    centres = ",".join(str(400 + 10 * i) for i in range(array.shape[2]))
+    order = {"bsq": (2, 0, 1), "bil": (0, 2, 1), "bip": (0, 1, 2)}[interleave]
+    height, width, bands = array.shape
+    path.write_bytes(b"x" * step + np.ascontiguousarray(array.transpose(order)).tobytes())
+    path.with_suffix(".hdr").write_text(
+        f"ENVI\nsamples = {width}\nlines = {height}\nbands = {bands}\nheader offset = {step}\n"
+        f"data type = 2\ninterleave = {interleave}\nbyte order = 0\ndata ignore value = -1\n"
+        f"wavelength units = nm\nwavelength = {{{centres}}}\n"
+        f"bbl = {{{','.join('0' if i == 2 else '1' for i in range(bands))}}}\n"
+    )
+    return path
+
+
+def view_of(path, monkeypatch, *, examined):
+    from hyperpeft.scenes import scene_view
+
+    monkeypatch.setattr(scene_view, "LARGE", 2**28 if examined else 0)
+    return scene_view.open_view(path)
+
+
+@pytest.mark.parametrize("examined", [True, False])
+@pytest.mark.parametrize("kind", ["bsq", "bil", "bip", "tif", "mat"])
+def test_a_view_reads_thin_windows_of_any_file(tmp_path, monkeypatch, kind, examined):
+    from hyperpeft.records import thinned
+
+    array = cube(41, 53, 7, "int16")
+    array[5:9, 10:20] = -1
+    if kind == "tif":
+        path = geotiff(
+            tmp_path / "a.tif", array, nodata=-1, tiled=True, blockxsize=16, blockysize=16
+        )
+    elif kind == "mat":
+        path = mat73(tmp_path / "a.mat", x=array)
+    else:
+        path = envi(tmp_path / "a.dat", array, kind, 12)
+    view = view_of(path, monkeypatch, examined=examined)
+    assert view.shape == (41, 53, 7)
+    assert (view.scene is not None) is examined
+    for step in (1, 2, 3, 5):
+        for rows, columns in ((slice(0, 41), slice(0, 53)), (slice(7, 40), slice(13, 31))):
+            thin = thinned(rows, step), thinned(columns, step)
+            values, shown = view.read([6, 0, 3], *thin)
+            wanted = array[thin[0], thin[1]]
+            np.testing.assert_array_equal(values, wanted[..., [6, 0, 3]].transpose(2, 0, 1))
+            if kind != "mat":  # which declares no nodata
+                np.testing.assert_array_equal(shown, wanted[..., 0] != -1)
+    values, valid = view.spectrum(20, 30)
+    np.testing.assert_array_equal(values, array[20, 30])
+    assert valid
+    assert not view.spectrum(6, 12)[1]
+    if kind in ("bsq", "bil", "bip"):
+        np.testing.assert_array_equal(view.good, [True, True, False, True, True, True, True])
+        assert view.wavelengths[2] == 420
+    sample = view.sample([1, 4])
+    assert np.isin(sample[0], array[..., 1]).all()
+
+
+def test_a_view_of_a_scene_of_many_gigabytes_opens_at_once(tmp_path, monkeypatch):
+    """A sparse file of 14 GB: neither opening it nor looking at it reads more than is shown."""
+    import resource
+
+    from hyperpeft.records import thinned
+    from hyperpeft.scenes import open_view
+
+    path = envi(tmp_path / "big.dat", np.zeros((1, 1, 200), np.int16), "bip", 0)
+    header = path.with_suffix(".hdr")
+    text = header.read_text().replace("samples = 1", "samples = 6000")
+    header.write_text(text.replace("lines = 1", "lines = 6000"))
+    with path.open("r+b") as file:
+        file.truncate(6000 * 6000 * 200 * 2)
+    if path.stat().st_blocks > 2**16:
+        pytest.skip("the file system has no sparse files")
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    view = open_view(path)
+    assert view.scene is None
+    for rows, columns in ((slice(0, 6000), slice(0, 6000)), (slice(900, 1700), slice(50, 1300))):
+        step = view.step_for(rows, columns, 1300)
+        values, _ = view.read(view.rgb, thinned(rows, step), thinned(columns, step))
+        assert values.shape[0] == 3
+        assert 400 < max(values.shape[1:]) <= 1300
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    assert after.ru_utime - before.ru_utime < 5  # seconds of the processor
+    assert after.ru_maxrss - before.ru_maxrss < 2**19  # KB
+
+
+def test_a_view_follows_scale_and_flips(tmp_path, monkeypatch):
+    import rasterio
+
+    array = cube(9, 11, 5, "int16")
+    path = tmp_path / "a.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", height=9, width=11, count=5, dtype="int16",
+        crs="EPSG:32633", transform=rasterio.Affine(30, 0, 4e5, 0, 30, 5.8e6),
+    ) as file:  # fmt: skip
+        file.write(array.transpose(2, 0, 1))
+        file.scales = [0.5] * 5
+        file.offsets = [3.0] * 5
+    view = view_of(path, monkeypatch, examined=False)
+    values, _ = view.read([2], slice(1, 9, 3), slice(1, 11, 3))
+    np.testing.assert_allclose(values[0], 0.5 * array[::-1][1::3, 1::3, 2] + 3)
+    scene = open_scene(path)
+    np.testing.assert_allclose(view.spectrum(4, 6)[0], scene.cube.values[:, 4, 6])
+    assert view.place_of(0, 0) == (4e5, 5.8e6 + 9 * 30)

@@ -1,4 +1,4 @@
-"""Accuracy and area of a map from a probability sample that a person has checked."""
+"""Accuracy and area of a map from a checked probability sample, and what to label next."""
 
 from __future__ import annotations
 
@@ -11,16 +11,26 @@ if TYPE_CHECKING:
     from hyperpeft.assessment.assess import Assessment, assess_map
     from hyperpeft.assessment.class_raster import ClassRaster, read_class_raster
     from hyperpeft.assessment.estimators import Estimate, Estimates, Observations, estimate
+    from hyperpeft.assessment.points import UNSURE, CheckList
     from hyperpeft.assessment.sample import Sampled, sample_map
+    from hyperpeft.assessment.suggestions import (
+        Suggestions,
+        suggest,
+        suggest_to_file,
+        write_suggestions,
+    )
     from hyperpeft.assessment.tables import all_tables, headline, to_html, to_latex
 
 _MODULES = {
     "Assessment": "assess",
+    "CheckList": "points",
     "ClassRaster": "class_raster",
     "Estimate": "estimators",
     "Estimates": "estimators",
     "Observations": "estimators",
     "Sampled": "sample",
+    "Suggestions": "suggestions",
+    "UNSURE": "points",
     "all_tables": "tables",
     "allocate": "allocation",
     "assess_map": "assess",
@@ -29,17 +39,23 @@ _MODULES = {
     "read_class_raster": "class_raster",
     "sample_map": "sample",
     "sample_size": "allocation",
+    "suggest": "suggestions",
+    "suggest_to_file": "suggestions",
     "to_html": "tables",
     "to_latex": "tables",
+    "write_suggestions": "suggestions",
 }
 
 __all__ = [
+    "UNSURE",
     "Assessment",
+    "CheckList",
     "ClassRaster",
     "Estimate",
     "Estimates",
     "Observations",
     "Sampled",
+    "Suggestions",
     "all_tables",
     "allocate",
     "assess_map",
@@ -48,8 +64,11 @@ __all__ = [
     "read_class_raster",
     "sample_map",
     "sample_size",
+    "suggest",
+    "suggest_to_file",
     "to_html",
     "to_latex",
+    "write_suggestions",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULES)

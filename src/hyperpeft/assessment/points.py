@@ -10,21 +10,22 @@ The judge of a point should not know what the map says there (Olofsson et al. 20
 
 from __future__ import annotations
 
-import warnings
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import shapely
 
-from hyperpeft.errors import ConfigError, LabelsError
-from hyperpeft.scenes import list_layers, read_layer
-from hyperpeft.system.files import replacing
+from hyperpeft.errors import LabelsError
+from hyperpeft.scenes import list_layers, read_layer, text_column, write_layer
+from hyperpeft.system.files import flush, replacing
 
 POINTS, DESIGN, STRATA, ABOUT = "points", "design", "strata", "about"
 REFERENCE = "reference"
+UNSURE = "unsure"  # a comment: the point stays without a class
 
 
 @dataclass(frozen=True)
@@ -79,30 +80,31 @@ def write_points(
     n = len(design.ids)
     blank = np.full(n, None, dtype=object)
     shown = {} if map_names is None else {
-        "map_class": _texts(map_names[i] for i in design.map_ids.tolist())
+        "map_class": text_column(map_names[i] for i in design.map_ids.tolist())
     }  # fmt: skip
     checked = np.bincount(design.strata, minlength=len(design.pixels))
     areas = np.full(len(design.pixels), np.nan) if hectares is None else hectares
     with replacing(path) as temporary:
         temporary.unlink()
-        _write(
+        write_layer(
             temporary, POINTS, {"id": design.ids, REFERENCE: blank, "comment": blank, **shown},
             shapely.to_wkb(shapely.points(xy)), crs,
         )  # fmt: skip
-        _write(
+        write_layer(
             temporary, DESIGN,
             {"id": design.ids, "stratum": design.strata, "map_id": design.map_ids,
              "row": design.rows, "col": design.columns},
         )  # fmt: skip
-        _write(
+        write_layer(
             temporary, STRATA,
-            {"stratum": np.arange(len(checked)), "name": _texts(design.names),
+            {"stratum": np.arange(len(checked)), "name": text_column(design.names),
              "pixels": design.pixels, "hectares": areas, "checked": checked},
         )  # fmt: skip
-        _write(
+        write_layer(
             temporary, ABOUT,
-            {"key": _texts(design.about), "value": _texts(design.about.values())},
+            {"key": text_column(design.about), "value": text_column(design.about.values())},
         )  # fmt: skip
+        flush(temporary)
 
 
 def read_points(
@@ -170,34 +172,29 @@ def read_design(path: Path) -> Design | None:
     return Design(a, b, c, d, e, names, pixels, said)
 
 
-def _texts(values: Any) -> np.ndarray:
-    return np.array([str(value) for value in values], dtype=object)
+def write_answer(path: Path, point: int, reference: str | None, comment: str | None) -> None:
+    """Fill in what a person has seen at one point, in a transaction; the rest stays as it is.
 
-
-def _write(
-    path: Path,
-    layer: str,
-    columns: Mapping[str, np.ndarray],
-    geometry: np.ndarray | None = None,
-    crs: str | None = None,
-) -> None:
-    # pyogrio is loaded after GDAL is kept offline.
-    import pyogrio.raw  # after GDAL is kept offline
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a sample of a map without a CRS
-        try:
-            pyogrio.raw.write(
-                path, geometry, list(columns.values()), list(columns), layer=layer,
-                driver="GPKG", geometry_type=None if geometry is None else "Point", crs=crs,
-            )  # fmt: skip
-        except (
-            pyogrio.errors.DataLayerError,
-            pyogrio.errors.DataSourceError,
-            pyogrio.errors.FieldError,
-            pyogrio.errors.GeometryError,
-        ) as problem:
-            raise ConfigError(f"{path} cannot be written ({problem})") from None
+    Raises
+    ------
+    LabelsError
+        The file is not a sample, or has no such point.
+    """
+    try:
+        with closing(sqlite3.connect(path, timeout=10)) as database:
+            # The triggers of the spatial index name functions that only OGR's SQLite has. They
+            # have nothing to do here: no geometry changes.
+            for name in ("ST_IsEmpty", "ST_MinX", "ST_MaxX", "ST_MinY", "ST_MaxY"):
+                database.create_function(name, 1, lambda _: 0)
+            with database:
+                done = database.execute(
+                    f"UPDATE {POINTS} SET {REFERENCE} = ?, comment = ? WHERE id = ?",
+                    (reference, comment, point),
+                )
+                if done.rowcount != 1:
+                    raise LabelsError(f"{path} has no point {point}")
+    except sqlite3.Error as problem:
+        raise LabelsError(f"{path}: the answer cannot be saved ({problem})") from None
 
 
 def _layers(path: Path) -> dict[str, str | None]:
@@ -207,3 +204,75 @@ def _layers(path: Path) -> dict[str, str | None]:
 def _read(path: Path, layer: str) -> tuple[str | None, np.ndarray, dict[str, np.ndarray]]:
     meta, geometry, columns = read_layer(path, layer)
     return meta["crs"], geometry, dict(zip(map(str, meta["fields"]), columns, strict=True))
+
+
+class CheckList:
+    """The points of a sample, in the order in which they are to be visited.
+
+    Parameters
+    ----------
+    path : Path
+        What `hyperpeft sample` wrote.
+
+    Attributes
+    ----------
+    places : ndarray of int, shape (n, 2)
+        Rows and columns in the map.
+    answers : list of str
+        Class on the ground of each, "" where there is none yet.
+    comments : list of str
+
+    Raises
+    ------
+    LabelsError
+        Another kind of file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        design = read_design(path)
+        if design is None:
+            raise LabelsError(f"{path} is not a sample", expected="what `hyperpeft sample` writes")
+        self.path, self._design = path, design
+        columns, _, _, _ = read_points(path, None)
+        order = {int(i): place for place, i in enumerate(columns["id"])}
+        rows = [order[i] for i in design.ids.tolist()]
+        self.answers = [_text(columns["reference"][row]) for row in rows]
+        self.comments = [_text(columns["comment"][row]) for row in rows]
+        self.places = np.stack([design.rows, design.columns], axis=1)
+
+    @property
+    def design(self) -> Design:
+        """How the sample was drawn."""
+        return self._design
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    @property
+    def done(self) -> int:
+        """Points that have an answer."""
+        return sum(bool(answer) for answer in self.answers)
+
+    def next_open(self, after: int = -1) -> int | None:
+        """The next point without answer or remark, from the beginning again at the end."""
+        n = len(self)
+        for step in range(1, n + 1):
+            index = (after + step) % n
+            if not self.answers[index] and not self.comments[index]:
+                return index
+        return None
+
+    def answer(self, index: int, name: str, comment: str = "") -> None:
+        """Save the class that is on the ground at a point; "" takes the answer back.
+
+        Raises
+        ------
+        LabelsError
+            It cannot be saved.
+        """
+        write_answer(self.path, int(self._design.ids[index]), name or None, comment or None)
+        self.answers[index], self.comments[index] = name, comment
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)

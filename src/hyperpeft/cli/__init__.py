@@ -66,6 +66,11 @@ COMMANDS = {
         "assess:assess",
         "Accuracy and area of a map with 95 % intervals, from a checked sample.",
     ),
+    "explore": (
+        "explore:explore",
+        "Look at a scene, label it, train, map and check, in the browser.",
+    ),
+    "suggest": ("assess:suggest", "Choose the pixels of a scene to label next."),
     "scenes list": ("scenes:scenes_list", "List the scenes that can be opened by name."),
     "scenes info": (
         "scenes:scenes_info",

@@ -1,4 +1,4 @@
-"""A sample to check, and what the checked sample says of a map.
+"""A sample to check, what the checked sample says of a map, and what to label next.
 
 The command line imports what computes when it computes.
 """
@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
-from hyperpeft.cli.common import AsJson, Quiet
-from hyperpeft.cli.console import print_table
+from hyperpeft import assessment
+from hyperpeft.cli.common import AsJson, Backbone, OtherScene, Quiet, Run
+from hyperpeft.cli.console import Console, print_table
 from hyperpeft.errors import ConfigError
 from hyperpeft.system.files import replacing
 from hyperpeft.system.overwrite import refuse_inputs
@@ -47,9 +48,7 @@ def sample(
 
     Example: `hyperpeft sample map.tif --size 300 --out points.gpkg`
     """
-    from hyperpeft.assessment import sample_map
-
-    drawn = sample_map(
+    drawn = assessment.sample_map(
         map_, out, size=size, standard_error=standard_error, minimum=minimum,
         users=_users(users_accuracy), strata=strata, show_class=show_class, seed=seed,
     )  # fmt: skip
@@ -123,3 +122,57 @@ def assess(
         print(headline(found))
         for note in found.notes:
             print(f"note: {note}")
+
+
+def suggest(
+    run: Run,
+    scene: OtherScene = None,
+    out: Annotated[Path, typer.Option(help="GeoPackage of points to write.")] = Path(
+        "suggested.gpkg"
+    ),
+    count: Annotated[int, typer.Option(min=1, help="Points.")] = 20,
+    measure: Annotated[
+        str, typer.Option(help="Of uncertainty: margin or entropy; or random, for plain sampling.")
+    ] = "margin",
+    diversity: Annotated[
+        str, typer.Option(help="Of the points: kmeans++, core-set or none.")
+    ] = "kmeans++",
+    min_distance: Annotated[
+        float, typer.Option(min=0, help="Pixels between points, and to labelled pixels.")
+    ] = 3.0,
+    labels: Annotated[
+        str | None, typer.Option(help="Labels given since; else those of the run.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random draw.")] = 0,
+    backbone: Backbone = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Choose the pixels of a scene to label next.
+
+    Example: `hyperpeft suggest runs/sa --count 20 --out points.gpkg`
+    """
+    with Console(quiet=quiet or as_json) as progress:
+        bundle, found = assessment.suggest_to_file(
+            run, out, scene=scene, labels=labels, backbone=backbone, progress=progress,
+            count=count, measure=measure, diversity=diversity, min_distance=min_distance, seed=seed,
+        )  # fmt: skip
+    names = {**bundle.classes, 0: ""}
+    rows = [
+        [rank, int(r), int(c), names[int(one)], names[int(two)], round(float(p), 3)]
+        for rank, ((r, c), one, two, p) in enumerate(
+            zip(found.places, found.class_ids, found.second_ids, found.probabilities, strict=True),
+            start=1,
+        )
+    ]
+    keys = ["rank", "row", "column", "class", "next class", "probability"]
+    if as_json:
+        points = [dict(zip(keys, row, strict=True)) for row in rows]
+        print(json.dumps({"file": str(out), "points": points, "candidates": found.candidates,
+                          "measure": measure, "diversity": diversity}))  # fmt: skip
+    elif not quiet:
+        print_table(keys, [[str(value) for value in row] for row in rows])
+        if len(rows) < count:
+            print(f"note: the least distance leaves {len(rows)} of {count} points")
+        print(f"{len(rows)} points of {found.candidates:,} candidates: {out}")
+        print("fill in the field class, and give the file as labels with those you have")

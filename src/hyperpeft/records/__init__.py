@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hyperpeft.records.labels import UNLABELLED, Labels
     from hyperpeft.records.scene import Scene
     from hyperpeft.records.split import Split, mask_of, without_training
-    from hyperpeft.records.windows import cover
+    from hyperpeft.records.windows import cover, thinned
 
 _MODULES = {
     "Colour": "colours",
@@ -31,6 +31,7 @@ _MODULES = {
     "mask_of": "split",
     "without_training": "split",
     "palette": "colours",
+    "thinned": "windows",
 }
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "mask_of",
     "notebook",
     "palette",
+    "thinned",
     "without_training",
 ]
 

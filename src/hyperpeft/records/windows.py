@@ -5,6 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 
+def thinned(span: slice, step: int) -> slice:
+    """The middle of each whole stretch of `step` rows or columns of a span.
+
+    Examples
+    --------
+    >>> thinned(slice(10, 20), 3), thinned(slice(10, 20), 1)
+    (slice(11, 19, 3), slice(10, 20, 1))
+    """
+    count = (span.stop - span.start) // step
+    return slice(span.start + step // 2, span.start + count * step, step)
+
+
 def cover(
     shape: tuple[int, int, int],
     block: tuple[int, int],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,39 @@ def read_options(pairs: list[str]) -> dict[str, Any]:
             raise ConfigError("--option", expected="NAME=VALUE, such as rank=4", got=pair)
         options[name] = value
     return options
+
+
+def train_command(config: BaseModel) -> str:
+    """The `hyperpeft train` command of a RunConfig: the options that are not the defaults.
+
+    Examples
+    --------
+    >>> from hyperpeft.runs.config import RunConfig
+    >>> train_command(RunConfig(scene="my scene.tif", method="svm", map=False))
+    "hyperpeft train 'my scene.tif' --method svm --no-map"
+    """
+    words = ["hyperpeft", "train"]
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if field.is_required():
+            words.append(value)
+            continue
+        default = field.get_default(call_default_factory=True)
+        if value == default or value is None:
+            continue
+        words += _words(name, value)
+    return shlex.join(words)
+
+
+def _words(name: str, value: Any) -> list[str]:
+    if name == "options":
+        return [w for key, v in value.items() for w in ("--option", f"{key}={json.dumps(v)}")]
+    if isinstance(value, bool):
+        return [flag(name) if value else f"--no-{flag(name)[2:]}"]
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if name == "blocks":
+        text = f"last {text}"
+    return [flag(name), text]
 
 
 def readable(error: ValidationError, model: type[BaseModel]) -> str:

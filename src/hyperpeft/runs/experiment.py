@@ -97,6 +97,7 @@ def _compose(config: RunConfig, overwrite: bool, progress: Progress) -> RunRecor
         note(text)
     with told_to(note):
         trained = _train(config, scene, split, overwrite, progress)
+        progress.fitted(trained, scene)
         progress.stage("Mapping" if config.map else "Testing")
         predicted = _predict(config, scene, split, trained, progress)
     record = _record(config, scene, split, trained, predicted, notes)

@@ -21,12 +21,19 @@ if TYPE_CHECKING:
     from hyperpeft.scenes.labels.class_names import class_names
     from hyperpeft.scenes.labels.in_memory import labels_for
     from hyperpeft.scenes.labels.match_classes import match_names
-    from hyperpeft.scenes.labels.read import LABEL_OPTIONS, read_labels
-    from hyperpeft.scenes.labels.vectors import list_layers, read_layer
+    from hyperpeft.scenes.labels.read import LABEL_OPTIONS, read_labels, read_shapes
+    from hyperpeft.scenes.labels.vectors import (
+        PIXELS,
+        list_layers,
+        read_layer,
+        text_column,
+        write_layer,
+    )
     from hyperpeft.scenes.open import is_card, open_scene
     from hyperpeft.scenes.readers.gdal import crs_of, open_raster, transform_of
     from hyperpeft.scenes.readers.read import exists, read_cube
     from hyperpeft.scenes.readers.table import Reader, register_reader
+    from hyperpeft.scenes.scene_view import SceneView, open_view, read_thin
     from hyperpeft.scenes.sources import files_of
     from hyperpeft.scenes.synthetic.demo import demo_scene, planted_scene
     from hyperpeft.scenes.synthetic.draws import Draws
@@ -42,9 +49,11 @@ _MODULES = {
     "FileDescription": "describe",
     "HECTARE": "ground_area",
     "LABEL_OPTIONS": "labels.read",
+    "PIXELS": "labels.vectors",
     "Reader": "readers.table",
     "SceneGenerator": "synthetic.realistic",
     "SceneRules": "synthetic.realistic",
+    "SceneView": "scene_view",
     "SpectralLibrary": "synthetic.library",
     "class_names": "labels.class_names",
     "crs_of": "readers.gdal",
@@ -62,6 +71,7 @@ _MODULES = {
     "match_names": "labels.match_classes",
     "open_raster": "readers.gdal",
     "open_scene": "open",
+    "open_view": "scene_view",
     "pixel_areas": "ground_area",
     "planted_scene": "synthetic.demo",
     "random_scene": "synthetic.random",
@@ -69,15 +79,20 @@ _MODULES = {
     "read_labels": "labels.read",
     "read_layer": "labels.vectors",
     "read_library": "synthetic.library",
+    "read_shapes": "labels.read",
+    "read_thin": "scene_view",
     "register_reader": "readers.table",
     "rescale": "cubes.rescale",
+    "text_column": "labels.vectors",
     "transform_of": "readers.gdal",
+    "write_layer": "labels.vectors",
 }
 
 __all__ = [
     "CARDS",
     "HECTARE",
     "LABEL_OPTIONS",
+    "PIXELS",
     "Card",
     "Draws",
     "File",
@@ -85,6 +100,7 @@ __all__ = [
     "Reader",
     "SceneGenerator",
     "SceneRules",
+    "SceneView",
     "SpectralLibrary",
     "class_names",
     "crs_of",
@@ -102,6 +118,7 @@ __all__ = [
     "match_names",
     "open_raster",
     "open_scene",
+    "open_view",
     "pixel_areas",
     "planted_scene",
     "random_scene",
@@ -109,9 +126,13 @@ __all__ = [
     "read_labels",
     "read_layer",
     "read_library",
+    "read_shapes",
+    "read_thin",
     "register_reader",
     "rescale",
+    "text_column",
     "transform_of",
+    "write_layer",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULES)

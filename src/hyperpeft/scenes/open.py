@@ -94,10 +94,8 @@ def open_scene(
 
 
 def _open_card(card: Card, labels: str | Path | None, how: dict[str, Any]) -> Scene:
-    file = card.file("cube")
-    if file is None:
-        raise SceneError(f"card {card.name} names no cube")
-    scene = read_cube(_locate(card, file), file.key, card.layout, name=card.name, rgb=card.rgb)
+    path, file = cube_file(card)
+    scene = read_cube(path, file.key, card.layout, name=card.name, rgb=card.rgb)
     verify_shape(card, scene.shape)
     if card.note:
         scene = replace(scene, notes=(*scene.notes, card.note))
@@ -153,6 +151,14 @@ def _read_role(card: Card, role: Role, scene: Scene | None) -> Labels:
     return read_labels(
         _locate(card, file), file.key, classes=card.class_names, rule=file.rule, scene=scene
     )
+
+
+def cube_file(card: Card) -> tuple[Path, File]:
+    """Where a card's cube is, and what the card says of it; SceneError where it is missing."""
+    file = card.file("cube")
+    if file is None:
+        raise SceneError(f"card {card.name} names no cube")
+    return _locate(card, file), file
 
 
 def _locate(card: Card, file: File) -> Path:

@@ -69,6 +69,12 @@ def replacing(path: Path) -> Iterator[Path]:
         ) from None
 
 
+def flush(path: Path) -> None:
+    """Wait until a file is on the disk, so that the name it is given next leads to all of it."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
 def read_json(path: Path, error: type[HyperpeftError] = BundleError) -> Any:
     """What a JSON file holds; a file that is missing is left to the caller (FileNotFoundError).
 

@@ -11,6 +11,7 @@ from hyperpeft.errors import LabelsError
 from hyperpeft.records import Labels, Scene
 from hyperpeft.scenes.labels.class_values import from_abundances, make_labels, set_unlabelled
 from hyperpeft.scenes.labels.maps import LabelMap, oriented, resampled
+from hyperpeft.scenes.labels.pixel_coordinates import Placed, place
 from hyperpeft.scenes.labels.rasterize import rasterize_features
 from hyperpeft.scenes.labels.table import label_reader
 from hyperpeft.scenes.readers.detect import check_file
@@ -96,3 +97,19 @@ def read_labels(
     source = f"{path.name}:{chosen}" if chosen else path.name
     made = make_labels(labels.array, labels.names, labels.colours, source, scene)
     return replace(made, notes=labels.notes)
+
+
+def read_shapes(
+    spec: str | Path, scene: Scene, class_field: str | None = None
+) -> tuple[Placed, Mapping[int, str]] | None:
+    """Points and polygons in the pixel coordinates of a scene, and their classes.
+
+    None for labels that are not vectors. Parameters and errors are those of `read_labels`.
+    """
+    path, key = split_spec(spec)
+    probe = check_file(path, LabelsError)
+    reader = label_reader(probe)
+    if not reader.vectors:
+        return None
+    features = reader.read(probe, key, class_field)
+    return place(features, scene), features.classes

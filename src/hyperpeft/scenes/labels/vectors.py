@@ -1,4 +1,7 @@
-"""Points and polygons of vector files: GeoPackage, GeoJSON, shapefile and what else OGR opens."""
+"""Points and polygons of vector files: GeoPackage, GeoJSON, shapefile and what else OGR opens.
+
+GeoPackages are written as well, without GeoPandas.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,14 @@ import glob
 import logging
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import shapely
 
-from hyperpeft.errors import LabelsError
+from hyperpeft.errors import ConfigError, LabelsError
 from hyperpeft.scenes.labels.features import Features, choose_field, to_ids
 from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.gdal_checks import refuse_remote_vectors
@@ -23,6 +27,7 @@ SUFFIXES = (
     ".gml", ".kml", ".kmz", ".gpx", ".gdb", ".zip", ".shz", ".sqlite", ".db", ".tab", ".mif",
     ".dxf", ".gmt", ".jml", ".osm", ".pbf", ".parquet",
 )  # fmt: skip
+PIXELS = "pixels"  # the layer of a GeoPackage whose coordinates are column and row
 _PARTS = {
     ".shp": (".dbf", ".shx", ".prj", ".cpg"),
     ".tab": (".dat", ".map", ".id", ".ind"),
@@ -103,13 +108,15 @@ def read_vectors(probe: Probe, layer: str | None, class_field: str | None) -> Fe
     what = f"labels {path.name}:{layer}" if layer else f"labels {path.name}"
     field, notes = choose_field(what, table, class_field)
     ids, classes = to_ids(what, field, table)
-    if meta["crs"] is None:
+    in_pixels = (layer or layers[0]) == PIXELS and meta["crs"] is None
+    if meta["crs"] is None and not in_pixels:
         notes.append(f"{what} name no CRS; taken to be the scene's")
     return Features(
         geometries=_call_ogr(path, shapely.from_wkb, wkb),
         ids=ids,
         classes=classes,
         crs=meta["crs"],
+        in_pixels=in_pixels,
         source=f"{what.removeprefix('labels ')} field {field}",
         notes=tuple(notes),
     )
@@ -174,3 +181,54 @@ def _call_ogr(path: Path, call: Any, *arguments: Any, **options: Any) -> Any:
         raise LabelsError(f"{path} cannot be read as vectors ({why}){beside}", hint=_HINT) from None
     finally:
         logger.setLevel(level)
+
+
+def write_layer(
+    path: Path,
+    layer: str,
+    columns: Mapping[str, np.ndarray],
+    geometry: np.ndarray | None = None,
+    crs: str | None = None,
+    kind: str = "Point",
+) -> None:
+    """Add a layer, or without geometry a table, to a GeoPackage.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in .gpkg; written where it is not there.
+    layer : str
+    columns : mapping of str to ndarray
+    geometry : ndarray of bytes (WKB), optional
+    crs : str, optional
+    kind : str
+        Of the geometries: "Point", "Polygon", "Unknown" for any.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be written.
+    """
+    # pyogrio is loaded after GDAL is kept offline.
+    import pyogrio.errors
+    import pyogrio.raw
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a layer without a CRS
+        try:
+            pyogrio.raw.write(
+                path, geometry, list(columns.values()), list(columns), layer=layer,
+                driver="GPKG", geometry_type=None if geometry is None else kind, crs=crs,
+            )  # fmt: skip
+        except (
+            pyogrio.errors.DataLayerError,
+            pyogrio.errors.DataSourceError,
+            pyogrio.errors.FieldError,
+            pyogrio.errors.GeometryError,
+        ) as problem:
+            raise ConfigError(f"{path} cannot be written ({problem})") from None
+
+
+def text_column(values: Any) -> np.ndarray:
+    """A column of text."""
+    return np.array([str(value) for value in values], dtype=object)

@@ -93,6 +93,26 @@ def read_cube(
         return _to_scene(cube, name or printable(file.stem), rgb)
 
 
+def read_unchecked(
+    path: str | Path, key: str | Sequence[str] | None = None, layout: str | None = None
+) -> Cube | None:
+    """What a file says of its cube, with its bad bands; no pixel has been looked at.
+
+    None for tiles and other files that make one image only together.
+
+    Raises
+    ------
+    SceneError, ConfigError
+        As `read_cube`.
+    """
+    file, chosen = split_spec(path)
+    probe = identify(check_file(file, SceneError)) if file.exists() else None
+    if probe is None or (probe.is_folder and probe.kind == "raster"):
+        return None
+    with silence_gdal():
+        return _whole(probe, chosen if chosen is not None else key, layout)
+
+
 def _read_several(
     spec: str,
     files: list[Path],
@@ -142,7 +162,12 @@ def _mosaic_name(spec: str, tiles: list[Path]) -> str:
 
 
 def _read(probe: Probe, key: str | Sequence[str] | None, layout: str | None) -> Cube:
-    """One file by the reader of its kind, north up and without bad bands.
+    """One file by the reader of its kind, north up and without bad bands."""
+    return _whole(probe, key, layout).drop_bad()
+
+
+def _whole(probe: Probe, key: str | Sequence[str] | None, layout: str | None) -> Cube:
+    """One file by the reader of its kind, north up, with its bad bands.
 
     An array that is named in HDF5 is read as it is stored.
     """
@@ -179,7 +204,7 @@ def _finished(cube: Cube, has_place: bool) -> Cube:
         note = "the file names no CRS: maps of the scene have none"
         cube = replace(cube, notes=(*cube.notes, note))
     check_scaling(cube)
-    return cube.drop_bad()
+    return cube
 
 
 def _to_scene(cube: Cube, name: str, rgb: tuple[int, int, int] | None) -> Scene:

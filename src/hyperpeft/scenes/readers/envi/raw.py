@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -41,6 +42,41 @@ class RawCube(LazyCube):
         turned = array.transpose([self.axes.index(axis) for axis in "bhw"])
         return np.array(turned[bands, rows, columns]).astype(self.dtype, copy=False)
 
+    @property
+    def mixed(self) -> bool:
+        """Whether a pixel's bands lie side by side, so that one band costs as much as all."""
+        return self.axes == "hwb"
+
+    def thin(self, bands: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        """As `window`, also with steps, each row read by itself.
+
+        Mapping a file pulls in much that lies around a row, which counts as memory in use.
+        """
+        wanted, step = range(rows.start, rows.stop, rows.step or 1), columns.step or 1
+        across = len(range(columns.start, columns.stop, step))
+        out = np.empty((len(bands), len(wanted), across), self.dtype)
+        with self.path.open("rb", buffering=0) as file:
+            for i, row in enumerate(wanted):
+                if self.mixed:
+                    values = self._values(file, (row, columns.start, 0), columns, self.shape[0])
+                    out[:, i] = values.reshape(-1, self.shape[0])[::step, bands].T
+                    continue
+                for k, band in enumerate(bands.tolist()):
+                    first = (band, row, columns.start) if self.axes == "bhw" else (
+                        row, band, columns.start
+                    )  # fmt: skip
+                    out[k, i] = self._values(file, first, columns, 1)[::step]
+        return out
+
+    def _values(
+        self, file: Any, first: tuple[int, int, int], columns: slice, depth: int
+    ) -> np.ndarray:
+        """The numbers of some columns from the one at an index on, in the file's order of axes."""
+        index = (first[0] * self.stored[1] + first[1]) * self.stored[2] + first[2]
+        kind = np.dtype(self.order)
+        file.seek(self.offset + index * kind.itemsize)
+        return np.fromfile(file, kind, (columns.stop - columns.start) * depth)
+
 
 def has_mark(path: Path) -> bool:
     """Whether the header of a data file begins with a byte-order mark and is ENVI's behind it."""
@@ -62,9 +98,8 @@ def read_raw(path: Path, why: str) -> Cube:
     """
     fields = read_fields(path)
     header = header_of(path)
-    kind, order = TYPES.get(number(fields, "data_type")), interleave(fields)
-    shape = {k: number(fields, n) for k, n in (("h", "lines"), ("w", "samples"), ("b", "bands"))}
-    if kind is None or kind.startswith("c") or order not in INTERLEAVES or not all(shape.values()):
+    raw = raw_cube(path, fields)
+    if raw is None:
         raise SceneError(
             f"{header} is not a complete ENVI header",
             expected="samples, lines, bands, a data type of real numbers and an interleave",
@@ -76,16 +111,13 @@ def read_raw(path: Path, why: str) -> Cube:
             expected=f"{offset + values_size(fields)} bytes",
             got=path.stat().st_size,
         )
-    axes = {"bsq": "bhw", "bil": "hbw", "bip": "hwb"}[order]
-    endian = ">" if number(fields, "byte_order") else "<"
-    raw = RawCube(path, offset, f"{endian}{kind}", axes, tuple(shape[axis] for axis in axes))
     crs, transform = parse_map_info(fields.get("map_info", ""))
     projected = fields.get("coordinate_system_string", "").strip("{} ")
     centres, widths = _numbers(fields, "wavelength"), _numbers(fields, "fwhm")
     units = fields.get("wavelength_units", "").strip()
     ignored = _numbers(fields, "data_ignore_value")
     good = _numbers(fields, "bbl")
-    bands = shape["b"]
+    bands = raw.shape[0]
     return Cube(
         path,
         _as_data(raw),
@@ -99,6 +131,18 @@ def read_raw(path: Path, why: str) -> Cube:
         others=() if header is None else (header,),
         notes=(f"the ENVI header is read without GDAL: {why}",),
     )
+
+
+def raw_cube(path: Path, fields: dict[str, str]) -> RawCube | None:
+    """The numbers of a data file by its header's fields; None where they do not say all."""
+    kind, order = TYPES.get(number(fields, "data_type")), interleave(fields)
+    shape = {k: number(fields, n) for k, n in (("h", "lines"), ("w", "samples"), ("b", "bands"))}
+    if kind is None or kind.startswith("c") or order not in INTERLEAVES or not all(shape.values()):
+        return None
+    axes = {"bsq": "bhw", "bil": "hbw", "bip": "hwb"}[order]
+    endian = ">" if number(fields, "byte_order") else "<"
+    offset = number(fields, "header_offset")
+    return RawCube(path, offset, f"{endian}{kind}", axes, tuple(shape[axis] for axis in axes))
 
 
 def _as_data(raw: RawCube) -> xr.DataArray:

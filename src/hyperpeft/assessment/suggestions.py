@@ -1,0 +1,335 @@
+"""The pixels of a scene that a run is least sure of, as points to visit and label.
+
+The rule stands in `assessment.uncertainty`; this module maps the candidates with a run, reads their
+spectra and writes the points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+
+from hyperpeft.assessment.uncertainty import Diversity, Measure, check_rule, choose, uncertainty
+from hyperpeft.errors import ConfigError
+from hyperpeft.mapping import SIZE, Layers, Mapper, plan, tiles_here
+from hyperpeft.progress import Progress
+from hyperpeft.records import Scene
+from hyperpeft.runs.bundle import Bundle
+from hyperpeft.runs.evaluate import reopen
+from hyperpeft.runs.inputs import inputs_of_run
+from hyperpeft.runs.load import load_run
+from hyperpeft.scenes import files_of, open_scene, read_labels, text_column, write_layer
+from hyperpeft.system.files import flush, replacing
+from hyperpeft.system.overwrite import Inputs, refuse_inputs
+
+LAYER = "suggested"
+MOST = 2**19  # candidates; of a larger scene, those of some blocks drawn at random
+KEPT = 4096  # candidates of which the spectra are read, the most uncertain ones
+_BLOCK = 64  # pixels
+_COMPONENTS = 12
+
+
+@dataclass(frozen=True)
+class Suggestions:
+    """Pixels to label, the first one first.
+
+    Attributes
+    ----------
+    places : ndarray of int, shape (n, 2)
+        Rows and columns.
+    uncertainty : ndarray of float, shape (n,)
+        By `measure`.
+    class_ids, second_ids : ndarray of int, shape (n,)
+        The most probable class of each, and the next; 0 where the run has one class only.
+    probabilities : ndarray of float, shape (n,)
+        Of the most probable class.
+    measure, diversity : str
+    candidates : int
+        Pixels that were looked at.
+    """
+
+    places: np.ndarray
+    uncertainty: np.ndarray
+    class_ids: np.ndarray
+    second_ids: np.ndarray
+    probabilities: np.ndarray
+    measure: str
+    diversity: str
+    candidates: int
+
+
+def suggest(
+    run: Bundle,
+    scene: Scene,
+    *,
+    count: int = 20,
+    measure: Measure = "margin",
+    diversity: Diversity = "kmeans++",
+    min_distance: float = 3.0,
+    labelled: np.ndarray | None = None,
+    seed: int = 0,
+    watch: Callable[[int, int], None] | None = None,
+) -> Suggestions:
+    """Choose pixels to label next.
+
+    Parameters
+    ----------
+    run : Bundle
+        From `load_run`.
+    scene : Scene
+        The run's, or another with the same bands.
+    count : int
+    measure : {"margin", "entropy", "random"}
+        Of uncertainty; "random" is plain random sampling.
+    diversity : {"kmeans++", "core-set", "none"}
+    min_distance : float
+        In pixels, between points and to labelled pixels.
+    labelled : ndarray of bool, shape (H, W), optional
+        Pixels that have a label; those of `scene.labels` unless given.
+    seed : int
+    watch : callable, optional
+        Told (pixels done, pixels in all).
+
+    Returns
+    -------
+    Suggestions
+
+    Raises
+    ------
+    SceneError
+        The scene has other bands.
+    ConfigError
+        No pixel is left to label, or the options are unknown.
+
+    See Also
+    --------
+    hyperpeft.assessment.uncertainty : the rule and its sources.
+    """
+    if count < 1:
+        raise ConfigError("count", expected="1 or more", got=count)
+    run.predictor.check(scene)
+    check_rule(measure, diversity)
+    known = labelled
+    if known is None:
+        known = np.zeros(scene.valid.shape, bool) if scene.labels is None else scene.labels.ids > 0
+    where = _candidates(scene.valid & ~known, seed)
+    if not where.any():
+        raise ConfigError("suggest", expected="valid pixels without a label", got="none")
+    found = _predict(run, scene, where, measure, max(KEPT, 20 * count), watch)
+    marked = np.argwhere(known)
+    features, marked_features = _features(scene, found.places, marked, seed)
+    chosen = choose(
+        found.uncertain, features, found.places, count,
+        diversity=diversity, min_distance=min_distance, labelled=marked,
+        labelled_features=marked_features, seed=seed,
+    )  # fmt: skip
+    return Suggestions(
+        found.places[chosen], found.uncertain[chosen], found.best[chosen], found.second[chosen],
+        found.probability[chosen], measure, diversity, int(np.count_nonzero(where)),
+    )  # fmt: skip
+
+
+def write_suggestions(
+    path: str | Path, run: Bundle, scene: Scene, found: Suggestions, inputs: Inputs = ()
+) -> None:
+    """Write suggestions as points with an empty field for the class.
+
+    Fields: `rank` from 1, `class` (empty text, to be filled in), `predicted`, `alternative`,
+    `probability`, `uncertainty`, `row`, `col`. Once filled in, the file can be given as labels:
+    points without a class are left out.
+
+    Parameters
+    ----------
+    path : str or Path
+        Ends in .gpkg.
+    inputs : iterable of (str, Path)
+        Files that must not be written over.
+
+    Raises
+    ------
+    ConfigError
+    """
+    path = check_target(path, inputs)
+    names = {**run.classes, 0: ""}
+    rows, columns = found.places.T
+    a, b, c, d, e, f = scene.transform or (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+    x, y = columns + 0.5, rows + 0.5
+    points = shapely.points(a * x + b * y + c, d * x + e * y + f)
+    fields: dict[str, Any] = {
+        "rank": np.arange(1, len(rows) + 1),
+        "class": np.full(len(rows), None, dtype=object),
+        "predicted": text_column(names[int(i)] for i in found.class_ids),
+        "alternative": text_column(names[int(i)] for i in found.second_ids),
+        "probability": found.probabilities.astype(np.float64),
+        "uncertainty": found.uncertainty.astype(np.float64),
+        "row": rows,
+        "col": columns,
+    }
+    with replacing(path) as temporary:
+        temporary.unlink()
+        write_layer(temporary, LAYER, fields, shapely.to_wkb(points), scene.crs)
+        flush(temporary)
+
+
+def suggest_to_file(
+    run: Path,
+    out: Path,
+    *,
+    scene: str | None = None,
+    labels: str | None = None,
+    backbone: str | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> tuple[Bundle, Suggestions]:
+    """Suggest pixels for a run folder and write them: what `hyperpeft suggest` does.
+
+    Parameters
+    ----------
+    run : Path
+    out : Path
+        Ends in .gpkg.
+    scene : str, optional
+        Another scene with the same bands.
+    labels : str, optional
+        Labels given since the run was trained.
+    backbone : str, optional
+        Where the base model is now.
+    progress : Progress, optional
+    **options
+        Of `suggest`.
+
+    Raises
+    ------
+    InputError
+    """
+    progress = progress or Progress()
+    check_rule(options.get("measure", "margin"), options.get("diversity", "kmeans++"))
+    progress.stage("Loading the run")
+    bundle = load_run(run, backbone=backbone)
+    inputs = inputs_of_run(run, bundle.record.config, scene=scene, backbone=backbone)
+    if labels is not None:
+        inputs += [("the labels", path) for path in files_of(labels)]
+    check_target(out, inputs)
+    cube = reopen(bundle.record, run) if scene is None else open_scene(scene)
+    if labels is not None:
+        cube = cube.with_labels(read_labels(labels, scene=cube))
+    progress.stage("Mapping the candidates")
+    found = suggest(bundle, cube, watch=progress.mapped, **options)
+    write_suggestions(out, bundle, cube, found, inputs)
+    return bundle, found
+
+
+def check_target(path: str | Path, inputs: Inputs = ()) -> Path:
+    """Refuse a file that suggestions cannot be written to, before they are made."""
+    path = Path(path)
+    if path.suffix.lower() != ".gpkg":
+        raise ConfigError(f"--out {path}", expected="a name that ends in .gpkg", got=path.suffix)
+    refuse_inputs([path], inputs)
+    return path
+
+
+def _candidates(where: np.ndarray, seed: int) -> np.ndarray:
+    """The pixels of a mask (H, W), or those of some blocks where they are many."""
+    total = int(np.count_nonzero(where))
+    if total <= MOST:
+        return where
+    down, across = (-(-side // _BLOCK) for side in where.shape)
+    drawn = np.random.default_rng(seed).random((down, across)) < MOST / total
+    blocks = np.kron(drawn, np.ones((_BLOCK, _BLOCK), bool))
+    chosen: np.ndarray = where & blocks[: where.shape[0], : where.shape[1]]
+    return chosen
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    places: np.ndarray
+    uncertain: np.ndarray
+    best: np.ndarray
+    second: np.ndarray
+    probability: np.ndarray
+
+
+def _predict(
+    run: Bundle,
+    scene: Scene,
+    where: np.ndarray,
+    measure: Measure,
+    most: int,
+    watch: Callable[[int, int], None] | None,
+) -> _Predicted:
+    """Map the candidates tile by tile and keep the most uncertain ones."""
+    mapper = Mapper(run.predictor, Layers(probabilities=True), refinement=run.refinement)
+    tiles = [t for t in plan(where.shape, SIZE, mapper.predictor.cell) if where[t.inside].any()]
+    total, done = int(np.count_nonzero(where)), 0
+
+    def advance(pixels: int) -> None:
+        nonlocal done
+        done += pixels
+        if watch is not None:
+            watch(done, total)
+
+    random = np.random.default_rng(0)
+    kept: list[np.ndarray] = []
+    for tile, result in tiles_here(mapper, scene, tiles, advance, where):
+        inside = np.argwhere(where[tile.inside])
+        assert result.probabilities is not None
+        chances = result.probabilities[:, inside[:, 0], inside[:, 1]].T  # (n, K)
+        order = np.argsort(-chances, axis=1)
+        ids = run.class_ids[order[:, :2]]
+        if ids.shape[1] < 2:
+            ids = np.concatenate([ids, np.zeros_like(ids)], axis=1)
+        best = np.take_along_axis(chances, order[:, :1], axis=1)
+        places = inside + np.array([tile.top, tile.left])
+        part = np.concatenate(
+            [places, uncertainty(chances, measure)[:, None], ids, best], axis=1
+        )  # (n, 6)
+        kept = [np.concatenate([*kept, part[random.permutation(len(part))]])]
+        if len(kept[0]) > 2 * most:
+            kept = [_most_uncertain(kept[0], most, random)]
+    table = _most_uncertain(kept[0], most, random)
+    whole = table.astype(np.int64)
+    return _Predicted(whole[:, :2], table[:, 2], whole[:, 3], whole[:, 4], table[:, 5])
+
+
+def _most_uncertain(table: np.ndarray, most: int, random: np.random.Generator) -> np.ndarray:
+    """The rows of largest uncertainty; equals by chance."""
+    table = table[random.permutation(len(table))]
+    kept: np.ndarray = table[np.argsort(-table[:, 2], kind="stable")[:most]]
+    return kept
+
+
+def _features(
+    scene: Scene, places: np.ndarray, marked: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Leading principal components of the spectra of candidates and of labelled pixels."""
+    if len(marked) > KEPT:
+        marked = np.random.default_rng(seed).permutation(marked)[:KEPT]
+    spectra = _spectra(scene, np.concatenate([places, marked]))
+    usable = np.isfinite(spectra).all(axis=0)
+    spectra = spectra[:, usable].astype(np.float64)
+    spectra -= spectra[: len(places)].mean(axis=0)
+    size = min(_COMPONENTS, *spectra.shape)
+    _, _, axes = np.linalg.svd(spectra[: len(places)], full_matrices=False)
+    components = spectra @ axes[:size].T
+    return components[: len(places)], components[len(places) :]
+
+
+def _spectra(scene: Scene, places: np.ndarray) -> np.ndarray:
+    """Spectra (n, B) of pixels, read block by block."""
+    out = np.empty((len(places), scene.shape[2]), np.float32)
+    blocks = places // _BLOCK
+    order = np.lexsort(blocks.T)
+    edges = np.flatnonzero((np.diff(blocks[order], axis=0) != 0).any(axis=1)) + 1
+    for group in np.split(order, edges):
+        if not len(group):
+            continue
+        (top, left), (bottom, right) = places[group].min(axis=0), places[group].max(axis=0) + 1
+        values = scene.window(slice(int(top), int(bottom)), slice(int(left), int(right)))
+        rows, columns = (places[group] - (top, left)).T
+        out[group] = values[:, rows, columns].T
+    return out
