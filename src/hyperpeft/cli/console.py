@@ -99,7 +99,7 @@ class Console(Progress):
             self._bars.update(self._task, completed=done, total=total, status=status)
 
 
-class BenchConsole:
+class BenchConsole(Progress):
     """A context that shows a benchmark as a table: methods by scenes, and the time left.
 
     What is no screen gets a line per cell instead.
@@ -160,9 +160,6 @@ class BenchConsole:
     def stage(self, text: str) -> None:
         """What the one cell that is computed in this process is at."""
         self._status = text
-
-    def note(self, text: str) -> None:
-        """Notes are in the records."""
 
     def trained(self, done: int, total: int, loss: float, validation_oa: float | None) -> None:
         """The training of a cell in this process."""
