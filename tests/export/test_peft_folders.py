@@ -106,12 +106,18 @@ def test_export_is_a_folder_of_adapter_head_and_card(run, tmp_path):
     assert load_file(to / "head.safetensors").keys() == load_file(run / "head.safetensors").keys()
 
 
-@pytest.mark.parametrize("method", ["krona+", "lora", "auto"])
-def test_an_export_maps(tmp_path, method, monkeypatch):
+@pytest.mark.parametrize(
+    ("method", "windows"), [("krona+", 5), ("krona+", "1,5"), ("lora", 5), ("auto", 5)]
+)
+def test_an_export_maps(tmp_path, method, windows, monkeypatch):
     """What is exported is all that it takes: the map is the run's, to the byte."""
     place = tmp_path / "private"
-    train(small_config(place, place / "run", method=method, epochs=1, map=False))
+    options = {"method": method, "patch_size": windows, "epochs": 1, "map": False}
+    if windows != 5:  # of a ridge head only windows that help are kept
+        options["head"] = "random"
+    train(small_config(place, place / "run", **options))
     peft_folders.export(place / "run", tmp_path / "new")
+    assert ("1 x 1, 5 x 5 pixels" in (tmp_path / "new/README.md").read_text()) == (windows != 5)
     texts = [p.read_text() for p in (tmp_path / "new").rglob("*.json")]
     assert texts
     assert not any(str(place) in text for text in texts)  # where files are stays with the user

@@ -285,7 +285,7 @@ def test_the_table_of_pretraining_is_that_of_its_records(tmp_path):
     records = DOCS.parent / "benchmarks" / "records" / "pretraining.jsonl"
     write_report(records, tmp_path)
     report, page = (
-        p.read_text() for p in (tmp_path / "report.md", DOCS / "how-to" / "pretraining.md")
+        p.read_text() for p in (tmp_path / "report.md", DOCS / "explanation" / "backbone.md")
     )
     names = {
         "krona+_shipped": "KronA+, shipped weights",

@@ -6,6 +6,7 @@ Runs are listed without torch, which the other functions import.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
@@ -21,8 +22,8 @@ from hyperpeft.system.files import replacing
 from hyperpeft.system.overwrite import refuse_inputs
 from hyperpeft.system.text import megabytes
 
-HEAD_TENSORS = ["head.bias", "head.weight", "norm.bias", "norm.weight"]
 CARD = "README.md"
+_PARTS = ("bias", "weight")
 
 
 class Row(NamedTuple):
@@ -114,11 +115,11 @@ def export(run: Path, to: Path) -> list[Path]:
             f"the adapter of {run} has no PEFT form: {why}",
             hint="load the run folder with hyperpeft, or use `hyperpeft adapters merge`",
         )
-    width = _check_head(run / HEAD)
+    width, windows = _check_head(run / HEAD)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise ConfigError(f"--to {to}", expected="a new or empty folder", got="one with files")
     try:
-        head = _describe_head(width, centre=sees_centre(record))
+        head = _describe_head(width, windows, centre=sees_centre(record))
         base = Path(record.backbone["name"]).name  # without the folder of a file
         card = _card(record, head, base)
     except (KeyError, TypeError, ValueError) as error:
@@ -137,16 +138,22 @@ def export(run: Path, to: Path) -> list[Path]:
     return [to / name for name in (save_load.CONFIG, save_load.TENSORS, *sorted(others), CARD)]
 
 
-def _check_head(path: Path) -> int:
-    """Width of the tokens; BundleError unless the file, copied as it is, holds a head's tensors."""
+def _check_head(path: Path) -> tuple[int, list[int]]:
+    """Width of the tokens, and the windows that have a head each, none where one head serves.
+
+    BundleError unless the file, copied as it is, holds the tensors of a head.
+    """
     try:
         with safe_open(path, "np") as file:
             found = sorted(file.keys())
-            if found == HEAD_TENSORS:
-                return int(file.get_tensor("norm.weight").size)
+            windows = sorted(int(n) for n in re.findall(r"head\.([0-9]{1,3})\.bias", str(found)))
+            heads = [f"head.{window}" for window in windows] or ["head"]
+            expected = sorted(f"{part}.{of}" for part in (*heads, "norm") for of in _PARTS)
+            if found == expected:
+                return int(file.get_tensor("norm.weight").size), windows
     except (OSError, SafetensorError) as error:
         raise BundleError(f"{path} cannot be read ({error})") from None
-    raise BundleError(f"{path} is not a head", expected=HEAD_TENSORS, got=found)
+    raise BundleError(f"{path} is not a head", expected=expected, got=found)
 
 
 def merge(run: Path, out: Path, *, backbone: str | Path | None = None) -> dict[str, Any]:
@@ -207,15 +214,19 @@ def export_merged(run: Path, to: Path) -> list[Path]:
     return [to]
 
 
-def _describe_head(width: int, *, centre: bool) -> str:
-    """What goes into the head's linear layer."""
+def _describe_head(width: int, windows: list[int], *, centre: bool) -> str:
+    """What goes into the head's linear layer, or into that of each window."""
+    layer = "a linear layer"
+    if windows:
+        sizes = ", ".join(f"{window} x {window}" for window in windows)
+        layer = f"for each window of {sizes} pixels, whose predictions are averaged, {layer}"
     if not centre:
-        return f"a linear layer on the LayerNorm of the mean of the tokens ({width} inputs)."
+        return f"{layer} on the LayerNorm of the mean of the tokens ({width} inputs)."
     from hyperpeft.models.spectralgpt import BANDS
     from hyperpeft.training.classifier import CENTRE_WEIGHT
 
     return (
-        f"a linear layer on {width} + {BANDS} inputs: the LayerNorm of the mean of the tokens, "
+        f"{layer} on {width} + {BANDS} inputs: the LayerNorm of the mean of the tokens, "
         f"then {CENTRE_WEIGHT:g} times the {BANDS} components of the window's centre pixel."
     )
 

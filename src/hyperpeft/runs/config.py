@@ -162,8 +162,8 @@ class RunConfig(BaseModel):
     patch_size: int | Literal["auto"] | tuple[int, ...] = Field(
         "auto",
         description="Side of the window around a pixel, odd, 1 to 63, or several, such as 1,5,11, "
-        "whose predictions are averaged; or auto: selected by cross-validation on the training "
-        "pixels.",
+        "of which those that help are averaged; or auto: selected by cross-validation on the "
+        "training pixels.",
     )
     refine: Literal["auto", "none", "guided", "graph"] = Field(
         "auto",
