@@ -221,7 +221,7 @@ class RunConfig(BaseModel):
         False, description="Compute activations again in the backward pass: less memory, more time."
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="fp32, bf16, or auto: bf16 where the device has units for it."
+        "auto", description="fp32, bf16, or auto: bf16 where the device is faster with it."
     )
     seed: int = Field(
         0,
