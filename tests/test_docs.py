@@ -52,7 +52,8 @@ OTHER_PROGRAMS = {"pip", "uv", "dask"}
 # Runs that pages use without training them.
 TRAINED = {
     "runs/mine": "train scene.tif --labels labels.tif --out runs/mine",
-    "runs/krona": "train scene.tif --labels labels.tif --method krona+ --out runs/krona",
+    "runs/krona": "train scene.tif --labels labels.tif --method krona+ --patch-size 5 "
+    "--out runs/krona",
 }
 QUESTIONS = {
     "How do I label?": "how-to/labels/",
