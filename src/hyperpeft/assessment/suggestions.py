@@ -128,6 +128,11 @@ def suggest(
         diversity=diversity, min_distance=min_distance, labelled=marked,
         labelled_features=marked_features, seed=seed,
     )  # fmt: skip
+    if not len(chosen):
+        raise ConfigError(
+            "suggest", expected=f"a pixel {min_distance:g} or more from every label", got="none",
+            hint="give a smaller --min-distance",
+        )  # fmt: skip
     return Suggestions(
         found.places[chosen], found.uncertain[chosen], found.best[chosen], found.second[chosen],
         found.probability[chosen], measure, diversity, int(np.count_nonzero(where)),

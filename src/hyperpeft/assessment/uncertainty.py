@@ -99,6 +99,8 @@ def choose(
     free = np.ones(len(places), bool)
     if labelled is not None and len(labelled):
         free = _apart(places, labelled, min_distance)
+    if not free.any():
+        return np.zeros(0, int)
     plain = bool(np.ptp(uncertain) == 0) if len(uncertain) else True
     # Equals in random order, so that no corner of the image is favoured.
     order = random.permutation(np.flatnonzero(free))
