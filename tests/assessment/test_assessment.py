@@ -502,6 +502,8 @@ def test_suggestions_of_a_run(tmp_path, monkeypatch, capsys):
     bundle, opened = load_run(tmp_path / "run"), open_scene(cube, labels=labels)
     found = suggest(bundle, opened, count=8)
     np.testing.assert_array_equal(found.places, np.stack([rows, cols], axis=1))
+    with pytest.raises(ConfigError, match="a pixel 50 or more from every label, got none"):
+        suggest(bundle, opened, count=8, min_distance=50)
     chances = bundle.classify(opened, probabilities=True).probabilities
     best = np.sort(chances, axis=0)
     margin = best[-1] - best[-2]

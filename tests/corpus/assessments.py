@@ -182,11 +182,6 @@ def _(w: World):
     return suggest(w, "--diversity", "spread")
 
 
-@case("suggestions further from labels than the scene is wide", "from every label", "smaller")
-def _(w: World):
-    return suggest(w, "--min-distance", "1000")
-
-
 @case("suggestions in another format", "--out", "ends in .gpkg", ".shp")
 def _(w: World):
     return ["suggest", w.home / "run", "--out", w / "new.shp"]
