@@ -17,6 +17,16 @@ os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 # Two test processes share the cores: one thread each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Files of few and long tests, which would otherwise be left to one process at the end.
+LONG = ("tests/test_notebook.py", "tests/test_docs.py", "tests/explorer/test_page.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest; pytest-xdist gives whole files to its processes."""
+    last = len(LONG)
+    order = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], last))
+
 
 def _folder(variable: str, beside: str) -> Path | None:
     named = os.environ.get(variable)

@@ -27,7 +27,7 @@ pytest.importorskip("panel", reason="the extra `explore` is not installed")
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-SLOW = 500  # seconds for what a busy machine does; nothing here measures time
+SLOW = 200  # seconds for what a busy machine does; nothing here measures time
 PICTURES = Path(os.environ.get("HYPERPEFT_PICTURES", ""))  # where to keep screenshots
 WIDTHS = ((1440, 900), (1024, 768))
 MODEL = "Bokeh.documents[0].get_model_by_name"
@@ -222,6 +222,7 @@ class Visitor:
         return (box[0] + (column - x0) / (x1 - x0) * w, box[1] + (y1 - row) / (y1 - y0) * h)
 
     def click(self, column, row):
+        self.page.wait_for_timeout(350)  # two clicks at once would be a double one
         self.page.mouse.click(*self.place(column, row))
 
     def tab(self, name):

@@ -182,19 +182,19 @@ def _whole(probe: Probe, key: str | Sequence[str] | None, layout: str | None) ->
 
 
 def _read_address(spec: str, layout: str | None) -> Cube:
-    """The cube of a GeoTIFF or a Zarr store on a server."""
+    """The cube of a GeoTIFF or a Zarr store on a server, north up and without bad bands."""
     address = Address.of(spec)
     if not address.is_zarr and layout is not None:
         raise ConfigError(f"layout {layout!r}: {address} knows its own axes")
     if address.is_zarr:
         from hyperpeft.scenes.readers.remote.store import read_remote_store  # its packages: extras
 
-        return _finished(read_remote_store(address, layout), has_place=True)
-    return _finished(read_remote_raster(address), has_place=True)
+        return _finished(read_remote_store(address, layout), has_place=True).drop_bad()
+    return _finished(read_remote_raster(address), has_place=True).drop_bad()
 
 
 def _finished(cube: Cube, has_place: bool) -> Cube:
-    """A cube north up and without bad bands, with a note on a missing place."""
+    """A cube north up, with a note on a missing place."""
     cube = north_up(cube)
     said = any("georeference" in note or "grid" in note for note in cube.notes)
     if cube.transform is None and has_place and not said:
