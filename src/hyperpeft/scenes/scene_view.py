@@ -26,6 +26,7 @@ from hyperpeft.scenes.catalog.cards import CARDS, card_key, suggestion
 from hyperpeft.scenes.cubes.cube import Cube, Transform
 from hyperpeft.scenes.cubes.fill_values import HUGE, constants, fits, typed
 from hyperpeft.scenes.cubes.scan_cache import LARGE
+from hyperpeft.scenes.cubes.valid_pixels import reading_rows
 from hyperpeft.scenes.open import cube_file, open_scene
 from hyperpeft.scenes.readers.envi.header import INTERLEAVES, header_of, interleave, read_fields
 from hyperpeft.scenes.readers.envi.raw import RawCube, raw_cube
@@ -297,18 +298,10 @@ class DecimatedReader:
             The file is damaged or gone.
         """
         cube = self._cube
-        try:
+        with reading_rows(cube, rows):
             if self._raw is not None or max(rows.step or 1, columns.step or 1) > 1:
                 return self._thin(bands, rows, columns)
             values: np.ndarray = cube.data.isel(band=bands, y=rows, x=columns).values
-        except SceneError:
-            raise
-        except Exception as problem:  # GDAL's and HDF5's errors have no common root
-            reason = " ".join(str(problem).split())[:120] or type(problem).__name__
-            raise SceneError(
-                f"{cube.path}: rows {rows.start} to {rows.stop} cannot be read ({reason})",
-                hint="the file is damaged or cut short: get it again",
-            ) from None
         return values
 
 

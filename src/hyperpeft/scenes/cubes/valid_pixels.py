@@ -6,6 +6,8 @@ Values are compared as stored, in the file's own type, and a block is the unit o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -245,8 +247,16 @@ def _suspect(cube: Cube, where: tuple[slice, slice]) -> bool:
 def _read(cube: Cube, rows: slice, columns: slice, bands: list[int] | None = None) -> np.ndarray:
     """A window in the file's own type; a file that is damaged inside is refused."""
     data = cube.data if bands is None else cube.data.isel(band=bands)
-    try:
+    with reading_rows(cube, rows):
         block: np.ndarray = data.isel(y=rows, x=columns).values
+    return block
+
+
+@contextmanager
+def reading_rows(cube: Cube, rows: slice) -> Iterator[None]:
+    """Turn what a library raises while rows are read into one sentence about the file."""
+    try:
+        yield
     except SceneError:
         raise
     except Exception as problem:  # GDAL's and HDF5's errors have no common root
@@ -255,7 +265,6 @@ def _read(cube: Cube, rows: slice, columns: slice, bands: list[int] | None = Non
             f"{cube.path}: rows {rows.start} to {rows.stop} cannot be read ({reason})",
             hint="the file is damaged or cut short: get it again",
         ) from None
-    return block
 
 
 def _check(
