@@ -147,8 +147,10 @@ class SceneView:
     def step_for(self, rows: slice, columns: slice, pixels: int, bands: int = 3) -> int:
         """The step at which a window has at most `pixels` a side and is read in about a second."""
         height, width = rows.stop - rows.start, columns.stop - columns.start
-        row = self._reader.row_bytes(width, bands)
-        return max(1, -(-max(height, width) // pixels), -(-height * row // _BYTES_OF_A_VIEW))
+        step = max(1, -(-max(height, width) // pixels))
+        while -(-height // step) * self._reader.row_bytes(width, step, bands) > _BYTES_OF_A_VIEW:
+            step += 1
+        return step
 
     def spectrum(self, row: int, column: int) -> tuple[np.ndarray, bool]:
         """All bands (B,) float32 of a pixel, bad ones included, and whether the pixel is valid."""
@@ -281,11 +283,12 @@ class DecimatedReader:
         self._cube, self._raw = cube, _raw(cube)
         self._thin = self._raw.thin if self._raw is not None else _gdal(cube) or _by_blocks(cube)
 
-    def row_bytes(self, columns: int, bands: int) -> int:
-        """What a row of a window costs to read."""
+    def row_bytes(self, columns: int, step: int, bands: int) -> int:
+        """What a row of a window costs to read at a step."""
+        if self._raw is not None:
+            return self._raw.row_bytes(columns, step, bands)
         size: int = self._cube.data.dtype.itemsize
-        whole = self._raw is not None and self._raw.mixed
-        return columns * size * (self._cube.data.shape[0] if whole else bands)
+        return columns * size * bands
 
     def read(self, bands: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
         """Values (n, h, w) as stored; the slices may have steps.

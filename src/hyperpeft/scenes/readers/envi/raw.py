@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -47,35 +49,79 @@ class RawCube(LazyCube):
         """Whether a pixel's bands lie side by side, so that one band costs as much as all."""
         return self.axes == "hwb"
 
-    def thin(self, bands: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
-        """As `window`, also with steps, each row read by itself.
+    def row_bytes(self, columns: int, step: int, bands: int) -> int:
+        """What `thin` reads of a row: every column of a window, or a page at each step."""
+        size: int = self.dtype.itemsize
+        if not self.mixed:
+            return columns * size * bands
+        pixel = size * self.shape[0]
+        return min(columns * pixel, -(-columns // step) * (mmap.PAGESIZE + pixel))
 
-        Mapping a file pulls in much that lies around a row, which counts as memory in use.
+    def thin(self, bands: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        """As `window`, also with steps.
+
+        Each row is read by itself: mapping a file pulls in much that lies around a row, which
+        counts as memory in use. Where a pixel's bands lie side by side and the step leaves whole
+        pages of the file out, each pixel is.
         """
         wanted, step = range(rows.start, rows.stop, rows.step or 1), columns.step or 1
+        width = columns.stop - columns.start
+        if self.row_bytes(width, step, len(bands)) < self.row_bytes(width, 1, len(bands)):
+            return self._scattered(bands, wanted, columns)
         across = len(range(columns.start, columns.stop, step))
         out = np.empty((len(bands), len(wanted), across), self.dtype)
+        depth = self.shape[0] if self.mixed else 1
+        buffer = np.empty(width * depth, self.order)
         with self.path.open("rb", buffering=0) as file:
             for i, row in enumerate(wanted):
                 if self.mixed:
-                    values = self._values(file, (row, columns.start, 0), columns, self.shape[0])
-                    out[:, i] = values.reshape(-1, self.shape[0])[::step, bands].T
+                    self._fill(buffer, file, (row, columns.start, 0))
+                    out[:, i] = buffer.reshape(-1, depth)[::step, bands].T
                     continue
                 for k, band in enumerate(bands.tolist()):
                     first = (band, row, columns.start) if self.axes == "bhw" else (
                         row, band, columns.start
                     )  # fmt: skip
-                    out[k, i] = self._values(file, first, columns, 1)[::step]
+                    self._fill(buffer, file, first)
+                    out[k, i] = buffer[::step]
         return out
 
-    def _values(
-        self, file: Any, first: tuple[int, int, int], columns: slice, depth: int
-    ) -> np.ndarray:
-        """The numbers of some columns from the one at an index on, in the file's order of axes."""
-        index = (first[0] * self.stored[1] + first[1]) * self.stored[2] + first[2]
-        kind = np.dtype(self.order)
-        file.seek(self.offset + index * kind.itemsize)
-        return np.fromfile(file, kind, (columns.stop - columns.start) * depth)
+    def _scattered(self, bands: np.ndarray, wanted: range, columns: slice) -> np.ndarray:
+        """Single pixels, each from the page that it lies in."""
+        across = range(columns.start, columns.stop, columns.step)
+        low, high, size = int(bands.min()), int(bands.max()) + 1, self.dtype.itemsize
+        parts = []
+        with self.path.open("rb", buffering=0) as file:
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+            for row in wanted:
+                for column in across:
+                    file.seek(self._place((row, column, low)))
+                    parts.append(file.read((high - low) * size))
+        pixels = np.frombuffer(b"".join(parts), self.order)
+        pixels = pixels.reshape(len(wanted), len(across), high - low)
+        return pixels[..., bands - low].transpose(2, 0, 1).astype(self.dtype, order="C")
+
+    def _place(self, index: tuple[int, int, int]) -> int:
+        """Byte of the number at an index in the file's order of axes."""
+        number = (index[0] * self.stored[1] + index[1]) * self.stored[2] + index[2]
+        return self.offset + number * self.dtype.itemsize
+
+    def _fill(self, buffer: np.ndarray, file: Any, first: tuple[int, int, int]) -> None:
+        """Fill a buffer with the numbers from an index on, in the file's order of axes.
+
+        Raises
+        ------
+        OSError
+            The file ends before.
+        """
+        file.seek(self._place(first))
+        view, done = buffer.data.cast("B"), 0
+        while done < len(view):
+            count = file.readinto(view[done:])
+            if not count:
+                raise OSError(f"{self.path} ends after {file.tell()} bytes")
+            done += count
 
 
 def has_mark(path: Path) -> bool:
