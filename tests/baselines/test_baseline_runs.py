@@ -51,7 +51,14 @@ FILES = {
     "run.json", "split.npz", "map.tif", "map.tif.aux.xml", "map.qml", "map.png", "confusion.png",
 }  # fmt: skip
 MODEL = ("features", "model", "network")
-WINDOWS = {"svm": 1, "rf": 1, "trees": 33, "emp": 49, "rpnet": 41}  # whatever the patch size
+WINDOWS = {
+    "svm": 1,
+    "rf": 1,
+    "lda": 1,
+    "trees": 33,
+    "emp": 49,
+    "rpnet": 41,
+}  # whatever the patch size
 INVALID = np.zeros((24, 24), bool)
 INVALID[3:6, 10:15] = True
 
@@ -193,7 +200,9 @@ def test_the_record_has_every_section_and_null_for_what_does_not_apply(finished)
         assert {"C", "gamma", "support_vectors"} <= baseline.keys()
     if method.startswith("rf") or method in ("trees", "emp"):
         assert {"trees", "max_features", "min_samples_leaf"} <= baseline.keys()
-    if method not in NETWORKS:
+    if method == "lda":
+        assert baseline["shrinkage"] == "auto"
+    elif method not in NETWORKS:
         assert baseline["tuning"]["folds"] == 5
         assert baseline["tuning"]["pixels"] == 60
         assert baseline["tuning"]["accuracy"] > 90

@@ -19,6 +19,7 @@ from hyperpeft.baselines import features, grid_search
 from hyperpeft.baselines.grid_search import choose, deal
 from hyperpeft.baselines.pixel_model import BLOCK, PixelModel
 from hyperpeft.baselines.pixel_models import (
+    discriminant,
     extra_trees,
     out_of_fold,
     random_forest,
@@ -37,6 +38,7 @@ FITS = {
     "extra trees": extra_trees(0, 40),
     "forest": random_forest(0, 40, min_samples_leaf=3, max_features=1 / 3),
     "machine": vector_machine(16.0, 0.25),
+    "discriminant": discriminant,
 }
 
 

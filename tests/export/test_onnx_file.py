@@ -25,7 +25,7 @@ from hyperpeft.export.hub import pushed_files
 from hyperpeft.export.onnx_file import numbers_of
 from hyperpeft.graphs.numbers import check_arrays
 from hyperpeft.mapping import GraphPredictor, classify, plan
-from hyperpeft.mapping.mixture import MixturePredictor, window_part_of
+from hyperpeft.mapping.pool import PooledPredictor, window_part_of
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.mapping.tiles import Tile
 from hyperpeft.runs.experiment import run as train
@@ -200,7 +200,7 @@ def test_it_can_be_sent_to_a_worker(world):
     again = pickle.loads(pickle.dumps(bundle.predictor))
     np.testing.assert_array_equal(replace(bundle, predictor=again).predict(scene),
                                   bundle.predict(scene))  # fmt: skip
-    assert isinstance(again, MixturePredictor)
+    assert isinstance(again, PooledPredictor)
     assert isinstance(window_part_of(again), GraphPredictor)
 
 

@@ -6,7 +6,9 @@ can hide in a result.
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,10 +17,12 @@ import numpy as np
 import pytest
 import rasterio
 from safetensors.numpy import load_file
+from scipy.special import softmax
 
 from hyperpeft.errors import BundleError
-from hyperpeft.mapping import classify
-from hyperpeft.mapping.mixture import MixturePredictor
+from hyperpeft.mapping.pool import PooledPredictor
+from hyperpeft.mapping.scene_window import SceneWindow
+from hyperpeft.mapping.tiles import Tile
 from hyperpeft.runs.config import make_config
 from hyperpeft.runs.experiment import run
 from hyperpeft.runs.labelled_scene import labelled_scene
@@ -125,11 +129,13 @@ def test_the_record_says_what_each_part_counts(finished):
     _, record = finished
     parts = {part["name"]: part for part in record.adapter["parts"]}
     assert set(parts) == {
-        "backbone", "context-trees", "profile-trees", "profile-svm", "spectra-forest"
+        "backbone", "context-trees", "profile-trees", "components-forest", "spectra-lda",
+        "spectra-svm",
     }  # fmt: skip
-    assert sum(part["weight"] for part in parts.values()) == pytest.approx(1)
+    assert record.adapter["pool"] == "logarithmic"
+    assert 0.1 < sum(part["weight"] for part in parts.values()) < 10
     assert all(0 <= part["accuracy"] <= 100 and part["factor"] > 0 for part in parts.values())
-    assert any("mixture of" in note and "best alone" in note for note in record.notes)
+    assert any("pool of" in note and "best alone" in note for note in record.notes)
     assert record.adapter["method"] == "auto"
 
 
@@ -138,7 +144,7 @@ def test_a_run_comes_back_to_the_bit(finished):
     import rasterio
 
     bundle = load_run(options.out)
-    assert isinstance(bundle.predictor, MixturePredictor)
+    assert isinstance(bundle.predictor, PooledPredictor)
     with rasterio.open(options.out / "map.tif") as file:
         np.testing.assert_array_equal(bundle.predict(labelled_scene(options)), file.read(1))
     assert bundle.model is not None  # the backbone part's
@@ -156,21 +162,41 @@ def test_tiles_are_equal(finished):
         np.testing.assert_array_equal(result.ids, whole.ids[tile.inside])
 
 
-def test_a_mixture_is_the_weighted_mean_of_its_parts(finished):
+def logits_of(predictor, scene):
+    """Logits (n, K) of the valid pixels."""
+    height, width = scene.valid.shape
+    tile = Tile(0, 0, height, width)
+    window = SceneWindow.read(scene, tile, predictor.reach, scene.valid)
+    return predictor.logits(predictor.prepare(window), np.argwhere(scene.valid))
+
+
+@pytest.mark.parametrize("pool", ["logarithmic", "linear"])
+def test_a_pool_is_the_weighted_mean_of_its_parts(finished, pool):
     options, _ = finished
     bundle, scene = load_run(options.out), labelled_scene(options)
-    mixture = bundle.predictor
-    expected = 0.0
-    for part, factor, weight in zip(mixture.parts, mixture.factors, mixture.weights, strict=True):
-        single = replace(mixture, parts=(part,), factors=(factor,), weights=(1.0,))
-        expected = expected + weight * classify(single, scene, probabilities=True).probabilities
-    found = classify(mixture, scene, probabilities=True).probabilities
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    pooled = replace(bundle.predictor, pool=pool)
+    total = 0.0
+    for part, factor, weight in zip(pooled.parts, pooled.factors, pooled.weights, strict=True):
+        p = softmax(factor * logits_of(part, scene).astype(np.float64), axis=1)
+        total = total + weight * (p if pool == "linear" else np.log(p))
+    expected = total if pool == "linear" else np.exp(total)
+    found = softmax(logits_of(pooled, scene), axis=1)
+    np.testing.assert_allclose(found, expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
+
+
+def test_a_run_of_an_earlier_version_pools_as_it_did(finished, tmp_path):
+    """Its record says nothing of the pool, and its weights sum to 1."""
+    options, _ = finished
+    folder = tmp_path / "old"
+    shutil.copytree(options.out, folder)
+    values = json.loads((folder / "run.json").read_text())
+    del values["adapter"]["pool"]
+    (folder / "run.json").write_text(json.dumps(values))
+    assert load_run(folder).predictor.pool == "linear"
+    assert load_run(options.out).predictor.pool == "logarithmic"
 
 
 def test_a_lost_or_damaged_part_is_refused(finished, tmp_path):
-    import shutil
-
     options, record = finished
     used = next(
         p["name"] for p in record.adapter["parts"] if p["weight"] and p["name"] != "backbone"

@@ -1,4 +1,4 @@
-"""What training pixels select: folds, the ridge head, windows, calibrated mixtures."""
+"""What training pixels select: folds, the ridge head, windows, calibrated pools."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.special import log_softmax
 from sklearn.linear_model import Ridge
 
 from hyperpeft.patches import Windows, centres_of, resize
 from hyperpeft.runs.config import WINDOWS
 from hyperpeft.training.classifier import Classifier
-from hyperpeft.training.combination import combine, mixture_weights, temperature_factor
+from hyperpeft.training.combination import FLOOR, pool_weights, temperature_factor
 from hyperpeft.training.loop import Pixels
 from hyperpeft.training.model_selection import (
     dead_zone_folds,
@@ -97,20 +98,50 @@ def test_the_temperature_has_the_least_cross_entropy():
     scores = rng.standard_normal((400, 3)) + 0.5 * np.eye(3)[truth]
     factor = temperature_factor(scores, truth)
     losses = [
-        -np.log(combine([scores], [f], [1.0])[np.arange(400), truth]).mean()
+        -log_softmax(f * scores, axis=1)[np.arange(400), truth].mean()
         for f in (factor * 0.7, factor, factor * 1.4)
     ]
     assert losses[1] == min(losses)
 
 
-def test_a_mixture_finds_the_parts_that_know():
-    """Two parts that know half of the pixels each, and one that guesses."""
+def parts_that_know(pixels: int = 2000):
+    """Scores of two parts that see one half of the evidence each, and of one that guesses."""
     rng = np.random.default_rng(4)
-    know = rng.random(2000) < 0.5
-    first, second = np.where(know, 0.9, 0.2), np.where(know, 0.2, 0.9)
-    weights = mixture_weights(np.stack([first, second, np.full(2000, 0.25)]))
-    np.testing.assert_allclose(weights[:2], 0.5, atol=0.06)
-    assert weights[2] < 0.06
+    truth = rng.integers(0, 3, pixels)
+    first, second, noise = rng.standard_normal((3, pixels, 3))
+    signal = 1.5 * np.eye(3)[truth]
+    return np.stack([first + signal, second + signal, noise]) * 1.5, truth
+
+
+def test_a_pool_finds_the_parts_that_know():
+    """Of independent evidence the logarithms add: the posterior has the weights 1, 1 and 0."""
+    scores, truth = parts_that_know()
+    found = pool_weights(scores, truth, prior=0.0)
+    np.testing.assert_allclose(found, [1, 1, 0], atol=0.1)
+
+
+def test_pool_weights_are_those_of_a_grid():
+    """No other weights have a higher likelihood, without the prior."""
+    scores, truth = parts_that_know(300)
+    logs = log_softmax(scores, axis=2)
+
+    def likelihood(weights):
+        pooled = log_softmax(np.tensordot(weights, logs, 1), axis=1)
+        return np.log(np.maximum(np.exp(pooled[np.arange(300), truth]), FLOOR)).mean()
+
+    found = pool_weights(scores, truth, prior=0.0)
+    grid = np.stack(np.meshgrid(*[np.linspace(0, 2, 21)] * 3), axis=-1).reshape(-1, 3)
+    assert likelihood(found) >= max(likelihood(weights) for weights in grid) - 1e-6
+
+
+def test_few_pixels_leave_the_weights_alike():
+    scores, truth = parts_that_know(8)
+    few, many = pool_weights(scores, truth, prior=1e3), pool_weights(scores, truth, prior=0.0)
+    np.testing.assert_allclose(few, 1 / 3, atol=0.02)
+    assert np.ptp(many) > 0.3
+    np.testing.assert_array_equal(pool_weights(scores[:, :0], truth[:0]), [1 / 3] * 3)
+    again = pool_weights(np.tile(scores, (1, 5, 1)), np.tile(truth, 5), pixels=8, prior=10.0)
+    np.testing.assert_allclose(again, pool_weights(scores, truth, prior=10.0), atol=1e-4)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ __all__ = ["BASELINES", "Baseline", "Fitted", "Task", "register_baseline"]
 _CLASSICAL = "hyperpeft.baselines.classical"
 _SVM = "Melgani and Bruzzone 2004, IEEE TGRS 42(8), doi 10.1109/TGRS.2004.831865"
 _FOREST = "Breiman 2001, Machine Learning 45, doi 10.1023/A:1010933404324"
+_LDA = "Ledoit and Wolf 2004, J. Multivar. Anal. 88(2), doi 10.1016/S0047-259X(03)00096-4"
 
 _NETWORK = "hyperpeft.baselines.network"
 _PLAIN = {"weight_decay": 0.0, "label_smoothing": 0.0, "augment": False}
@@ -21,6 +22,7 @@ _TABLE = (
     Baseline("svm", _SVM, f"{_CLASSICAL}:svm", options={"folds": 5}, reach=0),
     Baseline("svm-pca", _SVM, f"{_CLASSICAL}:svm_pca", options={"folds": 5, "components": 12}),
     Baseline("rf", _FOREST, f"{_CLASSICAL}:forest", options={"folds": 5, "trees": 500}, reach=0),
+    Baseline("lda", _LDA, f"{_CLASSICAL}:discriminant", reach=0),
     Baseline(
         "rf-pca",
         _FOREST,

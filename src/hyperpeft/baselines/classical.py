@@ -1,13 +1,14 @@
-"""Support vector machines and forests (scikit-learn) on features of the pixels.
+"""Support vector machines, forests and a discriminant (scikit-learn) on features of the pixels.
 
-    svm, rf          the spectrum, standardised by the training pixels for the machine
+    svm, rf, lda     the spectrum, standardised by the training pixels but for the forest
     svm-pca, rf-pca  whitened principal components, and their means over the window
     trees            components, means and a filtered copy that respects edges; randomised trees
     emp              components, openings and closings (extended morphological profile); the same
     rpnet            components, and maps of a random patches network; a machine
 
-Parameters are chosen by cross-validation inside the training pixels; validation and test pixels
-are not looked at. What is fitted is kept as ONNX and predicts through it.
+Parameters are chosen by cross-validation inside the training pixels, the discriminant's shrinkage
+by its formula; validation and test pixels are not looked at. What is fitted is kept as ONNX and
+predicts through it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import sklearn
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
@@ -25,7 +26,7 @@ from hyperpeft import spectral
 from hyperpeft.baselines import features
 from hyperpeft.baselines.base import Fitted, Task
 from hyperpeft.baselines.grid_search import Choice, choose
-from hyperpeft.baselines.pixel_models import pixel_model_of
+from hyperpeft.baselines.pixel_models import new_discriminant, pixel_model_of
 from hyperpeft.mapping import (
     ContextFeatures,
     PixelFeatures,
@@ -46,6 +47,14 @@ TUNED_TREES = 100  # enough to rank the grid
 def svm(task: Task) -> Fitted:
     """Support vector machine with a Gaussian kernel on spectra."""
     return _machine(task, *_spectra(task))
+
+
+def discriminant(task: Task) -> Fitted:
+    """Linear discriminant analysis of spectra; the shrinkage of its covariance is computed."""
+    seen, section = _spectra(task)
+    x = features_at(task.scene, seen, task.split.train)
+    chosen = Choice({"shrinkage": "auto"}, None, 0, len(x))
+    return _fitted(task, new_discriminant(), chosen, seen, x, section)
 
 
 def svm_pca(task: Task) -> Fitted:
@@ -174,7 +183,7 @@ def _fitted(
     ids, targets = np.unique(task.split.train_ids, return_inverse=True)
     estimator.fit(x, targets)
     model = pixel_model_of(estimator, len(ids))
-    if not sizes:
+    if isinstance(estimator, Pipeline) and isinstance(estimator[-1], SVC):
         sizes = {"support_vectors": len(estimator[-1].support_)}
     about = {
         "features": x.shape[1],

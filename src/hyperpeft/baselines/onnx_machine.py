@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
 
-from hyperpeft.graphs.frame import make_model, node
+from hyperpeft.graphs.frame import doubles, make_model, node
 from hyperpeft.graphs.numbers import Arrays
 
 _NUMBERS = ("mean", "scale", "vectors", "minus_gamma", "coefficients", "intercept")
@@ -104,14 +103,7 @@ def machine_graph(arrays: Arrays) -> onnx.ModelProto:
 
 def rebuilt_machine(model: onnx.ModelProto) -> onnx.ModelProto:
     """The graph that the numbers of a file make; ValueError where they do not fit each other."""
-    arrays = {}
-    for tensor in model.graph.initializer:
-        if tensor.name in _NUMBERS:
-            if tensor.data_type != TensorProto.DOUBLE or tensor.external_data:
-                raise ValueError(f"{tensor.name}: expected numbers of 64 bits in the file itself")
-            arrays[tensor.name] = numpy_helper.to_array(tensor)
-    if set(arrays) != set(_NUMBERS):
-        raise ValueError(f"expected {_NUMBERS}, got {sorted(arrays)}")
+    arrays = doubles(model, _NUMBERS)
     features, count = arrays["vectors"].shape if arrays["vectors"].ndim == 2 else (0, 0)
     pairs = arrays["intercept"].size
     shapes = {

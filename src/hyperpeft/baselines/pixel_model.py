@@ -15,6 +15,7 @@ import onnxruntime
 from google.protobuf.message import DecodeError
 
 from hyperpeft.baselines.onnx_forest import rebuilt_forest
+from hyperpeft.baselines.onnx_linear import rebuilt_linear
 from hyperpeft.baselines.onnx_machine import rebuilt_machine
 from hyperpeft.errors import BundleError
 from hyperpeft.graphs.frame import FORMAT, operators, sizes
@@ -22,6 +23,7 @@ from hyperpeft.graphs.session import Session
 from hyperpeft.system.files import replacing
 from hyperpeft.system.processors import thread_count
 
+_KINDS = {"forest": rebuilt_forest, "machine": rebuilt_machine, "linear": rebuilt_linear}
 BLOCK = 256  # pixels per call: always the same number, so that a pixel has the same last bits
 LARGEST = 2**30  # bytes of a model; protobuf ends at twice that
 
@@ -116,7 +118,7 @@ def _graph_of(content: bytes) -> onnx.ModelProto:
     except DecodeError as error:
         raise ValueError(f"it is no ONNX file ({error})") from None
     metadata = {entry.key: entry.value for entry in given.metadata_props}
-    rebuilt = {"forest": rebuilt_forest, "machine": rebuilt_machine}.get(metadata.get("kind", ""))
+    rebuilt = _KINDS.get(metadata.get("kind", ""))
     if metadata.get("format") != FORMAT or rebuilt is None:
         got = f"{metadata.get('format')!r} of {metadata.get('kind')!r}"
         raise ValueError(f"expected {FORMAT!r}, got {got}")

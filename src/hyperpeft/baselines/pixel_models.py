@@ -3,8 +3,9 @@
 A `Part` is a fitted scikit-learn classifier with scores (m, K) that a softmax at some temperature
 makes probabilities (see `training.combination`): of forests the logarithm of their votes' shares
 (extremely randomised trees: Geurts, Ernst and Wehenkel 2006, doi 10.1007/s10994-006-6226-1; random
-forests: Breiman 2001, doi 10.1023/A:1010933404324), of machines their decision values. Classes that
-a fold lacks get the least score.
+forests: Breiman 2001, doi 10.1023/A:1010933404324), of machines and discriminants (a common
+covariance that is shrunk: Ledoit and Wolf 2004, doi 10.1016/S0047-259X(03)00096-4) their decision
+values. Classes that a fold lacks get the least score.
 
 A `pixel_model.PixelModel` is the same classifier as an ONNX graph. Whatever is kept predicts
 through it from the beginning, so that a run and what is read back from its folder agree to the bit.
@@ -12,10 +13,12 @@ through it from the beginning, so that a run and what is read back from its fold
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -23,6 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from hyperpeft.baselines.onnx_forest import VOTE_FLOOR, forest_arrays, forest_graph
+from hyperpeft.baselines.onnx_linear import linear_arrays, linear_graph
 from hyperpeft.baselines.onnx_machine import machine_arrays, machine_graph
 from hyperpeft.baselines.pixel_model import LARGEST, PixelModel
 from hyperpeft.errors import ConfigError
@@ -50,11 +54,11 @@ class Part(NamedTuple):
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """Scores (m, K) of features (m, F)."""
-        if hasattr(self.model, "predict_proba"):
+        if not hasattr(self.model, "decision_function"):
             known = np.log(self.model.predict_proba(features) + VOTE_FLOOR)
             least = np.full((len(features), 1), np.log(VOTE_FLOOR))
         else:
-            known = self.model.decision_function(features)
+            known = self.model.decision_function(features.astype(np.float64))
             if known.ndim == 1:  # of two classes, for the second
                 known = np.stack([-known, known], axis=1)
             least = known.min(axis=1, keepdims=True) - 1
@@ -103,6 +107,21 @@ def vector_machine(c: float, gamma: float) -> Fit:
     return fit
 
 
+def discriminant(features: np.ndarray, targets: np.ndarray, classes: int) -> Part:
+    """Linear discriminant analysis of standardised features with a shrunk covariance."""
+    one_class = len(np.unique(targets)) < 2  # of a fold; a discriminant needs two
+    model = DummyClassifier() if one_class else new_discriminant()
+    with warnings.catch_warnings():  # a class of one pixel adds nothing to the covariance
+        warnings.filterwarnings("ignore", "Only one sample available")
+        return Part(model.fit(features, targets), classes)
+
+
+def new_discriminant() -> Pipeline:
+    """Not fitted; how much the covariance is shrunk follows from the pixels."""
+    lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+    return make_pipeline(StandardScaler(), lda)
+
+
 def tuned_machine(
     features: np.ndarray,
     targets: np.ndarray,
@@ -138,7 +157,13 @@ def out_of_fold(
 
 
 def pixel_model_of(model: Any, classes: int) -> PixelModel:
-    """The ONNX graph of a fitted forest, SVC, or StandardScaler and SVC of scikit-learn.
+    """The ONNX graph of a fitted classifier of scikit-learn.
+
+    Parameters
+    ----------
+    model : RandomForestClassifier, ExtraTreesClassifier, SVC or Pipeline
+        The pipeline is a StandardScaler, and SVC or LinearDiscriminantAnalysis.
+    classes : int
 
     Raises
     ------
@@ -151,6 +176,8 @@ def pixel_model_of(model: Any, classes: int) -> PixelModel:
     if isinstance(last, SVC):
         scaler = steps[0] if len(steps) > 1 else None
         graph = machine_graph(machine_arrays(last, scaler))
+    elif isinstance(last, LinearDiscriminantAnalysis):
+        graph = linear_graph(linear_arrays(last, steps[0]))
     else:
         arrays = forest_arrays(last)
         if 32 * len(arrays["nodes_values"]) > LARGEST:  # bytes of a node, about

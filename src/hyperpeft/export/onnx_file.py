@@ -22,7 +22,7 @@ from hyperpeft.mapping import (
     classify,
     features_at,
 )
-from hyperpeft.mapping.mixture import MixturePredictor, window_part_of
+from hyperpeft.mapping.pool import PooledPredictor, window_part_of
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.mapping.tiles import Tile
 from hyperpeft.models.spectralgpt import Attention, interpolate_positions
@@ -149,7 +149,7 @@ def check_parity(bundle: Bundle, path: Path, scene: Scene | None) -> Parity:
 
 def in_float32(predictor: Predictor) -> Predictor:
     """The same predictor, its adapted backbone in float32."""
-    if isinstance(predictor, MixturePredictor):
+    if isinstance(predictor, PooledPredictor):
         return replace(predictor, parts=tuple(map(in_float32, predictor.parts)))
     if isinstance(predictor, EncoderPredictor):
         return replace(predictor, precision="fp32")
@@ -169,7 +169,7 @@ def whole_graph(
 
     The path that another program takes: values of the scene in, probabilities out.
     """
-    parts = predictor.parts if isinstance(predictor, MixturePredictor) else (predictor,)
+    parts = predictor.parts if isinstance(predictor, PooledPredictor) else (predictor,)
     graph = onnx.load(path)
     names = [given.name for given in graph.graph.input]
     inputs: dict[str, np.ndarray] = {}

@@ -1,16 +1,18 @@
-"""Frames of ONNX models: of classifiers of pixels, and of several graphs mixed in one.
+"""Frames of ONNX models: of classifiers of pixels, and of several graphs pooled in one.
 
 A file from elsewhere is read for its numbers alone: they are checked, and the graph that is
 executed is built again from them (see `baselines.pixel_model` and `runs.exported`). So nothing that
 a file may hold besides, such as other operators, references to files or custom code, is ever run.
 
-    p = sum_m weight_m softmax(factor_m scores_m)
+    p = softmax(sum_m weight_m log softmax(factor_m scores_m))
 
-Names of a part's nodes and constants in a mixture begin with its name and a slash.
+or, of runs made by earlier versions, p = sum_m weight_m softmax(factor_m scores_m). Names of a
+part's nodes and constants in a pool begin with its name and a slash.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,19 @@ def node(operator: str, inputs: list[str], output: str) -> onnx.NodeProto:
     return made
 
 
+def doubles(model: onnx.ModelProto, names: Sequence[str]) -> Arrays:
+    """The constants of a model from elsewhere, float64; ValueError where one lacks."""
+    arrays = {}
+    for tensor in model.graph.initializer:
+        if tensor.name in names:
+            if tensor.data_type != TensorProto.DOUBLE or tensor.external_data:
+                raise ValueError(f"{tensor.name}: expected numbers of 64 bits in the file itself")
+            arrays[tensor.name] = numpy_helper.to_array(tensor)
+    if set(arrays) != set(names):
+        raise ValueError(f"expected {tuple(names)}, got {sorted(arrays)}")
+    return arrays
+
+
 def sizes(model: onnx.ModelProto) -> tuple[int, int]:
     """Features F and classes K of a model from elsewhere, from the shapes of input and output."""
     found: list[int] = []
@@ -75,13 +90,13 @@ def input_name(part: str, name: str) -> str:
     return f"{part}.{name}" if name == "features" else name
 
 
-class Mixture:
+class Pool:
     """A graph of the parts' graphs; the names of each begin with that of the part."""
 
-    def __init__(self, classes: int) -> None:
-        self._classes = classes
+    def __init__(self, classes: int, *, linear: bool = False) -> None:
+        self._classes, self._linear = classes, linear
         self._graph = onnx.GraphProto(name="hyperpeft")
-        self._probabilities: list[str] = []
+        self._shares: list[str] = []
 
     def add(
         self, part: str, model: onnx.ModelProto, output: str, factor: float, weight: float
@@ -105,19 +120,20 @@ class Mixture:
             made.input.extend(map(named, node.input))
             made.output.extend(map(named, node.output))
             made.name = made.output[0]
-        self._mix(part, named(output), factor, weight)
+        self._weigh(part, named(output), factor, weight)
 
-    def _mix(self, part: str, scores: str, factor: float, weight: float) -> None:
-        """Weighted probabilities, in 64 bits as where they are mixed without a graph."""
-        place = f"mixture/{part}"
+    def _weigh(self, part: str, scores: str, factor: float, weight: float) -> None:
+        """A part's share, in 64 bits as where they are pooled without a graph."""
+        place = f"pool/{part}"
         for name, value in (("factor", factor), ("weight", weight)):
             array = np.array(value, np.float64)
             self._graph.initializer.append(numpy_helper.from_array(array, f"{place}/{name}"))
         self._node("Cast", [scores], f"{place}/scores", to=TensorProto.DOUBLE)
         self._node("Mul", [f"{place}/scores", f"{place}/factor"], f"{place}/scaled")
-        self._node("Softmax", [f"{place}/scaled"], f"{place}/softmax", axis=-1)
+        softmax = "Softmax" if self._linear else "LogSoftmax"
+        self._node(softmax, [f"{place}/scaled"], f"{place}/softmax", axis=-1)
         self._node("Mul", [f"{place}/softmax", f"{place}/weight"], f"{place}/share")
-        self._probabilities.append(f"{place}/share")
+        self._shares.append(f"{place}/share")
 
     def _node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> None:
         made = helper.make_node(operator, inputs, [output], name=output, **attributes)
@@ -125,8 +141,12 @@ class Mixture:
 
     def model(self) -> onnx.ModelProto:
         """The finished model."""
-        self._node("Sum", self._probabilities, "mixture/sum")
-        self._node("Cast", ["mixture/sum"], "probabilities", to=TensorProto.FLOAT)
+        self._node("Sum", self._shares, "pool/sum")
+        pooled = "pool/sum"
+        if not self._linear:
+            pooled = "pool/softmax"
+            self._node("Softmax", ["pool/sum"], pooled, axis=-1)
+        self._node("Cast", [pooled], "probabilities", to=TensorProto.FLOAT)
         shape: list[str | int | None] = ["n", self._classes]
         output = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, shape)
         self._graph.output.append(output)

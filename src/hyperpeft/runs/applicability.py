@@ -12,7 +12,7 @@ from hyperpeft.mapping.applicability import (
     fit_applicability,
     write_applicability,
 )
-from hyperpeft.mapping.mixture import window_part_of
+from hyperpeft.mapping.pool import window_part_of
 from hyperpeft.records import Scene
 from hyperpeft.runs.bundle import Bundle
 from hyperpeft.runs.evaluate import reopen

@@ -39,7 +39,7 @@ from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import BundleError
 from hyperpeft.graphs.classifier import classifier_graph
 from hyperpeft.graphs.frame import FORMAT as PIXEL_FORMAT
-from hyperpeft.graphs.frame import IR_VERSION, OPSETS, Mixture, input_name, subgraph
+from hyperpeft.graphs.frame import IR_VERSION, OPSETS, Pool, input_name, subgraph
 from hyperpeft.graphs.numbers import Architecture, Arrays, check_arrays, names_of
 from hyperpeft.graphs.session import Session, providers
 from hyperpeft.mapping import GraphPredictor
@@ -50,6 +50,7 @@ from hyperpeft.runs.inputs import without_folders
 from hyperpeft.runs.methods.baseline_files import (
     load_baseline,
     load_refinement,
+    pool_of,
     used_parts,
     with_classic_parts,
 )
@@ -85,14 +86,14 @@ def pack(folder: Path, record: RunRecord, window: Window | None) -> onnx.ModelPr
     files = {name: folder / name for name in _files(record, parts)}
     models = {name: onnx.load(path) for name, path in _models(folder, record, parts).items()}
     classes = len(record.adapter["class_ids"])
-    mixed = Mixture(classes)
+    pooled = Pool(classes, linear=pool_of(record) == "linear")
     for name, factor, weight in parts:
         if name == BACKBONE_PART:
             assert window is not None
-            mixed.add(name, classifier_graph(*window), "logits", factor, weight)
+            pooled.add(name, classifier_graph(*window), "logits", factor, weight)
         else:
-            mixed.add(name, models[name], "scores", factor, weight)
-    model = mixed.model()
+            pooled.add(name, models[name], "scores", factor, weight)
+    model = pooled.model()
     kinds = {name: _metadata(model)["kind"] for name, model in models.items()}
     helper.set_model_props(model, _properties(folder, record, files, kinds, window))
     if model.ByteSize() > LARGEST:
@@ -246,8 +247,8 @@ def _load(
         if any(name == BACKBONE_PART for name, _, _ in parts):
             reducer = Reducer.from_file(folder / REDUCER)
             predictor = _window_part(model, texts, own, reducer)
-        mixed = with_classic_parts(folder, own, predictor)
-        return Bundle(own, mixed, load_refinement(folder, own, reducer))
+        pooled = with_classic_parts(folder, own, predictor)
+        return Bundle(own, pooled, load_refinement(folder, own, reducer))
 
 
 def _check_same(path: Path, text: str) -> None:

@@ -1,26 +1,24 @@
 """Calibrated combination of classifiers from the scores of pixels that each was fitted without.
 
 Each part gives scores of the classes; a softmax at one temperature for the part makes them
-probabilities p_m. The combination is their mixture,
+probabilities p_m (temperature: Guo et al. 2017). The combination is their logarithmic pool
 
-    p = sum_m w_m p_m,        w on the simplex,
+    log p = sum_m w_m log p_m - log Z,        w_m >= 0,
 
-with the weights that maximise the likelihood of the left-out pixels, a concave problem that
-expectation maximisation solves; a Dirichlet prior draws them to the uniform weights (stacking of
-predictive distributions: Yao et al. 2018, doi 10.1214/17-BA1091; temperature: Guo et al. 2017).
+with the weights that maximise the likelihood of the left-out pixels. That is a concave problem: a
+multinomial regression with one coefficient a part (Heskes 1998, "Selecting weighting factors in
+logarithmic opinion pools"). A quadratic prior draws the weights to 1 / M, the geometric mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 FACTORS = np.logspace(-1.5, 2, 71)  # of scores, tried as inverse temperatures
 FLOOR = 1e-3  # least probability in a likelihood: one confident mistake must not decide alone
-PRIOR = 0.1  # of the left-out pixels: pseudo-pixels that speak for each part alike
-ROUNDS = 200
+PRIOR = 10.0  # pixels whose evidence the prior outweighs
 
 
 def temperature_factor(
@@ -52,63 +50,66 @@ def temperature_factor(
     losses = []
     for factor in FACTORS:
         logs = log_softmax(scores * factor, axis=1)
-        own = _floored(np.exp(logs[rows, targets]))
+        own = np.log(np.maximum(np.exp(logs[rows, targets]), FLOOR))
         spread = logs.mean(axis=1) if smoothing else 0.0
         losses.append(-(weights * ((1 - smoothing) * own + smoothing * spread)).sum())
     return float(FACTORS[int(np.argmin(losses))])
 
 
-def mixture_weights(
-    likelihoods: np.ndarray, pixel_weights: np.ndarray | None = None, prior: float = PRIOR
+def pool_weights(
+    scores: np.ndarray,
+    targets: np.ndarray,
+    pixel_weights: np.ndarray | None = None,
+    pixels: int | None = None,
+    prior: float = PRIOR,
 ) -> np.ndarray:
-    """Weights (M,) that maximise the likelihood of the mixture.
+    """Weights (M,) that maximise the likelihood of the logarithmic pool.
 
     Parameters
     ----------
-    likelihoods : ndarray, shape (M, m)
-        The probability that each part gives to the class of each left-out pixel.
+    scores : ndarray, shape (M, m, K)
+        Of each part, times its inverse temperature, for left-out pixels.
+    targets : ndarray of int, shape (m,)
     pixel_weights : ndarray, shape (m,), optional
-        How much each pixel counts; they make the kinds of folds count alike.
+        How much each counts; they make the kinds of folds count alike.
+    pixels : int, optional
+        How many different pixels these are, where one is there several times.
     prior : float
-        0 lets the likelihood decide alone, large values give uniform weights.
+        Against so many pixels the prior counts as much as the likelihood; 0 for none.
 
     Returns
     -------
     ndarray, shape (M,)
-        Uniform where there is no pixel.
+        Not below 0; they need not sum to 1. 1 / M where there is no pixel.
 
     Examples
     --------
-    >>> better, worse = np.full(100, 0.9), np.full(100, 0.3)
-    >>> mixture_weights(np.stack([better, worse]), prior=0.0).round(2).tolist()
-    [1.0, 0.0]
-    >>> mixture_weights(np.stack([better, worse]), prior=1e6).round(2).tolist()
+    >>> truth = np.arange(100) % 2
+    >>> knows, guesses = 3.0 * np.eye(2)[truth], np.eye(2)[truth // 2 % 2]
+    >>> knows[:5] = -knows[:5]
+    >>> pool_weights(np.stack([knows, guesses]), truth, prior=0.0).round(2).tolist()
+    [0.99, 0.19]
+    >>> pool_weights(np.stack([knows, guesses]), truth, prior=1e9).round(2).tolist()
     [0.5, 0.5]
     """
-    parts, count = likelihoods.shape
-    weights = np.full(parts, 1 / parts)
+    parts, count = scores.shape[:2]
+    start = np.full(parts, 1 / parts)
     if not count:
-        return weights
+        return start
     share = np.ones(count) if pixel_weights is None else pixel_weights
-    share = share / share.sum()
-    p = np.maximum(likelihoods, FLOOR)
-    for _ in range(ROUNDS):
-        joint = weights[:, None] * p
-        owed = (joint / joint.sum(axis=0)) @ share  # (M,)
-        weights = (owed + prior / parts) / (1 + prior)
-    return weights
+    share, strength = share / share.sum(), prior * parts / (pixels or count)
+    logs, rows = log_softmax(scores, axis=2), np.arange(count)
+    own = logs[:, rows, targets]  # (M, m)
 
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        pooled = log_softmax(np.tensordot(weights, logs, 1), axis=1)  # (m, K)
+        p = np.exp(pooled)
+        mine = p[rows, targets]
+        moved = share * (mine > FLOOR)
+        slope = (np.einsum("nk,mnk->mn", p, logs) - own) @ moved
+        off = weights - start
+        value = -float(share @ np.log(np.maximum(mine, FLOOR))) + strength * float(off @ off)
+        return value, slope + 2 * strength * off
 
-def combine(
-    scores: Sequence[np.ndarray], factors: Sequence[float], weights: Sequence[float]
-) -> np.ndarray:
-    """Probabilities of the mixture, of scores with the classes along the last axis."""
-    total = 0.0
-    for values, factor, weight in zip(scores, factors, weights, strict=True):
-        total = total + weight * np.exp(log_softmax(values * factor, axis=-1))
-    return np.asarray(total)
-
-
-def _floored(likelihood: np.ndarray) -> np.ndarray:
-    """Log-likelihoods no worse than that of the floor."""
-    return np.log(np.maximum(likelihood, FLOOR))
+    found = minimize(loss, start, jac=True, bounds=[(0, None)] * parts, method="L-BFGS-B")
+    return np.asarray(found.x, np.float64) if found.x.any() else start

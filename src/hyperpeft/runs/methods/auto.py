@@ -1,9 +1,9 @@
-"""`auto`: an adapted backbone beside classic classifiers, mixed as the training pixels favour.
+"""`auto`: an adapted backbone beside classic classifiers, pooled as the training pixels favour.
 
 The parts see different things: windows through the backbone, context that respects edges, what
 opens and closes around a pixel, the spectrum alone. Each gives scores of pixels that it was fitted
 without, of random folds and of dead-zone folds (`training.model_selection`); from these come one
-temperature a part and the weights of the mixture (`training.combination`).
+temperature a part and the weights of the pool (`training.combination`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-from scipy.special import log_softmax
+from scipy.special import softmax
 
 from hyperpeft.baselines import pixel_models
 from hyperpeft.baselines.pixel_model import PixelModel
@@ -26,7 +26,7 @@ from hyperpeft.mapping import (
     features_at,
 )
 from hyperpeft.mapping.context_features import fit_standardiser
-from hyperpeft.mapping.mixture import MixturePredictor
+from hyperpeft.mapping.pool import PooledPredictor
 from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs.config import AUTO, BACKBONE_PART, METHOD, RunConfig
@@ -36,23 +36,21 @@ from hyperpeft.runs.methods.contract import Prepared, Trained
 from hyperpeft.spatial import CONTEXT, PROFILE, ContextOptions, Standardiser
 from hyperpeft.spectral import Reducer
 from hyperpeft.training.checkpoint import Checkpoints
-from hyperpeft.training.combination import mixture_weights, temperature_factor
+from hyperpeft.training.combination import pool_weights, temperature_factor
 
-SMALL_PROFILE = ContextOptions(
-    means=(), guided_radius=0, profile_radii=(2, 4, 6), profile_steps=8, profile_components=4
-)
-LEAST_WEIGHT = 0.02  # a part of less is left out: it costs time and says nothing
+NO_CONTEXT = ContextOptions(means=(), guided_radius=0)
+LEAST_SHARE = 0.02  # of all weights; a part of less is left out: it costs time and says nothing
 
 
 @dataclass(frozen=True)
 class PartReport:
-    """A part of the mixture, for the record.
+    """A part of the pool, for the record.
 
     Attributes
     ----------
     name : str
     weight : float
-        0 where the part was left out.
+        Exponent of its probabilities; 0 where the part was left out.
     factor : float
         Inverse temperature of its scores.
     accuracy : float
@@ -70,7 +68,7 @@ class PartReport:
 
 @dataclass(frozen=True)
 class TrainedAuto(Trained):
-    """An adapted backbone and classic classifiers, mixed."""
+    """An adapted backbone and classic classifiers, pooled."""
 
     backbone_part: TrainedAdapter = field(kw_only=True)
     classic: dict[str, PixelPredictor] = field(kw_only=True)
@@ -119,18 +117,20 @@ class PreparedAuto(Prepared):
         """What each classic part sees."""
         reducer = self.backbone_part.reducer
         self.standardiser = fit_standardiser(self.scene, reducer)
+        spectra = SpectraFeatures.fit(self.scene)
         return {
             "context-trees": ContextFeatures(reducer, self.standardiser, CONTEXT),
             "profile-trees": ContextFeatures(reducer, self.standardiser, PROFILE),
-            "profile-svm": ContextFeatures(reducer, self.standardiser, SMALL_PROFILE),
-            "spectra-forest": SpectraFeatures.fit(self.scene),
+            "components-forest": ContextFeatures(reducer, self.standardiser, NO_CONTEXT),
+            "spectra-lda": spectra,
+            "spectra-svm": spectra,
         }
 
     def _fits(self) -> dict[str, tuple[Fit, Fit]]:
         """How each classic part is fitted, and how in a fold that only weighs it."""
         seed, folds = self.config.seed, self.backbone_part.folds
         machine = pixel_models.tuned_machine(
-            self.values["profile-svm"][folds.pixels],
+            self.values["spectra-svm"][folds.pixels],
             self.targets[folds.pixels],
             len(self.class_ids),
             folds.folds[: folds.near // 2] or folds.folds,
@@ -140,8 +140,9 @@ class PreparedAuto(Prepared):
         return {
             "context-trees": trees,
             "profile-trees": trees,
-            "profile-svm": (machine, machine),
-            "spectra-forest": forest,
+            "components-forest": forest,
+            "spectra-lda": (pixel_models.discriminant, pixel_models.discriminant),
+            "spectra-svm": (machine, machine),
         }
 
     def _weigh(self) -> list[PartReport]:
@@ -161,21 +162,21 @@ class PreparedAuto(Prepared):
             name: 1.0 if name == BACKBONE_PART else temperature_factor(values, truth, folds.weights)
             for name, values in scores.items()
         }
+        weights = pool_weights(
+            np.stack([factors[name] * values for name, values in scores.items()]),
+            truth,
+            folds.weights,
+            len(np.unique(folds.held)),
+        )
+        weights = np.where(weights < LEAST_SHARE * weights.sum(), 0, weights)
         rows = np.arange(len(truth))
-        likelihoods = {
-            name: np.exp(log_softmax(factors[name] * values, axis=1)[rows, truth])
-            for name, values in scores.items()
-        }
-        weights = mixture_weights(np.stack(list(likelihoods.values())), folds.weights)
-        weights = np.where(weights < LEAST_WEIGHT, 0, weights)
-        weights /= weights.sum()
         return [
             PartReport(
                 name,
                 float(weight),
                 factors[name],
                 100 * float(folds.weights @ (scores[name].argmax(axis=1) == truth)),
-                float(folds.weights @ likelihoods[name]),
+                float(folds.weights @ softmax(factors[name] * scores[name], axis=1)[rows, truth]),
             )
             for name, weight in zip(scores, weights, strict=True)
         ]
@@ -183,10 +184,13 @@ class PreparedAuto(Prepared):
     def _summary(self) -> str:
         """One line: which parts count how much, and which is best alone."""
         used = sorted(self.reports, key=lambda part: -part.weight)
-        shares = ", ".join(f"{part.name} {100 * part.weight:.0f} %" for part in used if part.weight)
+        total = sum(part.weight for part in used)
+        shares = ", ".join(
+            f"{part.name} {100 * part.weight / total:.0f} %" for part in used if part.weight
+        )
         best = max(self.reports, key=lambda part: part.accuracy)
         return (
-            f"mixture of {shares}; best alone on left-out training pixels: {best.name}, "
+            f"pool of {shares}; best alone on left-out training pixels: {best.name}, "
             f"{best.accuracy:.1f} %"
         )
 
@@ -203,7 +207,7 @@ class PreparedAuto(Prepared):
         if BACKBONE_PART in used:
             assert trained.predictor is not None
             predictors = {BACKBONE_PART: trained.predictor, **classic}
-        mixture = MixturePredictor(
+        pool = PooledPredictor(
             tuple(predictors.values()),
             tuple(used[name].factor for name in predictors),
             tuple(used[name].weight for name in predictors),
@@ -211,18 +215,19 @@ class PreparedAuto(Prepared):
         adapter = {
             **trained.adapter,
             "method": AUTO,
+            "pool": pool.pool,
             "parts": [asdict(report) for report in self.reports],
         }
         return TrainedAuto(
             self.class_ids,
-            2 * mixture.reach + 1,
+            2 * pool.reach + 1,
             trained.reducer,
             trained.backbone,
             adapter,
             trained.outcome,
             self.notes,
             resolved=trained.resolved,
-            predictor=mixture,
+            predictor=pool,
             backbone_part=trained,
             classic=classic,
             standardiser=self.standardiser,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from hyperpeft.baselines import BASELINES
 from hyperpeft.baselines.pixel_model import PixelModel
 from hyperpeft.errors import BundleError
 from hyperpeft.mapping import PixelFeatures, PixelPredictor, Predictor, Refinement
-from hyperpeft.mapping.mixture import MixturePredictor
+from hyperpeft.mapping.pool import PooledPredictor
 from hyperpeft.runs.config import BACKBONE_PART
 from hyperpeft.runs.file_names import (
     ADAPTER,
@@ -54,7 +54,7 @@ def load_baseline(folder: Path, record: RunRecord) -> Predictor:
 
 
 def with_classic_parts(folder: Path, record: RunRecord, predictor: Predictor | None) -> Predictor:
-    """The mixture of a run of `auto` with its part on the backbone; the predictor of other runs.
+    """The pool of a run of `auto` with its part on the backbone; the predictor of other runs.
 
     `predictor` may be None where the part on the backbone counts for nothing.
     """
@@ -74,11 +74,17 @@ def with_classic_parts(folder: Path, record: RunRecord, predictor: Predictor | N
         for name in (FEATURES, MODEL, NETWORK):
             within(folder, str((place / name).relative_to(folder)))
         parts.append(_load(_files(place), class_ids))
-    return MixturePredictor(
+    return PooledPredictor(
         tuple(parts),
         tuple(report["factor"] for report in used),
         tuple(report["weight"] for report in used),
+        pool_of(record),
     )
+
+
+def pool_of(record: RunRecord) -> Literal["logarithmic", "linear"]:
+    """How a run of `auto` pools its parts; the records of earlier versions do not say."""
+    return "logarithmic" if record.adapter.get("pool") == "logarithmic" else "linear"
 
 
 def used_parts(record: RunRecord) -> list[dict[str, Any]]:

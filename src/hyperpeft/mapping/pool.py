@@ -1,10 +1,14 @@
-"""A calibrated mixture of predictors: p = sum_m w_m softmax(factor_m * logits_m)."""
+"""A pool of calibrated predictors, p_m = softmax(factor_m * logits_m).
+
+logarithmic    p = softmax(sum_m w_m log p_m)
+linear         p = sum_m w_m p_m, of runs made by earlier versions
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy  # its parts are loaded when they are used
@@ -19,8 +23,8 @@ LEAST = 1e-12  # probability whose logarithm is still a number in float32
 
 
 @dataclass(frozen=True, eq=False)
-class MixturePredictor(Predictor):
-    """Predictors of the same classes, mixed; its logits are log-probabilities.
+class PooledPredictor(Predictor):
+    """Predictors of the same classes, pooled; its logits are log-probabilities.
 
     Attributes
     ----------
@@ -28,12 +32,14 @@ class MixturePredictor(Predictor):
         The first one is the slowest: progress is counted by it, and it describes pixels for
         adaptive maps.
     factors, weights : tuple of float
-        Inverse temperature and weight of each part; the weights sum to 1.
+        Inverse temperature and weight of each part.
+    pool : "logarithmic" or "linear"
     """
 
     parts: tuple[Predictor, ...]
     factors: tuple[float, ...]
     weights: tuple[float, ...]
+    pool: Literal["logarithmic", "linear"] = "logarithmic"
 
     @property
     def class_ids(self) -> np.ndarray:  # type: ignore[override]
@@ -77,17 +83,20 @@ class MixturePredictor(Predictor):
         for number, (part, own, factor, weight) in enumerate(rows):
             tell = told if number == 0 else None
             logits = part.logits(own, positions, scattered=scattered, told=tell)
-            total += weight * scipy.special.softmax(factor * logits.astype(np.float64), axis=1)
+            logs = scipy.special.log_softmax(factor * logits.astype(np.float64), axis=1)
+            total += weight * (np.exp(logs) if self.pool == "linear" else logs)
+        if self.pool == "logarithmic":
+            total = np.exp(scipy.special.log_softmax(total, axis=1))
         return np.log(np.maximum(total, LEAST)).astype(np.float32)
 
-    def to(self, device: str) -> MixturePredictor:
+    def to(self, device: str) -> PooledPredictor:
         return replace(self, parts=tuple(part.to(device) for part in self.parts))
 
-    def on_accelerator(self) -> MixturePredictor:
+    def on_accelerator(self) -> PooledPredictor:
         return replace(self, parts=tuple(part.on_accelerator() for part in self.parts))
 
     def fingerprint(self, into: Fingerprint) -> None:
-        into.words("mixture", self.factors, self.weights)
+        into.words(self.pool, self.factors, self.weights)
         for part in self.parts:
             part.fingerprint(into)
 
@@ -97,5 +106,5 @@ class MixturePredictor(Predictor):
 
 def window_part_of(predictor: Predictor) -> WindowPredictor | None:
     """The part of a predictor that is an adapted backbone; None where there is none."""
-    parts = predictor.parts if isinstance(predictor, MixturePredictor) else (predictor,)
+    parts = predictor.parts if isinstance(predictor, PooledPredictor) else (predictor,)
     return next((part for part in parts if isinstance(part, WindowPredictor)), None)
