@@ -184,8 +184,9 @@ def parity_of(run: Path, path: Path, scene: Any) -> dict[str, Any]:
 
 def alone_of(run: Path, path: Path, scene: Any) -> dict[str, Any]:
     """The same of the backbone without classic parts and refinement, on `SOME` of the pixels."""
-    from hyperpeft.mapping import classify
     from hyperpeft.mapping.mixture import window_part_of
+
+    from hyperpeft.mapping import classify
 
     places = np.argwhere(scene.valid)
     where = np.zeros_like(scene.valid)
@@ -225,8 +226,9 @@ def differences(maps: dict[str, Any], where: np.ndarray) -> dict[str, Any]:
 
 def with_part(bundle: Any, change: Callable[[Any], Any]) -> Any:
     """A bundle whose part on the backbone is changed."""
-    from hyperpeft.mapping import WindowPredictor
     from hyperpeft.mapping.mixture import MixturePredictor
+
+    from hyperpeft.mapping import WindowPredictor
 
     predictor = bundle.predictor
     if isinstance(predictor, MixturePredictor):

@@ -21,6 +21,7 @@ from hyperpeft.baselines.ssftt import SSFTT
 from hyperpeft.errors import BundleError, HyperpeftError
 from hyperpeft.mapping import PixelFeatures, Predictor, SpectraFeatures, cell_of
 from hyperpeft.mapping.fingerprint import Fingerprint
+from hyperpeft.mapping.predictor import in_order
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.mapping.tiles import Tile, by_cell
 from hyperpeft.patches import MAX_PATCH, Windows
@@ -108,22 +109,19 @@ class NetworkPredictor(Predictor):
     ) -> np.ndarray:
         padded, origin = prepared
         windows = Windows.over_halo(padded, self.sizes["window"], self.device)
-        index = np.zeros([side - 2 * self.reach for side in padded.shape[1:]], np.int64)
-        index[tuple((positions - origin).T)] = np.arange(len(positions))
-        out = np.empty((len(positions), len(self.class_ids)), np.float32)
-        parts = Batches(self.cell**2)
+        parts, batches = Batches(self.cell**2), by_cell(positions, self.cell)
         self.model.eval()
-        for batch in by_cell(positions, self.cell):
+
+        def predicted(batch: np.ndarray) -> np.ndarray:
             with torch.inference_mode():
                 logits = parts(
                     lambda part: self.model(windows.at(part)).cpu(),
                     torch.from_numpy(batch - origin),
                 )
             check_finite(logits)
-            out[index[tuple((batch - origin).T)]] = logits.numpy()
-            if told is not None:
-                told(batch)
-        return out
+            return logits.numpy()
+
+        return in_order(positions, batches, map(predicted, batches), len(self.class_ids), told)
 
     def to(self, device: str) -> NetworkPredictor:
         return replace(self, model=copy.deepcopy(self.model).to(device))

@@ -7,7 +7,7 @@ pixel's logits are the same in every tile. All predictors of a map read one `Sce
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -151,15 +151,8 @@ class WindowPredictor(Predictor):
         size = self.cell**2
         starts = range(0, len(positions), size) if scattered else ()
         batches = [positions[i : i + size] for i in starts] or by_cell(positions, self.cell)
-        index = np.zeros([side - 2 * self.reach for side in padded.shape[1:]], np.int64)
-        index[tuple((positions - origin).T)] = np.arange(len(positions))
-        out = np.empty((len(positions), len(self.class_ids)), np.float32)
-        places = [batch - origin for batch in batches]
-        for batch, logits in zip(batches, self._logits(padded, places), strict=True):
-            out[index[tuple((batch - origin).T)]] = logits
-            if told is not None:
-                told(batch)
-        return out
+        found = self._logits(padded, [batch - origin for batch in batches])
+        return in_order(positions, batches, found, len(self.class_ids), told)
 
     @abstractmethod
     def _logits(self, padded: np.ndarray, batches: list[np.ndarray]) -> Iterator[np.ndarray]:
@@ -173,6 +166,40 @@ class WindowPredictor(Predictor):
         self, prepared: tuple[np.ndarray, tuple[int, int]], valid: np.ndarray
     ) -> np.ndarray:
         return describe(prepared[0], self.reach)[valid]
+
+
+def in_order(
+    positions: np.ndarray,
+    batches: Sequence[np.ndarray],
+    found: Iterable[np.ndarray],
+    classes: int,
+    told: Callable[[np.ndarray], None] | None = None,
+) -> np.ndarray:
+    """Logits (n, K) float32 of positions (n, 2), of which batches were predicted in any order.
+
+    Parameters
+    ----------
+    positions : ndarray of int, shape (n, 2)
+    batches : sequence of ndarray of int, shape (m, 2)
+        They share out the positions.
+    found : iterable of ndarray, shape (m, K)
+        The logits of each batch.
+    classes : int
+        K.
+    told : callable, optional
+        Told each batch that is done.
+    """
+    out = np.empty((len(positions), classes), np.float32)
+    if not len(positions):
+        return out
+    first = positions.min(axis=0)
+    index = np.zeros(positions.max(axis=0) - first + 1, np.int64)
+    index[tuple((positions - first).T)] = np.arange(len(positions))
+    for batch, logits in zip(batches, found, strict=True):
+        out[index[tuple((batch - first).T)]] = logits
+        if told is not None:
+            told(batch)
+    return out
 
 
 @dataclass(frozen=True, eq=False)

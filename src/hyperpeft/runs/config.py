@@ -91,7 +91,7 @@ class RunConfig(BaseModel):
 
     method: str = Field(
         "auto",
-        description="auto: krona+ and classic classifiers, pooled as the training pixels favour; or "
+        description="auto: krona+ and classic classifiers, pooled as training pixels favour; or "
         "full, probe, lora, lora+, krona, krona+, lokr; or a baseline: "
         f"{', '.join(BASELINES)}.",
     )

@@ -212,7 +212,7 @@ def _predict(
     hidden = _must_hide(config, scene, split, trained)
     test = mask_of(split.test, scene.valid.shape)
     shown = replace(scene, valid=without_training(scene, split)) if hidden else scene
-    where = shown.valid if config.map else test
+    where = shown.valid if config.map and not hidden else test
     tested = trained.predict(shown, where, watch=progress.mapped)
     mapped = tested
     if config.map and hidden:
