@@ -16,15 +16,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import ndtri
+import scipy  # its parts are loaded when they are used
 
 LEVEL = 0.95
 
 
 def quantile(level: float = LEVEL) -> float:
     """1.96 for 95 %."""
-    return float(ndtri(0.5 + level / 2))
+    return float(scipy.special.ndtri(0.5 + level / 2))
 
 
 def wilson(
@@ -86,8 +85,16 @@ def of_ratio(
         return (1 - r) * a - r * b - sign * spread
 
     down, up = (a - low_a, high_b - b, 1), (high_a - a, b - low_b, -1)
-    low = brentq(margin, 0, ratio, args=down) if a > 0 > margin(ratio, *down) else ratio
-    high = brentq(margin, ratio, 1, args=up) if b > 0 and margin(ratio, *up) > 0 else ratio
+    low = (
+        scipy.optimize.brentq(margin, 0, ratio, args=down)
+        if a > 0 > margin(ratio, *down)
+        else ratio
+    )
+    high = (
+        scipy.optimize.brentq(margin, ratio, 1, args=up)
+        if b > 0 and margin(ratio, *up) > 0
+        else ratio
+    )
     return low if a > 0 else 0.0, high if b > 0 else 1.0
 
 
