@@ -266,6 +266,7 @@ def test_the_accelerators_command_runs_without_gdal(tmp_path):
         command = [
             sys.executable, "-c", ONLY_THERE, task, str(tmp_path / config),
             "--prepared", str(tmp_path), "--out", str(tmp_path / task), "--seconds", "0.5",
+            "--trial-steps", "6",
         ]  # fmt: skip
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]

@@ -29,7 +29,7 @@ from hyperpeft.pretraining.config import PretrainConfig
 from hyperpeft.pretraining.run import WEIGHTS, pretrain
 from tools.accelerator.judge import judge
 
-TRIAL_STEPS, TRIAL_WARM = 30, 15  # the first steps start the device's libraries
+TRIAL_STEPS = 30  # of which the first half starts the device's libraries
 
 
 def machine() -> dict[str, Any]:
@@ -48,19 +48,20 @@ def configuration(values: Mapping[str, Any], prepared: Path) -> PretrainConfig:
     return PretrainConfig(**values)
 
 
-def fitted_steps(config: PretrainConfig, out: Path, seconds: float) -> PretrainConfig:
+def fitted_steps(config: PretrainConfig, out: Path, options: argparse.Namespace) -> PretrainConfig:
     """The same configuration with as many steps as fit into the seconds, one stage."""
     times: list[float] = []
 
     def watch(done: int, total: int, figures: dict[str, float]) -> None:
         times.append(time.perf_counter())
 
-    trial = _with_steps(config, TRIAL_STEPS)
+    count, warm = options.trial_steps, options.trial_steps // 2
+    trial = _with_steps(config, count)
     shutil.rmtree(out, ignore_errors=True)
     pretrain(trial, out, watch=watch)
     shutil.rmtree(out)
-    a_step = (times[-1] - times[TRIAL_WARM]) / (TRIAL_STEPS - 1 - TRIAL_WARM)
-    return _with_steps(config, max(TRIAL_STEPS, int(seconds / a_step)))
+    a_step = (times[-1] - times[warm]) / (count - 1 - warm)
+    return _with_steps(config, max(count, int(options.seconds / a_step)))
 
 
 def _with_steps(config: PretrainConfig, steps: int) -> PretrainConfig:
@@ -77,7 +78,7 @@ def run_pretrain(options: argparse.Namespace) -> None:
         values = yaml.safe_load(options.config.read_text())
         config = configuration(values, options.prepared)
         if options.seconds:
-            config = fitted_steps(config, options.out / "trial", options.seconds)
+            config = fitted_steps(config, options.out / "trial", options)
         chosen.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     config = PretrainConfig(**yaml.safe_load(chosen.read_text()))
     record = pretrain(config, options.out / "run", watch=_Printer(config.steps))
@@ -124,7 +125,7 @@ def _variant(name: str, values: Mapping[str, Any], options: argparse.Namespace) 
         )
         return {"name": name, "windows": 0, "judged": _frozen(encoder, options)}
     config = configuration(values, options.prepared)
-    config = fitted_steps(config, folder / "trial", options.seconds)
+    config = fitted_steps(config, folder / "trial", options)
     record = pretrain(config, folder / "run")
     shutil.copy(folder / "run" / WEIGHTS, options.out / f"{name}.safetensors")
     return {
@@ -176,6 +177,12 @@ def main() -> None:
     parser.add_argument("--prepared", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=0.0)
+    parser.add_argument(
+        "--trial-steps",
+        type=int,
+        default=TRIAL_STEPS,
+        help="timed first, at least 4",
+    )
     options = parser.parse_args()
     {"pretrain": run_pretrain, "compare": run_compare}[options.task](options)
 
