@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.decomposition import PCA
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import MinMaxScaler
 
@@ -19,10 +20,10 @@ from hyperpeft.baselines import features, grid_search
 from hyperpeft.baselines.grid_search import choose, deal
 from hyperpeft.baselines.pixel_model import BLOCK, PixelModel
 from hyperpeft.baselines.pixel_models import (
+    Part,
     discriminant,
     extra_trees,
     out_of_fold,
-    random_forest,
     tuned_machine,
     vector_machine,
 )
@@ -34,9 +35,15 @@ from hyperpeft.records import Scene
 from hyperpeft.spectral import principal_components
 from hyperpeft.training.model_selection import random_folds
 
+
+def random_forest(x: np.ndarray, targets: np.ndarray, classes: int) -> Part:
+    forest = RandomForestClassifier(40, min_samples_leaf=3, max_features=1 / 3, random_state=0)
+    return Part(forest.fit(x, targets), classes)
+
+
 FITS = {
     "extra trees": extra_trees(0, 40),
-    "forest": random_forest(0, 40, min_samples_leaf=3, max_features=1 / 3),
+    "forest": random_forest,
     "machine": vector_machine(16.0, 0.25),
     "discriminant": discriminant,
 }

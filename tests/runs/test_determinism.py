@@ -128,10 +128,7 @@ def finished(tmp_path_factory):
 def test_the_record_says_what_each_part_counts(finished):
     _, record = finished
     parts = {part["name"]: part for part in record.adapter["parts"]}
-    assert set(parts) == {
-        "backbone", "context-trees", "profile-trees", "components-forest", "spectra-lda",
-        "spectra-svm",
-    }  # fmt: skip
+    assert set(parts) == {"backbone", "profile-trees", "spectra-lda", "spectra-svm"}
     assert record.adapter["pool"] == "logarithmic"
     assert 0.1 < sum(part["weight"] for part in parts.values()) < 10
     assert all(0 <= part["accuracy"] <= 100 and part["factor"] > 0 for part in parts.values())

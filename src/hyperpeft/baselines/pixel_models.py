@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -80,16 +80,6 @@ def extra_trees(seed: int, trees: int = TREES, **options: Any) -> Fit:
 
     def fit(features: np.ndarray, targets: np.ndarray, classes: int) -> Part:
         forest = ExtraTreesClassifier(trees, random_state=seed, **options)
-        return Part(forest.fit(features, targets), classes)
-
-    return fit
-
-
-def random_forest(seed: int, trees: int = TREES, **options: Any) -> Fit:
-    """A random forest."""
-
-    def fit(features: np.ndarray, targets: np.ndarray, classes: int) -> Part:
-        forest = RandomForestClassifier(trees, random_state=seed, **options)
         return Part(forest.fit(features, targets), classes)
 
     return fit

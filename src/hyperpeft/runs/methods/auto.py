@@ -1,7 +1,7 @@
 """`auto`: an adapted backbone beside classic classifiers, pooled as the training pixels favour.
 
-The parts see different things: windows through the backbone, context that respects edges, what
-opens and closes around a pixel, the spectrum alone. Each gives scores of pixels that it was fitted
+The parts see different things: windows through the backbone, what opens and closes around a pixel,
+the spectrum alone. Each gives scores of pixels that it was fitted
 without, of random folds and of dead-zone folds (`training.model_selection`); from these come one
 temperature a part and the weights of the pool (`training.combination`).
 """
@@ -33,12 +33,11 @@ from hyperpeft.runs.config import AUTO, BACKBONE_PART, METHOD, RunConfig
 from hyperpeft.runs.file_names import FEATURES, MODEL, PARTS
 from hyperpeft.runs.methods.adapter import PreparedAdapter, TrainedAdapter
 from hyperpeft.runs.methods.contract import Prepared, Trained
-from hyperpeft.spatial import CONTEXT, PROFILE, ContextOptions, Standardiser
+from hyperpeft.spatial import PROFILE, Standardiser
 from hyperpeft.spectral import Reducer
 from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.combination import pool_weights, temperature_factor
 
-NO_CONTEXT = ContextOptions(means=(), guided_radius=0)
 LEAST_SHARE = 0.02  # of all weights; a part of less is left out: it costs time and says nothing
 
 
@@ -119,9 +118,7 @@ class PreparedAuto(Prepared):
         self.standardiser = fit_standardiser(self.scene, reducer)
         spectra = SpectraFeatures.fit(self.scene)
         return {
-            "context-trees": ContextFeatures(reducer, self.standardiser, CONTEXT),
             "profile-trees": ContextFeatures(reducer, self.standardiser, PROFILE),
-            "components-forest": ContextFeatures(reducer, self.standardiser, NO_CONTEXT),
             "spectra-lda": spectra,
             "spectra-svm": spectra,
         }
@@ -136,11 +133,8 @@ class PreparedAuto(Prepared):
             folds.folds[: folds.near // 2] or folds.folds,
         )
         trees = pixel_models.extra_trees(seed), pixel_models.extra_trees(seed, FOLD_TREES)
-        forest = pixel_models.random_forest(seed), pixel_models.random_forest(seed, FOLD_TREES)
         return {
-            "context-trees": trees,
             "profile-trees": trees,
-            "components-forest": forest,
             "spectra-lda": (pixel_models.discriminant, pixel_models.discriminant),
             "spectra-svm": (machine, machine),
         }
