@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import distributed
 import numpy as np
 import psutil
 import pytest
@@ -344,6 +345,33 @@ def call(monkeypatch, capsys):
         return status, *capsys.readouterr()
 
     return program
+
+
+def shares(dask_scheduler):
+    """How many cells each worker holds, and how many wait at the scheduler."""
+    held = [len(worker.processing) for worker in dask_scheduler.workers.values()]
+    return held, len(dask_scheduler.queued)
+
+
+class Asking(Watch):
+    """Asks the scheduler once, when the first cell is done."""
+
+    def __init__(self):
+        self.found = None
+
+    def ended(self, outcome):
+        if self.found is None:
+            self.found = distributed.default_client().run_on_scheduler(shares)
+
+
+def test_no_worker_reserves_cells_that_another_could_compute(tmp_path):
+    bench = plan(methods=["lda"], splits=["random"], seeds=list(range(12)))
+    watch = Asking()
+    outcomes = start(bench, tmp_path / "out", workers=2, watch=watch)
+    assert [o.state for o in outcomes] == ["done"] * 12
+    held, waiting = watch.found
+    assert max(held) <= 2  # the one that has just ended may still count
+    assert waiting >= 6
 
 
 def test_workers_by_default(monkeypatch):

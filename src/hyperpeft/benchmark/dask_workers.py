@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -47,7 +48,10 @@ def spread(
     ConfigError
         The scheduler cannot be reached.
     """
-    by_key = {f"{i:06d} {job.path}": job for i, job in enumerate(jobs)}
+    # One group of tasks: the scheduler keeps what no worker has time for only of a group that is
+    # large, and deals all others out at once.
+    group = f"cell-{uuid.uuid4().hex}"
+    by_key = {(group, i): job for i, job in enumerate(jobs)}
     settings = {
         "distributed.scheduler.allowed-failures": LOST_WORKERS,
         # One cell at a time, and none reserved by a worker that is busy for an hour.
