@@ -145,6 +145,30 @@ def test_a_finished_benchmark_is_left_alone(serial):
     assert [o.seconds for o in outcomes] == [None] * 4
 
 
+def test_what_the_labels_have_chosen_does_not_make_other_options(tmp_path):
+    """With many labels a run takes another recipe; the same command finds its cell finished."""
+    bench = plan(
+        methods=["krona+"], splits=["random"], budgets=[{"fraction": 0.95}], common={
+            "backbone": "e.safetensors", "num_heads": HEADS, "epochs": 1, "patch_size": 5,
+        },
+    )  # fmt: skip
+    (first,) = start(bench, tmp_path / "out")
+    record = json.loads((tmp_path / "out" / first.path / "run.json").read_text())
+    assert record["config"]["batch_size"] == 48  # 16 where labels are few
+    assert record["config"]["options"] == {"terms": 4}
+    before = files_of(tmp_path / "out")
+    start(bench, tmp_path / "out")
+    assert files_of(tmp_path / "out") == before
+    given = plan(
+        methods=["krona+"], splits=["random"], budgets=[{"fraction": 0.95}], common={
+            "backbone": "e.safetensors", "num_heads": HEADS, "epochs": 1, "patch_size": 5,
+            "batch_size": 8,
+        },
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="batch_size 48 is 8 now"):
+        start(given, tmp_path / "out")
+
+
 def test_another_configuration_is_refused(serial):
     folder, _ = serial
     before = files_of(folder)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hyperpeft.benchmark.grid import Cell, complete
 from hyperpeft.errors import BundleError, ConfigError, HyperpeftError, Interrupted
-from hyperpeft.runs.config import make_config
+from hyperpeft.runs.config import make_config, set_by_labels
 from hyperpeft.runs.file_names import CLASSES, FAILED, MAP, PICTURE, RUN
 from hyperpeft.system.files import data_folders, read_json, replacing
 from hyperpeft.system.locks import locked
@@ -115,9 +115,11 @@ def _was_run(job: Job, work: Path) -> bool:
     if not (work / RUN).is_file():
         return False
     found = json.loads((work / RUN).read_text(encoding="utf-8"))["config"]
-    wanted = complete(job.values).model_dump(mode="json")
+    config = complete(job.values)
+    wanted = config.model_dump(mode="json")
     # A path may be written in two ways; what is open or "auto" the run has chosen.
     decided = {*PATHS, "out"} | {name for name, v in wanted.items() if v in (None, "auto")}
+    decided |= set_by_labels(config, found)
     return all(found.get(name) == v for name, v in wanted.items() if name not in decided)
 
 

@@ -25,6 +25,7 @@ from hyperpeft.benchmark.grid import Cell, complete
 from hyperpeft.errors import BundleError, ConfigError, InputError, Interrupted
 from hyperpeft.records import Scene
 from hyperpeft.runs import experiment
+from hyperpeft.runs.config import set_by_labels
 from hyperpeft.runs.experiment import Progress
 from hyperpeft.runs.file_names import BENCH, FAILED, RUN
 from hyperpeft.runs.inputs import inputs_of
@@ -285,11 +286,12 @@ def check_records(folder: Path, cells: Iterable[Cell]) -> None:
             raise ConfigError(f"{path} cannot be read", hint="remove its folder") from None
         wanted = cell.config.model_dump(mode="json")
         # Options that came with a later version are not in earlier records; what is open or "auto"
-        # the run has chosen.
+        # the run has chosen, and what its recipe has set by the labels.
+        chosen = {"map"} | set_by_labels(cell.config, found)
         other = {
             name: f"{found[name]!r} is {value!r} now"
             for name, value in wanted.items()
-            if name in found and found[name] != value and name != "map"
+            if name in found and found[name] != value and name not in chosen
             if value not in (None, "auto")
         }
         if other and path.name == RUN:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -38,6 +39,10 @@ PAPER_LR = {"full": 3e-4}
 PAPER_DEFAULT_LR = 2e-3
 WINDOWS = (1, 3, 5, 7, 9, 11)  # that "auto" chooses from
 BASELINE_WINDOW = 9  # of baselines that look around a pixel and say no other
+
+# Options that a recipe which follows the labels sets where the user does not.
+FOLLOW_LABELS = ("targets", "options", "lr", "head_lr", "batch_size", "epochs", "label_smoothing")
+DENSE_TERMS = 4  # of the Kronecker adapters, where labels are many
 
 # Groups of options in the help and in docs/reference/options.md, each with its first option.
 GROUPS = {
@@ -308,6 +313,22 @@ def resolve_defaults(config: RunConfig) -> RunConfig:
         )
     missing = {name: value for name, value in own.items() if name not in given}
     return config.model_copy(update={**missing, "options": options})
+
+
+def set_by_labels(config: RunConfig, found: Mapping[str, Any]) -> set[str]:
+    """Options of a record that its run set by its labels, where this configuration left them open.
+
+    Parameters
+    ----------
+    config : RunConfig
+        With `resolve_defaults` applied.
+    found : mapping
+        The options of the record.
+    """
+    names = {name for name in FOLLOW_LABELS if name not in config.model_fields_set}
+    if found.get("options") == {"terms": DENSE_TERMS, **config.options}:
+        names.add("options")
+    return names
 
 
 def make_config(values: dict[str, Any]) -> RunConfig:

@@ -18,7 +18,7 @@ from hyperpeft.mapping import ClassMap
 from hyperpeft.mapping.outputs.class_areas import ClassAreas
 from hyperpeft.mapping.outputs.geotiff import write_class_map
 from hyperpeft.records import Scene, Split
-from hyperpeft.runs.config import RunConfig
+from hyperpeft.runs.config import RunConfig, set_by_labels
 from hyperpeft.runs.file_names import (
     CONFUSION,
     HISTORY,
@@ -32,7 +32,6 @@ from hyperpeft.runs.file_names import (
 )
 from hyperpeft.runs.inputs import inputs_of
 from hyperpeft.runs.methods.contract import Trained
-from hyperpeft.runs.methods.dense_labels import SETS, TERMS
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.system.files import replacing
 from hyperpeft.system.locks import LOCK
@@ -93,10 +92,7 @@ def _same_run(config: RunConfig, found: dict[str, Any]) -> bool:
     """
     options = config.model_dump(mode="json")
     left_open = [n for n in OPEN if options[n] in (None, "auto")]
-    left_open += [n for n in SETS if n not in config.model_fields_set]
-    if found.get("options") == {"terms": TERMS, **config.options}:
-        left_open.append("options")
-    either = {"out": None, **{n: options[n] for n in left_open}}
+    either = {"out": None, **{n: options[n] for n in (*left_open, *set_by_labels(config, found))}}
     return {**found, **either} == {**options, **either}
 
 

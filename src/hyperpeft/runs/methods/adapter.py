@@ -20,10 +20,10 @@ from hyperpeft.patches import Windows
 from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs import sections
-from hyperpeft.runs.config import RunConfig
+from hyperpeft.runs.config import FOLLOW_LABELS, RunConfig
 from hyperpeft.runs.file_names import REDUCER
 from hyperpeft.runs.methods.contract import Prepared, Trained, identity_of
-from hyperpeft.runs.methods.dense_labels import SETS, dense_recipe, recipe_applies
+from hyperpeft.runs.methods.dense_labels import dense_recipe, recipe_applies
 from hyperpeft.runs.methods.free_adaptation import (
     Verdict,
     compare,
@@ -232,7 +232,7 @@ class PreparedAdapter(Prepared):
             outcome,
             self.notes,
             resolved={
-                **{name: getattr(config, name) for name in SETS},
+                **{name: getattr(config, name) for name in FOLLOW_LABELS},
                 "patch_size": sizes[0] if len(sizes) == 1 else list(sizes),
                 "image_size": self.image_size,
                 "lr": config.rate,

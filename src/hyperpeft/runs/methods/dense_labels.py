@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 from hyperpeft.records import Scene, Split
-from hyperpeft.runs.config import RunConfig
+from hyperpeft.runs.config import DENSE_TERMS, RunConfig
 from hyperpeft.splits import split_kind
 from hyperpeft.training.model_selection import DEAD_ZONE, far_share
 
@@ -21,10 +21,7 @@ LEAST_PIXELS = 500
 STEPS, BATCH = 1300, 48
 WINDOWS = (7, 15)
 TARGETS = ("q", "k", "v", "proj", "fc1", "fc2")
-TERMS = 4  # of the Kronecker adapters
 LR, FULL_LR, HEAD_LR = 2e-3, 3e-4, 1e-3
-# Options that the recipe sets where the user does not.
-SETS = ("targets", "options", "lr", "head_lr", "batch_size", "epochs", "label_smoothing")
 
 
 def lie_densely(split: Split, scene: Scene) -> bool:
@@ -63,5 +60,5 @@ def dense_recipe(config: RunConfig, count: int) -> RunConfig:
     if config.patch_size == "auto":
         own["patch_size"] = WINDOWS
     if config.method in ("krona", "krona+"):
-        own["options"] = {"terms": TERMS, **config.options}
+        own["options"] = {"terms": DENSE_TERMS, **config.options}
     return config.model_copy(update=own)

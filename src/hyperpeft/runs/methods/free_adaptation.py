@@ -18,8 +18,8 @@ import torch
 from scipy.special import log_softmax
 
 from hyperpeft.patches import Windows
-from hyperpeft.runs.config import RunConfig
-from hyperpeft.runs.methods.dense_labels import BATCH, FULL_LR, HEAD_LR, LR, TARGETS, TERMS
+from hyperpeft.runs.config import DENSE_TERMS, RunConfig
+from hyperpeft.runs.methods.dense_labels import BATCH, FULL_LR, HEAD_LR, LR, TARGETS
 from hyperpeft.training.classifier import Classifier, predict
 from hyperpeft.training.combination import temperature_factor
 from hyperpeft.training.loop import Pixels, Recipe, Trainer
@@ -73,7 +73,7 @@ def free_recipe(config: RunConfig, targets: np.ndarray) -> RunConfig:
     }
     own = {name: value for name, value in own.items() if name not in config.model_fields_set}
     if config.method in ("krona", "krona+"):
-        own["options"] = {"terms": TERMS, **config.options}
+        own["options"] = {"terms": DENSE_TERMS, **config.options}
     return config.model_copy(update=own)
 
 
