@@ -439,7 +439,7 @@ def test_a_view_of_a_scene_of_many_gigabytes_opens_at_once(tmp_path, monkeypatch
         step = view.step_for(rows, columns, 1300)
         values, _ = view.read(view.rgb, thinned(rows, step), thinned(columns, step))
         assert values.shape[0] == 3
-        assert 400 < max(values.shape[1:]) <= 1300
+        assert 300 < max(values.shape[1:]) <= 1300  # within a second where nothing is cached
     after = resource.getrusage(resource.RUSAGE_SELF)
     assert after.ru_utime - before.ru_utime < 5  # seconds of the processor
     assert after.ru_maxrss - before.ru_maxrss < 2**19  # KB

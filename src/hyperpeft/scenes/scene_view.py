@@ -40,7 +40,7 @@ Read = Callable[[np.ndarray, slice, slice], np.ndarray]
 _STRIP = 64  # rows that are read together
 _SAMPLE = 64  # blocks of a sample
 _BLOCK = 8  # pixels a side
-_BYTES_OF_A_VIEW = 2**30
+_BYTES_OF_A_VIEW = 2**29  # in about a second where nothing is cached
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import re
 from pathlib import Path
@@ -29,6 +28,9 @@ from hyperpeft.scenes.readers.gdal import wkt_of
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
+_SEEK = 2**12  # bytes that are read in a row in the time of a read elsewhere
+
+
 class RawCube(LazyCube):
     """Numbers of one type behind an offset, mapped for each window."""
 
@@ -50,19 +52,19 @@ class RawCube(LazyCube):
         return self.axes == "hwb"
 
     def row_bytes(self, columns: int, step: int, bands: int) -> int:
-        """What `thin` reads of a row: every column of a window, or a page at each step."""
+        """What `thin` reads of a row: every column of a window, or single pixels."""
         size: int = self.dtype.itemsize
         if not self.mixed:
             return columns * size * bands
         pixel = size * self.shape[0]
-        return min(columns * pixel, -(-columns // step) * (mmap.PAGESIZE + pixel))
+        return min(columns * pixel, -(-columns // step) * (_SEEK + pixel))
 
     def thin(self, bands: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
         """As `window`, also with steps.
 
         Each row is read by itself: mapping a file pulls in much that lies around a row, which
-        counts as memory in use. Where a pixel's bands lie side by side and the step leaves whole
-        pages of the file out, each pixel is.
+        counts as memory in use. Where a pixel's bands lie side by side and the step leaves much of
+        a row out, each pixel is.
         """
         wanted, step = range(rows.start, rows.stop, rows.step or 1), columns.step or 1
         width = columns.stop - columns.start
@@ -87,7 +89,7 @@ class RawCube(LazyCube):
         return out
 
     def _scattered(self, bands: np.ndarray, wanted: range, columns: slice) -> np.ndarray:
-        """Single pixels, each from the page that it lies in."""
+        """Pixels read one by one."""
         across = range(columns.start, columns.stop, columns.step)
         low, high, size = int(bands.min()), int(bands.max()) + 1, self.dtype.itemsize
         parts = []
