@@ -18,6 +18,7 @@ from hyperpeft.errors import BundleError, ConfigError
 from hyperpeft.report import statistics as st
 from hyperpeft.report import write_report
 from hyperpeft.report.study import read_study, write_study
+from hyperpeft.report.table import text_of
 from tests.helpers.runs import make_record, write_bench, write_map
 
 
@@ -149,6 +150,13 @@ def test_pairs_need_the_same_split():
     differences, unpaired = st.paired(first, second)
     assert differences == {("a", 0): 2.0}
     assert unpaired == [("a", 1), ("b", 0)]  # another split; no hash at all
+
+
+def test_one_value_has_no_interval():
+    found = st.bootstrap([[2.5]])
+    assert found == st.Interval(2.5, None, None)
+    assert text_of(found, 2) == "+2.50"
+    assert text_of(st.bootstrap([[1.0, 3.0]]), 0).startswith("+2 [+1, +3")
 
 
 def test_the_interval_of_one_scene_is_the_plain_bootstrap():

@@ -27,11 +27,11 @@ class Summary(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """A mean with its bootstrap confidence interval."""
+    """A mean with its bootstrap confidence interval; of one value there is none."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 class Test(NamedTuple):
@@ -123,6 +123,8 @@ def bootstrap(
     """
     rng = np.random.default_rng(seed)
     arrays = [np.asarray(group, float) for group in groups]
+    if sum(map(len, arrays)) == 1:
+        return Interval(float(arrays[0][0]), None, None)
     drawn = np.empty((resamples, len(arrays), len(arrays)))  # every place may hold any scene
     for g, values in enumerate(arrays):
         picks = rng.integers(len(values), size=(resamples, len(arrays), len(values)))

@@ -58,6 +58,8 @@ def text_of(value: Any, decimals: int) -> str:
         case Summary(mean, std, _):
             spread = "" if std is None else f" ± {std:.{decimals}f}"
             return f"{mean:.{decimals}f}{spread}"
+        case Interval(mean, None, _) | Interval(mean, _, None):
+            return f"{mean:+.{decimals}f}"
         case Interval(mean, low, high):
             return f"{mean:+.{decimals}f} [{low:+.{decimals}f}, {high:+.{decimals}f}]"
         case bool() | str():
