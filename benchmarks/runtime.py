@@ -110,7 +110,7 @@ def peak(options: argparse.Namespace) -> dict[str, Any]:
 
     Both on one thread and by its processor seconds, to which other work adds little.
     """
-    from hyperpeft.mapping.mixture import window_part_of
+    from hyperpeft.mapping.pool import window_part_of
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -184,9 +184,8 @@ def parity_of(run: Path, path: Path, scene: Any) -> dict[str, Any]:
 
 def alone_of(run: Path, path: Path, scene: Any) -> dict[str, Any]:
     """The same of the backbone without classic parts and refinement, on `SOME` of the pixels."""
-    from hyperpeft.mapping.mixture import window_part_of
-
     from hyperpeft.mapping import classify
+    from hyperpeft.mapping.pool import window_part_of
 
     places = np.argwhere(scene.valid)
     where = np.zeros_like(scene.valid)
@@ -226,12 +225,11 @@ def differences(maps: dict[str, Any], where: np.ndarray) -> dict[str, Any]:
 
 def with_part(bundle: Any, change: Callable[[Any], Any]) -> Any:
     """A bundle whose part on the backbone is changed."""
-    from hyperpeft.mapping.mixture import MixturePredictor
-
     from hyperpeft.mapping import WindowPredictor
+    from hyperpeft.mapping.pool import PooledPredictor
 
     predictor = bundle.predictor
-    if isinstance(predictor, MixturePredictor):
+    if isinstance(predictor, PooledPredictor):
         parts = tuple(change(p) if isinstance(p, WindowPredictor) else p for p in predictor.parts)
         return replace(bundle, predictor=replace(predictor, parts=parts))
     return replace(bundle, predictor=change(predictor))

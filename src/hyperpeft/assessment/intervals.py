@@ -85,16 +85,11 @@ def of_ratio(
         return (1 - r) * a - r * b - sign * spread
 
     down, up = (a - low_a, high_b - b, 1), (high_a - a, b - low_b, -1)
-    low = (
-        scipy.optimize.brentq(margin, 0, ratio, args=down)
-        if a > 0 > margin(ratio, *down)
-        else ratio
-    )
-    high = (
-        scipy.optimize.brentq(margin, ratio, 1, args=up)
-        if b > 0 and margin(ratio, *up) > 0
-        else ratio
-    )
+    root, low, high = scipy.optimize.brentq, ratio, ratio
+    if a > 0 > margin(ratio, *down):
+        low = root(margin, 0, ratio, args=down)
+    if b > 0 and margin(ratio, *up) > 0:
+        high = root(margin, ratio, 1, args=up)
     return low if a > 0 else 0.0, high if b > 0 else 1.0
 
 
