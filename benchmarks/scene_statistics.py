@@ -22,8 +22,8 @@ import torch
 
 from hyperpeft import open_scene
 from hyperpeft.patches import resize
-from hyperpeft.pretraining.components import components_of
 from hyperpeft.pretraining.config import PretrainConfig
+from hyperpeft.pretraining.cubes import components_of
 from hyperpeft.pretraining.scene_steps import scene_steps
 from hyperpeft.runs.sections import source_state
 from tools.accelerator.prepare import LIBRARIES, cubes_of

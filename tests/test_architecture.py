@@ -373,7 +373,7 @@ def test_one_guard_serves_every_output_folder():
     assert calls_of("sweep") == {guard}
     assert calls_of("output_folder") == {
         "hyperpeft.runs.folder", "hyperpeft.pretraining.run", "hyperpeft.benchmark.run",
-        "hyperpeft.report.write", "hyperpeft.mapping.work_folder",
+        "hyperpeft.report.page", "hyperpeft.mapping.work_folder",
         "hyperpeft.explorer.label_store",
     }  # fmt: skip
 

@@ -1,7 +1,6 @@
 """The tutorials run, and say what they said when they were committed.
 
-`python -m tests.test_notebook [NAME ...]` executes them again and writes their outputs. Three that
-take a minute of the processor each are executed with HYPERPEFT_TUTORIALS=all alone.
+`python -m tests.test_notebook [NAME ...]` executes them again and writes their outputs.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ FOLDER = ROOT / "docs" / "tutorials"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 LARGEST = 200_000  # bytes of a committed file
 SECONDS = 180  # of the processor: 90 on two cores
-LONG = {"adapters", "paper", "sharing"}
 PICTURE = "picture"  # tag of a cell whose committed output is a picture of a page
 
 
@@ -105,8 +103,6 @@ def without_numbers(lines: list[str]) -> list[str]:
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_tutorial_runs_and_says_what_it_said(name, tmp_path):
-    if name in LONG and os.environ.get("HYPERPEFT_TUTORIALS") != "all":
-        pytest.skip("takes a minute of the processor: HYPERPEFT_TUTORIALS=all")
     start = os.times()
     notebook = executed(name, tmp_path)
     used = os.times()

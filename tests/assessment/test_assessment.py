@@ -22,7 +22,7 @@ from hyperpeft.assessment import (
     sample_size,
     suggest,
 )
-from hyperpeft.assessment.intervals import of_ratio, of_sum, wilson
+from hyperpeft.assessment.estimators import of_ratio, of_sum, wilson
 from hyperpeft.assessment.tables import to_html, to_latex
 from hyperpeft.assessment.uncertainty import choose, uncertainty
 from hyperpeft.errors import ConfigError, InputError

@@ -16,8 +16,8 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import MinMaxScaler
 
-from hyperpeft.baselines import features, grid_search
-from hyperpeft.baselines.grid_search import choose, deal
+from hyperpeft.baselines import classical, features
+from hyperpeft.baselines.classical import choose, deal
 from hyperpeft.baselines.pixel_model import BLOCK, PixelModel
 from hyperpeft.baselines.pixel_models import (
     Part,
@@ -399,9 +399,9 @@ def test_the_planted_best_is_found():
 
 
 def test_many_pixels_are_thinned_class_by_class(monkeypatch):
-    monkeypatch.setattr(grid_search, "MOST_PIXELS", 100)
+    monkeypatch.setattr(classical, "MOST_PIXELS", 100)
     ids = np.repeat([1, 2, 3], [900, 97, 3])
-    kept = grid_search._thinned(ids, np.random.default_rng(0))
+    kept = classical._thinned(ids, np.random.default_rng(0))
     assert np.bincount(ids[kept])[1:].tolist() == [90, 10, 3]
     x = ids[:, None] + np.zeros((1000, 2))
     found = choose(

@@ -312,7 +312,7 @@ def test_defects_are_not_hidden(call, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("hyperpeft.cli.train.make_config", broken)
+    monkeypatch.setattr("hyperpeft.cli.runs.make_config", broken)
     with pytest.raises(ZeroDivisionError):  # a traceback, and Python's status 1
         call("demo")
 

@@ -56,7 +56,7 @@ def _(w: World):
     (w / "map.tif.work").mkdir()
     held = locked(w / "map.tif.work/lock")
     held.__enter__()
-    w.patch.setattr("hyperpeft.cli.apply.map_.held", held, raising=False)  # until the case ends
+    w.patch.setattr("hyperpeft.cli.runs.map_.held", held, raising=False)  # until the case ends
     return ["map", w.home / "run", "--out", w / "map.tif"]
 
 

@@ -232,7 +232,7 @@ memory = heading("memory")
 
 def free(w: World, size: int) -> None:
     """A machine with so many bytes left."""
-    w.patch.setattr("hyperpeft.system.memory.available", lambda: size)
+    w.patch.setattr("hyperpeft.system.resources.available", lambda: size)
 
 
 @memory("a scene", "a scene of 24 x 24 pixels needs about", "free here", "cut it into parts")

@@ -377,7 +377,7 @@ def test_every_option_of_the_command_is_read_as_it_is_written(name):
     words = shlex.split(train_command(config))
     from hyperpeft.cli import _load
 
-    context = _load("train", "train:train").make_context("train", words[2:])
+    context = _load("train", "runs:train").make_context("train", words[2:])
     own = ("config", "resume", "overwrite", "quiet", "as_json")
     given = {k: v for k, v in context.params.items() if k not in own}
     assert make_config(values_of(given)) == config

@@ -9,8 +9,7 @@ import pytest
 from scipy.stats import binom
 
 from hyperpeft.mapping import Outputs, map_to_files
-from hyperpeft.mapping.adaptive import fill, margins, upper_bound
-from hyperpeft.mapping.interpolation import Kriging, describe
+from hyperpeft.mapping.adaptive import Kriging, describe, fill, margins, upper_bound
 from hyperpeft.scenes import planted_scene
 from tests.helpers.small import CLASSES, COLOURS, in_memory, mapper_for
 

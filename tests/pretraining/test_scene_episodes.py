@@ -18,9 +18,8 @@ from sklearn.metrics import homogeneity_score
 from hyperpeft import spectral
 from hyperpeft.errors import Interrupted, SceneError, TrainingError
 from hyperpeft.patches import Windows
-from hyperpeft.pretraining.components import components_of
 from hyperpeft.pretraining.config import PretrainConfig
-from hyperpeft.pretraining.cubes import RealCubes
+from hyperpeft.pretraining.cubes import RealCubes, components_of
 from hyperpeft.pretraining.run import pretrain
 from hyperpeft.pretraining.scene_episodes import draw_scene_episodes, ridge_scores
 from hyperpeft.records import Scene

@@ -18,8 +18,7 @@ from hyperpeft.errors import BundleError, ConfigError
 from hyperpeft.report import write_report
 from hyperpeft.report.collect import Setting, collect
 from hyperpeft.report.study import read_study
-from hyperpeft.report.table import pattern, text_of
-from hyperpeft.report.table_formats import latex
+from hyperpeft.report.table import latex, pattern, text_of
 from hyperpeft.report.tables import comparison_table, scene_table, splits_table, summary_table
 from tests.helpers.runs import make_record, write_bench
 

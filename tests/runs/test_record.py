@@ -13,7 +13,7 @@ import yaml
 
 from hyperpeft import cli
 from hyperpeft.cli.run_options import spelled
-from hyperpeft.cli.train import train
+from hyperpeft.cli.runs import train
 from hyperpeft.errors import BundleError, ConfigError
 from hyperpeft.runs import record_sections
 from hyperpeft.runs.config import GROUPS, RunConfig, make_config, resolve_defaults
@@ -274,7 +274,7 @@ def test_the_command_line_reaches_every_field(name, monkeypatch):
     text = {"targets": "q,k", "blocks": "last 2", "options": "rank=4"}.get(name, str(value))
     given = [words if value else opposite] if isinstance(value, bool) else [words, text]
     configs = []
-    monkeypatch.setattr("hyperpeft.cli.train._train", lambda config, **_: configs.append(config))
+    monkeypatch.setattr("hyperpeft.cli.runs._train", lambda config, **_: configs.append(config))
     monkeypatch.setattr("sys.argv", ["hyperpeft", "train", "demo", *given])
     with contextlib.suppress(AttributeError):  # there is no record to show
         cli.main()

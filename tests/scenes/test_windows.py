@@ -12,7 +12,7 @@ from affine import Affine
 from hyperpeft.errors import SceneError
 from hyperpeft.records import cover
 from hyperpeft.scenes import open_scene
-from hyperpeft.scenes.cubes import scan_cache, valid_pixels
+from hyperpeft.scenes.cubes import valid_pixels
 from hyperpeft.scenes.cubes.cube import Cube, from_array
 from hyperpeft.scenes.cubes.valid_pixels import check_pixels
 from tests.helpers.scene_files import ORIGIN, UTM, cube, enmap, geotiff, mat73
@@ -173,7 +173,7 @@ def test_a_large_file_is_looked_at_once(tmp_path, monkeypatch):
     for entry in (tmp_path / "cache").rglob("*.npz"):
         entry.write_bytes(b"damaged")
     np.testing.assert_array_equal(open_scene(path).valid, third.valid)
-    assert scan_cache.load_scan(tmp_path / "no such file", {}) is None
+    assert scan.load_scan(tmp_path / "no such file", {}) is None
 
 
 def test_whole_numbers_without_nodata_are_probed(tmp_path, monkeypatch):

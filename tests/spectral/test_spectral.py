@@ -16,8 +16,8 @@ from sklearn.linear_model import LinearRegression
 
 from hyperpeft import spectral
 from hyperpeft.errors import BundleError, ConfigError, SceneError
-from hyperpeft.scenes.synthetic.reflectance import model_spectra
-from hyperpeft.spectral import mnf, pca, reducer, sentinel2
+from hyperpeft.scenes.synthetic.demo import model_spectra
+from hyperpeft.spectral import components, reducer, sentinel2
 from tests.helpers.small import correlated, make_scene
 
 
@@ -71,7 +71,7 @@ def test_training_pixels_alone_decide(salinas_a):
 
 
 def set_block(monkeypatch, values: int) -> None:
-    for module in (pca, reducer):
+    for module in (components, reducer):
         monkeypatch.setattr(module, "BLOCK", values)
 
 
@@ -540,7 +540,7 @@ def test_mnf_finds_signals_under_the_noise():
     assert found > 0.85
     assert pca < 0.1  # the strongest variance is noise
     blocks = [(cube, np.ones(cube.shape[1:], bool))]
-    estimate = mnf.NoiseEstimate.of(30, blocks)
+    estimate = components.NoiseEstimate.of(30, blocks)
     assert estimate.pairs == 60 * 49 + 59 * 50
     error = np.linalg.norm(estimate.covariance - covariance) / np.linalg.norm(covariance)
     assert error < 0.12  # of 3,000 pixels in 30 bands: about 0.1 by chance

@@ -20,8 +20,7 @@ from hyperpeft.runs.load import load_run
 from hyperpeft.scenes import open_scene
 from hyperpeft.scenes.sources import files_of
 from hyperpeft.system.locks import LOCK, InUse, locked
-from hyperpeft.system.output_folder import output_folder
-from hyperpeft.system.overwrite import refuse_inputs
+from hyperpeft.system.output_folder import output_folder, refuse_inputs
 from tests.helpers.scene_files import envi, geotiff
 from tests.helpers.small import HEADS, PROGRAM, config, options, yaml_file
 

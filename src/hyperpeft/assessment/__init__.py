@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 from hyperpeft.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from hyperpeft.assessment.allocation import allocate, sample_size
     from hyperpeft.assessment.assess import Assessment, assess_map
     from hyperpeft.assessment.class_raster import ClassRaster, read_class_raster
     from hyperpeft.assessment.estimators import Estimate, Estimates, Observations, estimate
     from hyperpeft.assessment.points import UNSURE, CheckList
-    from hyperpeft.assessment.sample import Sampled, sample_map
+    from hyperpeft.assessment.sample import Sampled, allocate, sample_map, sample_size
     from hyperpeft.assessment.suggestions import (
         Suggestions,
         suggest,
@@ -32,13 +31,13 @@ _MODULES = {
     "Suggestions": "suggestions",
     "UNSURE": "points",
     "all_tables": "tables",
-    "allocate": "allocation",
+    "allocate": "sample",
     "assess_map": "assess",
     "estimate": "estimators",
     "headline": "tables",
     "read_class_raster": "class_raster",
     "sample_map": "sample",
-    "sample_size": "allocation",
+    "sample_size": "sample",
     "suggest": "suggestions",
     "suggest_to_file": "suggestions",
     "to_html": "tables",

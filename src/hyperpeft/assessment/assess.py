@@ -13,8 +13,7 @@ from rasterio.errors import CRSError
 from rasterio.warp import transform
 
 from hyperpeft.assessment.class_raster import ClassRaster, read_class_raster
-from hyperpeft.assessment.estimators import Estimates, Observations, Rule, estimate
-from hyperpeft.assessment.intervals import LEVEL
+from hyperpeft.assessment.estimators import LEVEL, Estimates, Observations, Rule, estimate
 from hyperpeft.assessment.points import Design, read_design, read_points
 from hyperpeft.errors import LabelsError
 from hyperpeft.records import UNLABELLED
@@ -117,7 +116,7 @@ def assess_map(
     field : str, optional
         Of the reference classes, as names or ids; "reference" by default.
     rule : {"wilson", "normal"}
-        How intervals are made, see `hyperpeft.assessment.intervals`.
+        How intervals are made, see `hyperpeft.assessment.estimators`.
     level : float
         Of confidence.
 

@@ -25,7 +25,7 @@ from hyperpeft.runs.inputs import inputs_of_run
 from hyperpeft.runs.load import load_run
 from hyperpeft.scenes import files_of, open_scene, read_labels, text_column, write_layer
 from hyperpeft.system.files import flush, replacing
-from hyperpeft.system.overwrite import Inputs, refuse_inputs
+from hyperpeft.system.output_folder import Inputs, refuse_inputs
 
 LAYER = "suggested"
 MOST = 2**19  # candidates; of a larger scene, those of some blocks drawn at random

@@ -14,14 +14,12 @@ import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError
 
-from hyperpeft.baselines.onnx_forest import rebuilt_forest
-from hyperpeft.baselines.onnx_linear import rebuilt_linear
-from hyperpeft.baselines.onnx_machine import rebuilt_machine
+from hyperpeft.baselines.onnx_models import rebuilt_forest, rebuilt_linear, rebuilt_machine
 from hyperpeft.errors import BundleError
 from hyperpeft.graphs.frame import FORMAT, operators, sizes
 from hyperpeft.graphs.session import Session
 from hyperpeft.system.files import replacing
-from hyperpeft.system.processors import thread_count
+from hyperpeft.system.resources import thread_count
 
 _KINDS = {"forest": rebuilt_forest, "machine": rebuilt_machine, "linear": rebuilt_linear}
 BLOCK = 256  # pixels per call: always the same number, so that a pixel has the same last bits

@@ -25,12 +25,18 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from hyperpeft.baselines.onnx_forest import VOTE_FLOOR, forest_arrays, forest_graph
-from hyperpeft.baselines.onnx_linear import linear_arrays, linear_graph
-from hyperpeft.baselines.onnx_machine import machine_arrays, machine_graph
+from hyperpeft.baselines.onnx_models import (
+    VOTE_FLOOR,
+    forest_arrays,
+    forest_graph,
+    linear_arrays,
+    linear_graph,
+    machine_arrays,
+    machine_graph,
+)
 from hyperpeft.baselines.pixel_model import LARGEST, PixelModel
 from hyperpeft.errors import ConfigError
-from hyperpeft.system.memory import format_bytes
+from hyperpeft.system.resources import format_bytes
 
 TREES = 300
 FOLD_TREES = 60  # of a forest that only weighs a part: the weights are no finer

@@ -17,7 +17,7 @@ from typer.core import TyperCommand
 
 from hyperpeft._version import __version__
 from hyperpeft.errors import ConfigError, HyperpeftError, InputError, Interrupted
-from hyperpeft.system.gdal_env import stay_offline
+from hyperpeft.system.environment import stay_offline
 
 app = typer.Typer(
     name="hyperpeft",
@@ -35,11 +35,11 @@ GROUPS = {
 }
 # A command, MODULE:FUNCTION in this package, and the first line of the function's docstring.
 COMMANDS = {
-    "demo": ("train:demo", "Run the whole pipeline on a generated scene, offline."),
-    "train": ("train:train", "Adapt a backbone to a scene, test it, map the scene."),
-    "evaluate": ("apply:evaluate", "Test a trained run again, or on another scene."),
+    "demo": ("runs:demo", "Run the whole pipeline on a generated scene, offline."),
+    "train": ("runs:train", "Adapt a backbone to a scene, test it, map the scene."),
+    "evaluate": ("runs:evaluate", "Test a trained run again, or on another scene."),
     "map": (
-        "apply:map_",
+        "runs:map_",
         "Map a scene of any size with a trained run: a Cloud-Optimized GeoTIFF.",
     ),
     "export": (
@@ -67,7 +67,7 @@ COMMANDS = {
         "Accuracy and area of a map with 95 % intervals, from a checked sample.",
     ),
     "explore": (
-        "explore:explore",
+        "scenes:explore",
         "Look at a scene, label it, train, map and check, in the browser.",
     ),
     "suggest": ("assess:suggest", "Choose the pixels of a scene to label next."),
@@ -141,7 +141,7 @@ NO_DEFECT = (
     errno.ENAMETOOLONG, errno.EMFILE, errno.EIO,
 )  # fmt: skip
 EXTRAS = {  # where a library comes from that a map of an exported run does not need
-    "torch": "train", "accelerate": "train", "matplotlib": "train", "sklearn": "train",
+    "torch": "runs", "accelerate": "runs", "matplotlib": "runs", "sklearn": "runs",
     "pyogrio": "vectors", "huggingface_hub": "hub",
 }  # fmt: skip
 

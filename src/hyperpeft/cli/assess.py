@@ -16,7 +16,7 @@ from hyperpeft.cli.common import AsJson, Backbone, OtherScene, Quiet, Run
 from hyperpeft.cli.console import Console, print_table
 from hyperpeft.errors import ConfigError
 from hyperpeft.system.files import replacing
-from hyperpeft.system.overwrite import refuse_inputs
+from hyperpeft.system.output_folder import refuse_inputs
 
 
 def sample(

@@ -17,7 +17,7 @@ from hyperpeft.errors import ConfigError
 from hyperpeft.models import describe
 from hyperpeft.runs.file_names import BACKBONE
 from hyperpeft.system.files import replacing
-from hyperpeft.system.overwrite import refuse_inputs
+from hyperpeft.system.output_folder import refuse_inputs
 
 
 def backbones_list(as_json: AsJson = False) -> None:

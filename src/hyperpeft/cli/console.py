@@ -20,7 +20,7 @@ from rich.text import Text
 from hyperpeft.metrics import class_scores
 from hyperpeft.progress import Progress
 from hyperpeft.runs.file_names import MAP, PICTURE
-from hyperpeft.system.memory import format_bytes
+from hyperpeft.system.resources import format_bytes
 from hyperpeft.system.text import megabytes
 
 if TYPE_CHECKING:  # xarray takes seconds to load

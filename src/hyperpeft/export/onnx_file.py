@@ -36,7 +36,7 @@ from hyperpeft.runs.inputs import inputs_of_run
 from hyperpeft.runs.load import load_run
 from hyperpeft.spectral import Reducer
 from hyperpeft.system.files import replacing
-from hyperpeft.system.overwrite import refuse_inputs
+from hyperpeft.system.output_folder import refuse_inputs
 from hyperpeft.training.classifier import CENTRE_WEIGHT, Classifier
 
 PIXELS = 256  # of the scene, on which the file is checked

@@ -19,7 +19,7 @@ from hyperpeft.errors import AdapterError, BundleError, ConfigError
 from hyperpeft.runs.file_names import ADAPTER, HEAD, REDUCER, RUN
 from hyperpeft.runs.record import RunRecord, method_of_backbone, sees_centre
 from hyperpeft.system.files import replacing
-from hyperpeft.system.overwrite import refuse_inputs
+from hyperpeft.system.output_folder import refuse_inputs
 from hyperpeft.system.text import megabytes
 
 CARD = "README.md"

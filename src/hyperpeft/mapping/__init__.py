@@ -8,21 +8,24 @@ from hyperpeft.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from hyperpeft.mapping.classification import classify
-    from hyperpeft.mapping.context_features import ContextFeatures
+    from hyperpeft.mapping.context_features import ContextFeatures, RandomPatchFeatures
     from hyperpeft.mapping.encoder_predictor import EncoderPredictor
     from hyperpeft.mapping.mapper import ClassMap, Layers, Mapper, TileMap
-    from hyperpeft.mapping.pixel_features import PixelFeatures, features_at
+    from hyperpeft.mapping.pixel_features import (
+        ComponentMeans,
+        PixelFeatures,
+        SpectraFeatures,
+        features_at,
+    )
     from hyperpeft.mapping.pixel_predictor import PixelPredictor
     from hyperpeft.mapping.predictor import GraphPredictor, Predictor, WindowPredictor
-    from hyperpeft.mapping.random_patch_features import RandomPatchFeatures
     from hyperpeft.mapping.refinement import Refinement
-    from hyperpeft.mapping.spectral_features import ComponentMeans, SpectraFeatures
     from hyperpeft.mapping.tiled import Mapped, Outputs, map_to_files, tiles_here
     from hyperpeft.mapping.tiles import SIZE, cell_of, plan
 
 _MODULES = {
     "ClassMap": "mapper",
-    "ComponentMeans": "spectral_features",
+    "ComponentMeans": "pixel_features",
     "ContextFeatures": "context_features",
     "EncoderPredictor": "encoder_predictor",
     "GraphPredictor": "predictor",
@@ -34,9 +37,9 @@ _MODULES = {
     "PixelPredictor": "pixel_predictor",
     "Predictor": "predictor",
     "Refinement": "refinement",
-    "RandomPatchFeatures": "random_patch_features",
+    "RandomPatchFeatures": "context_features",
     "SIZE": "tiles",
-    "SpectraFeatures": "spectral_features",
+    "SpectraFeatures": "pixel_features",
     "TileMap": "mapper",
     "WindowPredictor": "predictor",
     "cell_of": "tiles",

@@ -20,7 +20,7 @@ from hyperpeft.errors import ConfigError
 from hyperpeft.mapping.mapper import Mapper, TileMap
 from hyperpeft.mapping.tiles import Tile
 from hyperpeft.records import Scene
-from hyperpeft.system.processors import set_thread_count
+from hyperpeft.system.resources import set_thread_count
 
 WAIT = 60  # seconds for the first worker
 AHEAD = 2  # tiles handed out per worker process, so that none waits for its next one

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from hyperpeft.errors import NotFiniteError
+from hyperpeft.mapping.adaptive import describe
 from hyperpeft.mapping.fingerprint import Fingerprint
-from hyperpeft.mapping.interpolation import describe
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.mapping.tiles import by_cell, cell_of
 from hyperpeft.records import Scene
 from hyperpeft.spectral import HasBands, Reducer, check_bands
-from hyperpeft.system.processors import thread_count
+from hyperpeft.system.resources import thread_count
 
 if TYPE_CHECKING:
     from hyperpeft.graphs.session import Session

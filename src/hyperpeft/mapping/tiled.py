@@ -25,7 +25,7 @@ from hyperpeft.mapping.outputs.qgis_style import band_style
 from hyperpeft.mapping.tiles import SIZE, Tile, plan
 from hyperpeft.records import Scene
 from hyperpeft.spectral import N_BANDS
-from hyperpeft.system.memory import require_memory
+from hyperpeft.system.resources import require_memory
 
 CONFIDENCE_BANDS = ("margin", "entropy", "encoded")
 _NONE = np.empty((0, 0), np.int32)

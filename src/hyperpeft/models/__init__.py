@@ -14,7 +14,9 @@ from hyperpeft.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from hyperpeft.models.checkpoint import (
+        Account,
         convert,
+        encoder_from,
         load_backbone,
         read_checkpoint,
         save_backbone,
@@ -28,16 +30,15 @@ if TYPE_CHECKING:
         file_of,
         image_size_of,
     )
-    from hyperpeft.models.state_dict import Account, encoder_from
 
 _MODULES = {
     "PUBLISHED": "registry",
     "SHIPPED": "registry",
     "SIZES": "registry",
-    "Account": "state_dict",
+    "Account": "checkpoint",
     "convert": "checkpoint",
     "describe": "registry",
-    "encoder_from": "state_dict",
+    "encoder_from": "checkpoint",
     "file_of": "registry",
     "image_size_of": "registry",
     "load_backbone": "checkpoint",

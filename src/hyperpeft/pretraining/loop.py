@@ -22,7 +22,7 @@ from hyperpeft.pretraining.batches import Step, Steps
 from hyperpeft.pretraining.episodes import EpisodeHead
 from hyperpeft.pretraining.scene_episodes import SceneEpisodeHead, SceneEpisodes, SceneSteps
 from hyperpeft.runs.file_names import HISTORY
-from hyperpeft.system.signals import interruptible
+from hyperpeft.system.environment import interruptible
 from hyperpeft.training.checkpoint import (
     Checkpoints,
     restore_optimiser,

@@ -32,8 +32,7 @@ from hyperpeft.runs import sections
 from hyperpeft.runs.file_names import BACKBONE, HISTORY
 from hyperpeft.runs.inputs import inputs_of
 from hyperpeft.system.files import read_json, replacing, sha256_of
-from hyperpeft.system.output_folder import output_folder
-from hyperpeft.system.overwrite import Inputs
+from hyperpeft.system.output_folder import Inputs, output_folder
 from hyperpeft.training.checkpoint import CHECKPOINT
 
 RECORD, WEIGHTS, FULL = "pretrain.json", BACKBONE, "autoencoder.safetensors"

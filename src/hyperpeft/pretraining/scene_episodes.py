@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from hyperpeft.models.spectralgpt import BAND_GROUP, BANDS, token_grid
-from hyperpeft.pretraining.components import components_of
-from hyperpeft.pretraining.cubes import RealCubes
+from hyperpeft.pretraining.cubes import RealCubes, components_of
 from hyperpeft.scenes import Draws, SceneGenerator
 from hyperpeft.training.ridge import STRENGTH
 

@@ -12,7 +12,7 @@ from hyperpeft.errors import LabelsError, SceneError
 from hyperpeft.records.coordinates import with_coordinates
 from hyperpeft.records.labels import Labels
 from hyperpeft.records.windows import cover
-from hyperpeft.system.gdal_env import stay_offline
+from hyperpeft.system.environment import stay_offline
 
 if TYPE_CHECKING:  # it takes seconds to load
     import xarray as xr

@@ -1,20 +1,24 @@
-"""The HTML page: one file, no scripts, no other file needed."""
+"""The files of a report: one HTML page without scripts, its pictures, tables and figures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 
 from hyperpeft._version import __version__
-from hyperpeft.report import images
-from hyperpeft.report.charts import Chart, style_of
-from hyperpeft.report.collect import Results
+from hyperpeft.report.charts import Chart, all_charts, style_of
+from hyperpeft.report.collect import Entry, Results, Setting, collect
 from hyperpeft.report.statistics import Summary
-from hyperpeft.report.table import Table, text_of
-from hyperpeft.report.tables import commit, machine
+from hyperpeft.report.study import read_study, write_study
+from hyperpeft.report.table import Table, class_names, text_of, to_csv, to_latex, to_markdown
+from hyperpeft.report.tables import all_tables, commit, machine
+from hyperpeft.runs.file_names import PICTURE
+from hyperpeft.system.files import replacing
+from hyperpeft.system.output_folder import output_folder, refuse_inputs
 
 
 def render(results: Results, tables: Sequence[Table], charts: Mapping[str, Sequence[Chart]]) -> str:
@@ -59,14 +63,14 @@ def _scene(results: Results, scene: str, tables: Mapping[str, Table]) -> dict[st
         "classes": len(own.get("classes", [])),
         "notes": list(dict.fromkeys(n for e in entries[:1] for n in e.record.get("notes", []))),
         "tables": [tables[f"scene-{scene}-{budget}"] for budget in budgets],
-        "legend": images.legend(entries),
+        "legend": legend(entries),
         "settings": [
             {
                 "words": setting.words,
                 "classes": tables[f"classes-{scene}-{setting.slug}"],
                 "figures": tables.get(f"figures-{scene}-{setting.slug}"),
-                "confusions": images.confusions(results, scene, setting),
-                "maps": images.maps(results, scene, setting),
+                "confusions": confusions(results, scene, setting),
+                "maps": maps(results, scene, setting),
             }
             for setting in settings
         ],
@@ -97,3 +101,137 @@ def _backbone(section: Mapping[str, Any]) -> str:
         return ""
     trained = "pretrained" if section.get("pretrained") else "not pretrained"
     return f"{section['name']} ({trained})"
+
+
+class Map(NamedTuple):
+    """A picture of a run: its class map alone, or beside false colour and ground truth."""
+
+    method: str
+    data: str  # data: URL
+    whole: bool
+    words: str
+    record: str
+
+
+class Confusion(NamedTuple):
+    """Pixels of all seeds: names, rows of (percent, pixels), and pixels per true class."""
+
+    method: str
+    names: list[str]
+    rows: list[list[tuple[float, int]]]
+    totals: list[int]
+    seeds: int
+
+
+def maps(results: Results, scene: str, setting: Setting) -> list[Map]:
+    """One picture per method, of the first seed that was mapped: none is chosen by its score."""
+    entries = results.select(scene=scene, setting=setting)
+    mapped = [e for e in entries if e.picture is not None]
+    if not mapped:
+        return []
+    seed = min(e.seed for e in mapped)
+    found = []
+    for entry in mapped:
+        if entry.seed != seed or entry.picture is None:
+            continue
+        whole = entry.picture.name == PICTURE
+        score = entry.metric("oa")
+        words = f"Class map of {scene} by {entry.method}, {setting.words}, seed {seed}"
+        words += f", OA {score:.1f} %" if score is not None else ""
+        words += "; false colour and ground truth beside it" if whole else ""
+        url = f"data:image/png;base64,{entry.picture.base64()}"
+        found.append(Map(entry.method, url, whole, words, entry.path))
+    return found
+
+
+def legend(entries: Sequence[Entry]) -> list[tuple[str, str]]:
+    """Name and CSS colour of each class."""
+    scene: dict[str, Any] = entries[0].record["scene"]
+    return [
+        (str(name), "rgb({}, {}, {})".format(*colour))
+        for name, colour in zip(scene.get("classes", []), scene.get("colours", []), strict=False)
+    ]
+
+
+def confusions(results: Results, scene: str, setting: Setting) -> list[Confusion]:
+    """Confusion matrices summed over seeds."""
+    found = []
+    entries = results.select(scene=scene, setting=setting)
+    for method in dict.fromkeys(e.method for e in entries):
+        own = [e for e in entries if e.method == method]
+        names = class_names(own[0])
+        ids = sorted({int(i) for e in own for i in e.record["metrics"].get("class_ids", [])})
+        place = {i: k for k, i in enumerate(ids)}
+        total = [[0] * len(ids) for _ in ids]
+        for entry in own:
+            scores = entry.record["metrics"]
+            here = [place[int(i)] for i in scores.get("class_ids", [])]
+            for r, row in zip(here, scores.get("confusion", []), strict=False):
+                for c, pixels in zip(here, row, strict=False):
+                    total[r][c] += int(pixels)
+        sums = [sum(row) for row in total]
+        rows = [
+            [(100 * n / whole if whole else 0.0, n) for n in row]
+            for row, whole in zip(total, sums, strict=True)
+        ]
+        labels = [names.get(str(i), str(i)) for i in ids]
+        found.append(Confusion(method, labels, rows, sums, len(own)))
+    return found
+
+
+PAGE = "index.html"
+
+
+def write_report(
+    source: Path, out: Path, *, reference: str | None = None, pack: Path | None = None
+) -> list[Path]:
+    """Write the page, and every table and figure as files of their own.
+
+        OUT/index.html              everything, in one file that needs no other
+        OUT/report.md               all tables
+        OUT/tables/NAME.csv, .tex   each table
+        OUT/figures/NAME.svg        each figure
+
+    Parameters
+    ----------
+    source : Path
+        Folder of a benchmark, any folder with run folders below it, or a study file.
+    out : Path
+    reference : str, optional
+        The method that the others are compared with, instead of the benchmark's.
+    pack : Path, optional
+        A study file to write as well: all records in one file, to be given as `source`.
+
+    Returns
+    -------
+    list of Path
+        The page first, the study file last.
+
+    Raises
+    ------
+    ConfigError, BundleError
+        There is nothing to report on, or a record is damaged.
+    InUse
+        Another process is writing to `out`.
+    """
+    study = read_study(source)
+    results = collect(study, reference)
+    tables, charts = all_tables(results), all_charts(results)
+    files = {out / PAGE: render(results, tables, charts)}
+    markdown = [to_markdown(table) for table in tables if table.name != "records"]
+    files[out / "report.md"] = "\n".join([f"# {results.name}", "", results.about, "", *markdown])
+    for table in tables:
+        files[out / "tables" / f"{table.name}.csv"] = to_csv(table)
+        files[out / "tables" / f"{table.name}.tex"] = to_latex(table)
+    for group in charts.values():
+        for chart in group:
+            files[out / "figures" / f"{chart.name}.svg"] = chart.in_file
+    inputs = [("the record", path) for path in {cell.file for cell in study.cells}]
+    refuse_inputs([pack] if pack else [], inputs, "--pack")
+    with output_folder(out, f"report folder {out}", outputs=files, inputs=inputs):
+        for path, text in files.items():
+            with replacing(path) as temporary:
+                temporary.write_text(text, encoding="utf-8", newline="\n")
+    if pack:
+        write_study(study, pack)
+    return [*files, *([pack] if pack else [])]

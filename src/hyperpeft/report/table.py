@@ -1,13 +1,15 @@
-"""What a table is, and what its cells are made of."""
+"""Tables: their cells, Markdown, CSV and LaTeX, and the tables that go into the classes."""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from hyperpeft.report import statistics
-from hyperpeft.report.collect import Entry
+from hyperpeft.report.collect import Entry, Results, Setting
 from hyperpeft.report.statistics import Interval, Summary
 
 LEAKAGE = "Leakage %"
@@ -143,3 +145,160 @@ def mark_best(table: Table, numbers: Iterable[int]) -> Table:
             top = max(means.values())
             table.best[column] = [i for i, mean in means.items() if mean == top]
     return table
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "±": r"$\pm$", "<": r"\textless{}", ">": r"\textgreater{}",
+}  # fmt: skip
+
+
+def to_markdown(table: Table) -> str:
+    """GitHub's tables; the highest means are bold."""
+
+    def clean(text: str) -> str:
+        return " ".join(text.split()).replace("|", r"\|")
+
+    lines = [f"### {clean(table.title)}", ""]
+    lines.append("| " + " | ".join(clean(c.head) for c in table.columns) + " |")
+    lines.append(
+        "|" + "|".join("---" if i == 0 else "---:" for i in range(len(table.columns))) + "|"
+    )
+    for i, row in enumerate(table.rows):
+        cells = [clean(text_of(v, c.decimals)) for v, c in zip(row, table.columns, strict=True)]
+        cells = [f"**{t}**" if i in table.best.get(j, ()) else t for j, t in enumerate(cells)]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", table.note] if table.note else []
+    lines += ["", f"Records: `{table.records}`"] if table.records else []
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(table: Table) -> str:
+    """Plain numbers: a mean, its deviation and its number of runs are columns of their own."""
+    kinds: list[type | None] = []
+    for j in range(len(table.columns)):
+        found = {type(row[j]) for row in table.rows}
+        kinds.append(Summary if Summary in found else Interval if Interval in found else None)
+    heads: list[str] = []
+    for column, kind in zip(table.columns, kinds, strict=True):
+        extra = {Summary: (" std", " n"), Interval: (" low", " high")}.get(kind, ())  # type: ignore[arg-type]
+        heads += [column.head, *(column.head + part for part in extra)]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(heads)
+    for row in table.rows:
+        cells: list[Any] = []
+        for value, kind in zip(row, kinds, strict=True):
+            if kind is None:
+                cells.append("" if value in (None, "-") else value)
+            elif isinstance(value, Summary | Interval):
+                cells += ["" if part is None else part for part in value]
+            else:
+                cells += ["" if value is None else value, "", ""]
+        writer.writerow(cells)
+    return out.getvalue()
+
+
+def to_latex(table: Table) -> str:
+    """A table float for the booktabs package; the highest means are bold."""
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{latex(table.title)}. {latex(table.note)}}}",
+        rf"\label{{tab:{table.name}}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
+        r"\toprule",
+        " & ".join(latex(c.head) for c in table.columns) + r" \\",
+        r"\midrule",
+    ]
+    for i, row in enumerate(table.rows):
+        cells = [latex(text_of(v, c.decimals)) for v, c in zip(row, table.columns, strict=True)]
+        cells = [
+            rf"\textbf{{{t}}}" if i in table.best.get(j, ()) else t for j, t in enumerate(cells)
+        ]
+        lines.append(" & ".join(cells) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    return f"% Records: {table.records}\n" + "\n".join(lines) + "\n"
+
+
+def latex(text: str) -> str:
+    """Text with LaTeX's own characters escaped."""
+    return "".join(_LATEX.get(c, c) for c in text)
+
+
+def class_table(results: Results, scene: str, setting: Setting) -> Table:
+    """Accuracy of each class under every method, as bars."""
+    entries = results.select(scene=scene, setting=setting)
+    methods = [m for m in results.methods if any(e.method == m for e in entries)]
+    names = class_names(entries[0])
+    ids = list(dict.fromkeys(i for e in entries for i in e.accuracies))
+    rows: list[list[Any]] = []
+    for i in ids:
+        sizes = [(e.record["split"].get("per_class") or {}).get(i, {}) for e in entries]
+        train = sorted({int(size["train"]) for size in sizes if "train" in size})
+        test = sorted({int(size["test"]) for size in sizes if "test" in size})
+        by_method = [
+            over_seeds(
+                [e for e in entries if e.method == method],
+                lambda e, i=i: e.accuracies.get(i),  # type: ignore[misc]
+            )
+            for method in methods
+        ]
+        rows.append([names.get(i, i), _span(train), _span(test), *by_method])
+    leaks = [leakage([e for e in entries if e.method == m]) for m in methods]
+    rows.append([LEAKAGE, "", "", *("-" if leak is None else f"{leak:.1f}" for leak in leaks)])
+    columns = [Column("Class"), Column("Training pixels"), Column("Test pixels")]
+    columns += [Column(method, 1, bar=True) for method in methods]
+    note = f"Percent of each class's test pixels, mean ± standard deviation. {LEAKAGE_NOTE}."
+    return Table(
+        f"classes-{scene}-{setting.slug}", f"Classes of {scene}: {setting.words}", columns, rows,
+        note, pattern(entries),
+    )  # fmt: skip
+
+
+def figures_table(results: Results, scene: str, setting: Setting) -> Table | None:
+    """Recall, precision and F1 of each class under the reference method."""
+    own = results.select(scene=scene, setting=setting)
+    shown = results.reference if any(e.method == results.reference for e in own) else own[0].method
+    entries = [e for e in own if e.method == shown]
+    by_entry = {e.path: e.class_scores for e in entries}
+    ids = list(dict.fromkeys(i for found in by_entry.values() for i in found))
+    if not ids:
+        return None
+    names = class_names(entries[0])
+    rows: list[list[Any]] = [
+        [
+            names.get(i, i),
+            *(
+                over_seeds(entries, lambda e, i=i, n=name: by_entry[e.path].get(i, {}).get(n))  # type: ignore[misc]
+                for name in ("recall", "precision", "f1")
+            ),
+        ]
+        for i in ids
+    ]
+    columns = [Column("Class"), *(Column(name, 1) for name in ("Recall", "Precision", "F1"))]
+    note = "Percent, mean ± standard deviation. Recall is the producer's accuracy, precision the "
+    note += f"user's; a figure without pixels is left out of its mean. {LEAKAGE_NOTE}."
+    leak = leakage(entries)
+    rows.append([LEAKAGE, "-" if leak is None else f"{leak:.1f}", "", ""])
+    return Table(
+        f"figures-{scene}-{setting.slug}", f"{shown} on {scene}: {setting.words}", columns, rows,
+        note, pattern(entries),
+    )  # fmt: skip
+
+
+def _span(numbers: Sequence[int]) -> str:
+    if not numbers:
+        return "-"
+    low, high = f"{numbers[0]:,}", f"{numbers[-1]:,}"
+    return low if low == high else f"{low} to {high}"
+
+
+def class_names(entry: Entry) -> dict[str, str]:
+    """Names by id, as in the record."""
+    scene = entry.record["scene"]
+    return {
+        str(i): str(name)
+        for i, name in zip(scene.get("class_ids", []), scene.get("classes", []), strict=False)
+    }

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from hyperpeft.report import statistics
-from hyperpeft.report.class_tables import class_table, figures_table
 from hyperpeft.report.collect import Entry, Results, Setting
 from hyperpeft.report.table import (
     LEAKAGE,
     LEAKAGE_NOTE,
     Column,
     Table,
+    class_table,
+    figures_table,
     leakage,
     leakage_range,
     mark_best,

@@ -38,7 +38,7 @@ from hyperpeft.records import Labels, Scene, draw_classes
 from hyperpeft.runs.inputs import inputs_of
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.spectral import Reducer, check_scale
-from hyperpeft.system.overwrite import Inputs, refuse_inputs
+from hyperpeft.system.output_folder import Inputs, refuse_inputs
 
 if TYPE_CHECKING:
     from hyperpeft.training.classifier import Classifier

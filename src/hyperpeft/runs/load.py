@@ -14,7 +14,7 @@ from hyperpeft.runs.file_names import MODEL, NETWORK, RUN
 from hyperpeft.runs.methods.baseline_files import load_baseline, load_refinement
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.system.files import within
-from hyperpeft.system.processors import has_gpu
+from hyperpeft.system.resources import has_gpu
 
 RUNTIMES = ("auto", "torch", "onnx")  # what executes the adapted backbone
 

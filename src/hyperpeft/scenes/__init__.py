@@ -7,21 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hyperpeft.system.gdal_env import stay_offline
+from hyperpeft.system.environment import stay_offline
 from hyperpeft.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from hyperpeft.scenes.catalog.card import Card, File
     from hyperpeft.scenes.catalog.cards import CARDS, get_card
-    from hyperpeft.scenes.catalog.fetch import fetch
-    from hyperpeft.scenes.catalog.locate import find, list_scenes
-    from hyperpeft.scenes.cubes.rescale import rescale
+    from hyperpeft.scenes.catalog.fetch import fetch, find, list_scenes
+    from hyperpeft.scenes.cubes.band_scale import rescale
     from hyperpeft.scenes.describe import FileDescription, describe_file
     from hyperpeft.scenes.ground_area import HECTARE, pixel_areas
     from hyperpeft.scenes.labels.class_names import class_names
-    from hyperpeft.scenes.labels.in_memory import labels_for
-    from hyperpeft.scenes.labels.match_classes import match_names
-    from hyperpeft.scenes.labels.read import LABEL_OPTIONS, read_labels, read_shapes
+    from hyperpeft.scenes.labels.class_values import match_names
+    from hyperpeft.scenes.labels.read import LABEL_OPTIONS, labels_for, read_labels, read_shapes
     from hyperpeft.scenes.labels.vectors import (
         PIXELS,
         list_layers,
@@ -62,13 +60,13 @@ _MODULES = {
     "exists": "readers.read",
     "fetch": "catalog.fetch",
     "files_of": "sources",
-    "find": "catalog.locate",
+    "find": "catalog.fetch",
     "get_card": "catalog.cards",
     "is_card": "open",
-    "labels_for": "labels.in_memory",
+    "labels_for": "labels.read",
     "list_layers": "labels.vectors",
-    "list_scenes": "catalog.locate",
-    "match_names": "labels.match_classes",
+    "list_scenes": "catalog.fetch",
+    "match_names": "labels.class_values",
     "open_raster": "readers.gdal",
     "open_scene": "open",
     "open_view": "scene_view",
@@ -82,7 +80,7 @@ _MODULES = {
     "read_shapes": "labels.read",
     "read_thin": "scene_view",
     "register_reader": "readers.table",
-    "rescale": "cubes.rescale",
+    "rescale": "cubes.band_scale",
     "text_column": "labels.vectors",
     "transform_of": "readers.gdal",
     "write_layer": "labels.vectors",

@@ -25,11 +25,11 @@ from hyperpeft.records import Scene, default_rgb
 from hyperpeft.scenes.catalog.cards import CARDS, card_key, suggestion
 from hyperpeft.scenes.cubes.cube import Cube, Transform
 from hyperpeft.scenes.cubes.fill_values import HUGE, constants, fits, typed
-from hyperpeft.scenes.cubes.scan_cache import LARGE
+from hyperpeft.scenes.cubes.scan import LARGE
 from hyperpeft.scenes.cubes.valid_pixels import reading_rows
 from hyperpeft.scenes.open import cube_file, open_scene
-from hyperpeft.scenes.readers.envi.header import INTERLEAVES, header_of, interleave, read_fields
-from hyperpeft.scenes.readers.envi.raw import RawCube, raw_cube
+from hyperpeft.scenes.readers.envi_header import INTERLEAVES, header_of, interleave, read_fields
+from hyperpeft.scenes.readers.envi_raw import RawCube, raw_cube
 from hyperpeft.scenes.readers.gdal import open_raster
 from hyperpeft.scenes.readers.read import exists, read_unchecked
 from hyperpeft.system.files import printable

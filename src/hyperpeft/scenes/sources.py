@@ -8,13 +8,12 @@ from pathlib import Path
 
 from hyperpeft.errors import InputError
 from hyperpeft.scenes.catalog.cards import CARDS, card_key
-from hyperpeft.scenes.catalog.locate import find
-from hyperpeft.scenes.readers.detect import Probe
-from hyperpeft.scenes.readers.envi.header import envi_data_file
+from hyperpeft.scenes.catalog.fetch import find
+from hyperpeft.scenes.readers.detect import Probe, metadata_of, stem_of
+from hyperpeft.scenes.readers.envi_header import envi_data_file
 from hyperpeft.scenes.readers.gdal import open_raster
 from hyperpeft.scenes.readers.mosaic import tile_paths
 from hyperpeft.scenes.readers.rasters import sources_of
-from hyperpeft.scenes.readers.recognise import metadata_of, stem_of
 from hyperpeft.scenes.readers.remote.address import is_address
 from hyperpeft.scenes.readers.table import identify
 from hyperpeft.scenes.readers.variables import split_spec

@@ -1,18 +1,18 @@
 """From any number of bands to the 12 that the backbone reads."""
 
+from hyperpeft.spectral.components import Components, covariance_of, principal_components
 from hyperpeft.spectral.fit import REDUCTIONS, fit
 from hyperpeft.spectral.normalisers import BIGEARTHNET_MEAN, BIGEARTHNET_STD, NORMALISERS
-from hyperpeft.spectral.pca import Components, covariance_of, principal_components
 from hyperpeft.spectral.reducer import (
     FORMAT,
     N_BANDS,
     HasBands,
     Reducer,
     check_bands,
+    check_scale,
     project,
     read_tensors,
 )
-from hyperpeft.spectral.transfer import check_scale
 
 __all__ = [
     "BIGEARTHNET_MEAN",

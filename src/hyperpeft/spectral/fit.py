@@ -13,9 +13,16 @@ import numpy as np
 from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.records import Scene
 from hyperpeft.spectral import sentinel2
-from hyperpeft.spectral.mnf import NoiseEstimate, minimum_noise_fraction
+from hyperpeft.spectral.components import (
+    USABLE,
+    NoiseEstimate,
+    covariance_of,
+    fitted_pixels,
+    minimum_noise_fraction,
+    principal,
+    signed,
+)
 from hyperpeft.spectral.normalisers import NORMALISERS, Fitted
-from hyperpeft.spectral.pca import USABLE, covariance_of, fitted_pixels, principal, signed
 from hyperpeft.spectral.reducer import BLOCK, N_BANDS, Reducer
 
 

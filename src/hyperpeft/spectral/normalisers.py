@@ -10,7 +10,7 @@ import numpy as np
 
 from hyperpeft.records import Scene
 from hyperpeft.spectral import sentinel2
-from hyperpeft.spectral.pca import blocks_of
+from hyperpeft.spectral.components import blocks_of
 from hyperpeft.spectral.reducer import N_BANDS, cycle
 
 S2_SCALE = 10_000  # value of a reflectance of 1 in Sentinel-2 L2A

@@ -1,7 +1,6 @@
 """Which pixels train, validate and test: drawn, official or spatially disjoint."""
 
-from hyperpeft.splits.disjoint import disjoint
-from hyperpeft.splits.leakage import leakage
+from hyperpeft.splits.disjoint import disjoint, leakage
 from hyperpeft.splits.polygons import connected, polygons
 from hyperpeft.splits.random import fraction, from_masks, per_class
 from hyperpeft.splits.save_load import digest, load, save

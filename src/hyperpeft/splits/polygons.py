@@ -17,7 +17,7 @@ from hyperpeft.splits.base import (
     size_rule,
     usable,
 )
-from hyperpeft.splits.leakage import radius_of
+from hyperpeft.splits.disjoint import radius_of
 
 
 def polygons(

@@ -15,7 +15,7 @@ from typing import Any
 import platformdirs
 
 from hyperpeft.errors import BundleError, ConfigError, HyperpeftError
-from hyperpeft.system.memory import format_bytes, require_memory
+from hyperpeft.system.resources import format_bytes, require_memory
 
 LARGEST_TEXT = 2**24  # bytes of a JSON file; the record of a run has some kilobytes
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from hyperpeft.errors import Interrupted, TrainingError
 from hyperpeft.patches import Windows, apply_symmetry, draw_symmetries
-from hyperpeft.system.signals import Event, interruptible
+from hyperpeft.system.environment import Event, interruptible
 from hyperpeft.training.batches import smaller
 from hyperpeft.training.checkpoint import (
     Checkpoints,

@@ -12,7 +12,7 @@ from rasterio.crs import CRS
 from hyperpeft.errors import SceneError
 from hyperpeft.mapping.outputs.geotiff import write_class_map
 from hyperpeft.scenes import files_of, open_scene
-from hyperpeft.scenes.readers.envi import header as envi_header
+from hyperpeft.scenes.readers import envi_header
 from tests.helpers.scene_files import BANDS, NM, ORIGIN, UTM, envi, geotiff, ground, integers
 
 CUBE = integers().transpose(2, 0, 1)

@@ -14,7 +14,7 @@ from rasterio.warp import transform
 
 from hyperpeft.errors import LabelsError
 from hyperpeft.scenes import open_scene
-from hyperpeft.scenes.readers.envi.map_info import parse_map_info
+from hyperpeft.scenes.readers.place import parse_map_info
 from tests.helpers.scene_files import (
     HEIGHT,
     NM,

@@ -18,7 +18,7 @@ from hyperpeft.mapping.outputs.qgis_style import polygon_style
 from hyperpeft.records import UNLABELLED
 from hyperpeft.scenes import HECTARE, pixel_areas
 from hyperpeft.system.files import replacing
-from hyperpeft.system.memory import require_memory
+from hyperpeft.system.resources import require_memory
 
 LAYER = "classes"
 SMALLEST = 4  # pixels; smaller patches take the class of their largest neighbour

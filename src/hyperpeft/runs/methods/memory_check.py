@@ -9,7 +9,7 @@ from hyperpeft.models.spectralgpt import SpectralGPT
 from hyperpeft.records import Scene
 from hyperpeft.runs.config import RunConfig
 from hyperpeft.spectral import N_BANDS
-from hyperpeft.system import memory
+from hyperpeft.system import resources
 
 _FLOAT = 4  # bytes
 _CUBES = 3  # the reduced scene, its padded copy, and what reducing it takes
@@ -36,7 +36,7 @@ def check_memory(config: RunConfig, scene: Scene, pixels: int, encoder: Spectral
     ConfigError
     """
     height, width, _ = scene.shape
-    memory.require_memory(
+    resources.require_memory(
         f"training on {scene.name}, of {height} x {width} pixels in {N_BANDS} components,",
         _CUBES * _FLOAT * N_BANDS * height * width,
         hint="train on a part of the scene, and map the whole with `hyperpeft map`",
@@ -45,13 +45,13 @@ def check_memory(config: RunConfig, scene: Scene, pixels: int, encoder: Spectral
         return
     weights = sum(p.numel() for p in encoder.parameters())
     if adapters.get_method(config.method).trains_encoder:
-        memory.require_memory(
+        resources.require_memory(
             f"--method full on {config.backbone}, of {weights:,} weights,",
             _MOMENTS * _FLOAT * weights,
             hint="use an adapter, such as --method krona+, or a smaller --backbone",
         )
     windows = -(-min(config.batch_size, pixels) // config.accumulate)
-    memory.require_memory(
+    resources.require_memory(
         f"a batch of {windows} windows on {config.backbone}",
         windows * bytes_of_window(encoder, checkpointing=config.gradient_checkpointing),
         hint="use a smaller --batch-size, --image-size or --backbone, or --accumulate",

@@ -1,11 +1,16 @@
-"""The scale and the offset that a file gives for its bands: which are refused, what is noted."""
+"""The scale and the offset of bands: what a file gives, and what a user asks for."""
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
+
 import numpy as np
 
-from hyperpeft.errors import SceneError
+from hyperpeft.errors import ConfigError, SceneError
+from hyperpeft.records import Scene
 from hyperpeft.scenes.cubes.cube import Cube
+from hyperpeft.scenes.cubes.lazy import ScaledCube
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -62,3 +67,26 @@ def scale_note(cube: Cube) -> tuple[str, ...]:
         return ()
     plus = f" plus {cube.offset[0]:g}" if cube.offset.any() else ""
     return (f"values are the stored ones times {scales[0]:g}{plus}, as the file says",)
+
+
+def rescale(scene: Scene, factor: float) -> Scene:
+    """The scene with its values times a factor; nothing is read yet.
+
+    Raises
+    ------
+    ConfigError
+        The factor is not a positive number.
+    """
+    if not (np.isfinite(factor) and factor > 0):
+        raise ConfigError("scale", expected="a number above 0", got=factor)
+    bands = scene.shape[2]
+    chunks = scene.cube.encoding.get("preferred_chunks", {})
+    block = int(chunks.get("y", 1)), int(chunks.get("x", scene.shape[1]))
+    cube = ScaledCube(scene.cube, np.full(bands, factor), np.zeros(bands)).to_xarray(block)
+    cube.encoding["preferred_chunks"] = dict(chunks)
+    return replace(
+        scene,
+        cube=cube,
+        sha256=hashlib.sha256(f"{scene.sha256} times {factor!r}".encode()).hexdigest(),
+        notes=(*scene.notes, f"values multiplied by {factor:g}"),
+    )

@@ -50,7 +50,7 @@ class Cube:
     key : str
         Which array of the file this is, and in which order of axes and bands.
     flipped : bool
-        The rows are those of the file in reverse, see `cubes.orientation`.
+        The rows are those of the file in reverse, see `cubes.layouts`.
     others : tuple of Path
         More files that decide its values: a header, the sources of a VRT.
     identity : str

@@ -28,10 +28,8 @@ from hyperpeft.scenes.cubes.fill_values import (
     impossible,
     typed,
 )
-from hyperpeft.scenes.cubes.lazy_mask import LazyMask
-from hyperpeft.scenes.cubes.scan_cache import LARGE as _LARGE
-from hyperpeft.scenes.cubes.scan_cache import load_scan, save_scan
-from hyperpeft.scenes.cubes.tally import (
+from hyperpeft.scenes.cubes.lazy import LazyMask
+from hyperpeft.scenes.cubes.scan import (
     IMPOSSIBLE,
     INFINITE,
     NAN,
@@ -40,10 +38,13 @@ from hyperpeft.scenes.cubes.tally import (
     UNDECLARED,
     ZEROS,
     Tally,
+    load_scan,
     notes_of,
     reasons,
+    save_scan,
 )
-from hyperpeft.system.memory import require_memory
+from hyperpeft.scenes.cubes.scan import LARGE as _LARGE
+from hyperpeft.system.resources import require_memory
 
 _MAX_VALUES = 2**24
 _NOTED_ZEROS = 16

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from hyperpeft.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from hyperpeft.scenes.labels.class_values import match_names
     from hyperpeft.scenes.labels.features import Features
-    from hyperpeft.scenes.labels.match_classes import match_names
     from hyperpeft.scenes.labels.read import read_labels
 
 _MODULES = {
     "Features": "features",
-    "match_names": "match_classes",
+    "match_names": "class_values",
     "read_labels": "read",
 }
 

@@ -21,7 +21,7 @@ import numpy as np
 from hyperpeft.errors import LabelsError
 from hyperpeft.records import Colour
 from hyperpeft.scenes.labels.class_names import normal_form
-from hyperpeft.scenes.labels.points_csv import text_columns
+from hyperpeft.scenes.labels.vectors import text_columns
 from hyperpeft.system.text import whole_number
 
 _HEX = re.compile(r"#?([0-9a-fA-F]{6})")

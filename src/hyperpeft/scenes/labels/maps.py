@@ -13,7 +13,7 @@ from rasterio.warp import Resampling, reproject
 from hyperpeft.errors import LabelsError
 from hyperpeft.records import Colour, Scene
 from hyperpeft.scenes.cubes.cube import Transform
-from hyperpeft.scenes.cubes.orientation import flipped, runs_north
+from hyperpeft.scenes.cubes.layouts import flipped, runs_north
 from hyperpeft.scenes.readers.gdal import crs_distance, crs_name, same_crs
 
 _GEO_TOLERANCE = 0.01  # of a pixel

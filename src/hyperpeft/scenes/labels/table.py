@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperpeft.errors import LabelsError
-from hyperpeft.scenes.labels.envi_rois import is_rois
-from hyperpeft.scenes.labels.envi_xml_rois import is_xml_rois
-from hyperpeft.scenes.labels.points_csv import is_table
-from hyperpeft.scenes.labels.vectors import is_vector
-from hyperpeft.scenes.readers import recognise
+from hyperpeft.scenes.labels.envi_rois import is_rois, is_xml_rois
+from hyperpeft.scenes.labels.vectors import is_table, is_vector
+from hyperpeft.scenes.readers import detect
 from hyperpeft.scenes.readers.detect import Probe
-from hyperpeft.scenes.readers.read_errors import reading_errors
+from hyperpeft.scenes.readers.notes import reading_errors
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ LABEL_READERS: list[LabelReader] = [
         "points",
         "",
         is_table,
-        f"{_HERE}.points_csv:read_table",
+        f"{_HERE}.vectors:read_table",
         vectors=True,
         files="CSV with a header: x,y or lon,lat or row,column, and a class",
         used="rows and columns are those of the scene's file",
@@ -70,7 +68,7 @@ LABEL_READERS: list[LabelReader] = [
         "XML regions",
         "",
         is_xml_rois,
-        f"{_HERE}.envi_xml_rois:read_xml_rois",
+        f"{_HERE}.envi_rois:read_xml_rois",
         vectors=True,
         files="regions of interest of ENVI 5 (.xml): polygons and points",
         used="names of the regions, their coordinate system",
@@ -96,16 +94,16 @@ LABEL_READERS: list[LabelReader] = [
     LabelReader(
         "named maps",
         "labels",
-        recognise.is_named_arrays,
-        f"{_HERE}.named_maps:read_named_map",
+        detect.is_named_arrays,
+        f"{_HERE}.map_files:read_named_map",
         files="a 2-D variable of a Zarr store or NetCDF file; FILE:VARIABLE",
         used="its own coordinates, _FillValue, flag_values and flag_meanings",
     ),
     LabelReader(
         "arrays",
         "",
-        recognise.is_arrays,
-        f"{_HERE}.named_maps:read_array_map",
+        detect.is_arrays,
+        f"{_HERE}.map_files:read_array_map",
         files="MATLAB, HDF5, .npy, .npz; FILE:VARIABLE",
         used="the one 2-D array; its rows are those of the scene's file",
     ),
@@ -113,7 +111,7 @@ LABEL_READERS: list[LabelReader] = [
         "raster",
         "a raster of labels",
         lambda probe: True,
-        f"{_HERE}.raster_maps:read_raster_map",
+        f"{_HERE}.map_files:read_raster_map",
         files="one band of ids in GeoTIFF, ENVI or another raster of GDAL; a picture in colours "
         "with its legend FILE.legend.csv",
         used="CRS, transform, nodata, alpha band, colour table; names from tags, FILE.aux.xml "

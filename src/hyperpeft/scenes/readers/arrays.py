@@ -18,9 +18,8 @@ from hyperpeft.scenes.cubes.layouts import DEFAULT, Layout, parse_layout, to_ban
 from hyperpeft.scenes.cubes.lazy import StoredCube
 from hyperpeft.scenes.readers import matlab
 from hyperpeft.scenes.readers.detect import NPY_MAGIC, ZIP_MAGIC, Probe
-from hyperpeft.scenes.readers.places.hdf5_place import hdf5_place
-from hyperpeft.scenes.readers.read_errors import unreadable
-from hyperpeft.scenes.readers.unused import unused_layers
+from hyperpeft.scenes.readers.notes import unreadable, unused_layers
+from hyperpeft.scenes.readers.place import hdf5_place
 from hyperpeft.scenes.readers.variables import (
     SIZE_NAMES,
     WAVELENGTH_NAMES,
@@ -30,7 +29,7 @@ from hyperpeft.scenes.readers.variables import (
     spectral_vectors,
 )
 from hyperpeft.system.files import check_archive
-from hyperpeft.system.memory import require_memory
+from hyperpeft.system.resources import require_memory
 
 Loader = Callable[[list[str]], dict[str, Any]]
 _SMALL = {name.lower() for pair in SIZE_NAMES for name in pair} | {*WAVELENGTH_NAMES, "bbl"}

@@ -1,4 +1,4 @@
-"""A file is looked at once: its first bytes become a `Probe`, which every reader is handed."""
+"""A file is looked at once: its first bytes become a `Probe`, which tells file kinds apart."""
 
 from __future__ import annotations
 
@@ -120,3 +120,144 @@ def check_file(path: Path, error: type[HyperpeftError]) -> Probe:
     if probe.is_hdf5:
         hdf5_checks.check(path, error)
     return probe
+
+
+ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
+METADATA = re.compile(r"-METADATA[^/]{0,16}\.XML(\.XML)?$", re.IGNORECASE)  # of EnMAP and DESIS
+IMAGE = re.compile(r"-SPECTRAL_IMAGE(_COG)?(?: ?\(\d+\))?\.(tiff?|bsq|bil|bip|hdr)$", re.IGNORECASE)
+SWATHS = "HDFEOS/SWATHS"  # of PRISMA
+EMIT_CUBES = ("reflectance", "radiance")
+EMIT_TABLE = ("location/glt_x", "location/glt_y")
+EMIT_BANDS = "sensor_band_parameters/wavelengths"
+TANAGER_CUBES = tuple(
+    f"HDFEOS/{kind}/HYP/Data Fields/{name}"
+    for kind in ("GRIDS", "SWATHS")
+    for name in ("surface_reflectance", "ortho_surface_reflectance", "toa_radiance",
+                 "ortho_radiance")
+)  # fmt: skip
+NEON_CUBES = ("/Reflectance/Reflectance_Data", "/Radiance/RadianceIntegerPart")
+_HDF5_NAMES = (".mat", ".h5", ".hdf5", ".he5")
+_NETCDF_NAMES = (".nc", ".nc4", ".cdf", ".netcdf")
+
+
+def is_zarr(probe: Probe) -> bool:
+    """A folder that is a Zarr store, of version 2 or 3."""
+    return probe.is_folder and any((probe.path / name).is_file() for name in ZARR_MARKS)
+
+
+def is_enmap(probe: Probe) -> bool:
+    """A folder, image or metadata of an EnMAP product, or of one that is named so."""
+    return metadata_of(probe.path) is not None
+
+
+def is_desis(probe: Probe) -> bool:
+    """The same of DESIS, whose files are named as EnMAP's; with an image, and by its metadata."""
+    metadata = metadata_of(probe.path)
+    if metadata is None or not _has_image(metadata):
+        return False
+    with metadata.open("rb") as file:
+        head = file.read(HEAD)
+    return b"<hsi_doc" in head or b"<gainOfBand>" in head or b"DESIS" in head
+
+
+def metadata_of(path: Path) -> Path | None:
+    """The metadata of a product's folder, spectral image or of itself; None for other files.
+
+    Copies have names such as METADATA.XML.XML or METADATA (1).XML.
+    """
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if METADATA.search(p.name))
+        return found[0] if len(found) == 1 else None
+    if METADATA.search(path.name):
+        return path
+    stem = IMAGE.sub("", path.name)
+    if stem == path.name:
+        return None
+    beside = sorted(p for p in path.parent.iterdir() if METADATA.search(p.name))
+    return next((p for p in beside if stem_of(p).upper() == stem.upper()), None)
+
+
+def stem_of(metadata: Path) -> str:
+    """What the names of a product's files begin with."""
+    return METADATA.sub("", metadata.name)
+
+
+def images_of(metadata: Path) -> list[Path]:
+    """The spectral images beside the metadata of a product."""
+    stem = stem_of(metadata).upper()
+    return sorted(
+        p
+        for p in metadata.parent.iterdir()
+        if IMAGE.search(p.name)
+        and IMAGE.sub("", p.name).upper() == stem
+        and p.suffix.lower() != ".hdr"
+    )
+
+
+def image_of(metadata: Path) -> Path:
+    """The first of them; there is one."""
+    return images_of(metadata)[0]
+
+
+def _has_image(metadata: Path) -> bool:
+    return bool(images_of(metadata))
+
+
+def is_prisma(probe: Probe) -> bool:
+    """A PRISMA product of any level."""
+    return any(name.startswith(f"{SWATHS}/PRS_L") for name in _hdf5_members(probe))
+
+
+def is_emit(probe: Probe) -> bool:
+    """An EMIT cube with its look-up table or its wavelengths."""
+    members = _hdf5_members(probe)
+    known = members.issuperset(EMIT_TABLE) or EMIT_BANDS in members
+    return known and not members.isdisjoint(EMIT_CUBES)
+
+
+def is_tanager(probe: Probe) -> bool:
+    """A cube of Planet's Tanager, of any level."""
+    return not _hdf5_members(probe).isdisjoint(TANAGER_CUBES)
+
+
+def is_neon(probe: Probe) -> bool:
+    """The reflectance or the radiance of a site of NEON."""
+    return any(name.endswith(NEON_CUBES) for name in _hdf5_members(probe))
+
+
+def is_netcdf4(probe: Probe) -> bool:
+    """NetCDF-4, which is HDF5: told from others by its name."""
+    return probe.is_hdf5 and probe.suffix in _NETCDF_NAMES
+
+
+def is_netcdf3(probe: Probe) -> bool:
+    """NetCDF-3 (classic, 64-bit offset) or the later 64-bit data."""
+    return probe.head[:4] in (b"CDF\x01", b"CDF\x02", b"CDF\x05")
+
+
+def is_netcdf(probe: Probe) -> bool:
+    """NetCDF of any version."""
+    return is_netcdf4(probe) or is_netcdf3(probe)
+
+
+def is_named_arrays(probe: Probe) -> bool:
+    """A Zarr store or a NetCDF file, whose dimensions have names."""
+    return is_zarr(probe) or is_netcdf(probe)
+
+
+def is_arrays(probe: Probe) -> bool:
+    """MATLAB, NumPy and HDF5 under the names that they have."""
+    if probe.is_folder:
+        return False
+    if probe.head.startswith(NPY_MAGIC):
+        return True
+    if probe.head.startswith(ZIP_MAGIC) and probe.suffix == ".npz":
+        return True
+    if probe.head.startswith(b"MATLAB") or probe.suffix in (".mat", ".npy", ".npz"):
+        return True
+    return probe.is_hdf5 and probe.suffix in _HDF5_NAMES
+
+
+def _hdf5_members(probe: Probe) -> frozenset[str]:
+    """Of an HDF5 file that is not MATLAB's."""
+    return probe.members if probe.is_hdf5 and probe.suffix != ".mat" else frozenset()

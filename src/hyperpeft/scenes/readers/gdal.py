@@ -25,13 +25,13 @@ from hyperpeft.errors import HyperpeftError, LabelsError, SceneError
 from hyperpeft.scenes.cubes.cube import Transform
 from hyperpeft.scenes.readers import hdf5_checks
 from hyperpeft.scenes.readers.detect import Probe, is_archive
-from hyperpeft.scenes.readers.envi.header import ENVI_DATA
+from hyperpeft.scenes.readers.envi_header import ENVI_DATA
 from hyperpeft.scenes.readers.gdal_checks import (
     check_sources,
     import_rasterio,
     refuse_remote_rasters,
 )
-from hyperpeft.scenes.readers.read_errors import first_words
+from hyperpeft.scenes.readers.notes import first_words
 from hyperpeft.system.text import whole_number
 
 _VECTORS = (".shp", ".geojson", ".json", ".kml", ".kmz", ".gml", ".gpx", ".fgb", ".tab", ".mif")

@@ -31,7 +31,7 @@ from typing import Any
 import h5py
 
 from hyperpeft.errors import HyperpeftError
-from hyperpeft.scenes.readers.read_errors import unreadable
+from hyperpeft.scenes.readers.notes import unreadable
 
 _BEGINNING = b"GCOL\x01\0\0\0"
 _HEAD = 16  # bytes of a collection's and of an object's, filled up to a multiple of 8

@@ -16,7 +16,7 @@ from scipy.io import loadmat, whosmat
 from hyperpeft.errors import HyperpeftError, SceneError
 from hyperpeft.scenes.readers import matlab_checks
 from hyperpeft.scenes.readers.detect import Probe
-from hyperpeft.scenes.readers.read_errors import unreadable
+from hyperpeft.scenes.readers.notes import unreadable
 from hyperpeft.scenes.readers.variables import Variable
 
 

@@ -25,8 +25,8 @@ from hyperpeft.records import Scene
 from hyperpeft.scenes.cubes.cube import Transform
 from hyperpeft.scenes.cubes.lazy import LazyCube
 from hyperpeft.scenes.cubes.valid_pixels import check_size
+from hyperpeft.scenes.readers.detect import METADATA
 from hyperpeft.scenes.readers.gdal import crs_name, same_crs
-from hyperpeft.scenes.readers.recognise import METADATA
 from hyperpeft.scenes.readers.variables import split_spec
 
 _PATTERN = "*?["

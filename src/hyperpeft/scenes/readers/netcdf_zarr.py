@@ -28,7 +28,8 @@ from hyperpeft.scenes.cubes.layouts import Layout, parse_layout
 from hyperpeft.scenes.cubes.lazy import DIMS, LazyCube, StoredCube, check_chunks
 from hyperpeft.scenes.readers import cf
 from hyperpeft.scenes.readers.detect import Probe
-from hyperpeft.scenes.readers.places.cf_grid import georeference
+from hyperpeft.scenes.readers.notes import unused_layers
+from hyperpeft.scenes.readers.place import georeference
 from hyperpeft.scenes.readers.stores import (
     arrays_without_dimension_names,
     is_cdf5,
@@ -40,7 +41,6 @@ from hyperpeft.scenes.readers.stores import (
     storage_options,
     zarr_groups,
 )
-from hyperpeft.scenes.readers.unused import unused_layers
 from hyperpeft.scenes.readers.variables import Variable, choose_cube
 
 _CUBES = ("reflectance", "radiance", "rfl", "surface_reflectance")

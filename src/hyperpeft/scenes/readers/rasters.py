@@ -17,9 +17,9 @@ from hyperpeft.errors import SceneError
 from hyperpeft.scenes.cubes.band_scale import scale_note
 from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.readers.band_stack import stacked
-from hyperpeft.scenes.readers.band_tags import BandTags
-from hyperpeft.scenes.readers.detect import TIFF_MAGIC, Probe
-from hyperpeft.scenes.readers.envi.header import (
+from hyperpeft.scenes.readers.band_tags import BandTags, find_extra_bands
+from hyperpeft.scenes.readers.detect import IMAGE, TIFF_MAGIC, Probe, metadata_of
+from hyperpeft.scenes.readers.envi_header import (
     INTERLEAVES,
     envi_data_file,
     interleave,
@@ -28,11 +28,9 @@ from hyperpeft.scenes.readers.envi.header import (
     read_fields,
     values_size,
 )
-from hyperpeft.scenes.readers.envi.raw import has_mark, read_raw
-from hyperpeft.scenes.readers.extra_bands import find_extra_bands
+from hyperpeft.scenes.readers.envi_raw import has_mark, read_raw
 from hyperpeft.scenes.readers.gdal import crs_of, list_pages, open_raster, transform_of
-from hyperpeft.scenes.readers.places.affine_fit import FITS, fit_affine
-from hyperpeft.scenes.readers.recognise import IMAGE, metadata_of
+from hyperpeft.scenes.readers.place import FITS, fit_affine
 
 _LARGEST_SIDECAR = 2**24  # bytes
 

@@ -15,8 +15,8 @@ from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.records import Scene, default_rgb
 from hyperpeft.scenes.cubes.band_scale import check_scaling
 from hyperpeft.scenes.cubes.cube import Cube
-from hyperpeft.scenes.cubes.orientation import north_up
-from hyperpeft.scenes.cubes.scan_cache import load_scan, save_scan
+from hyperpeft.scenes.cubes.layouts import north_up
+from hyperpeft.scenes.cubes.scan import load_scan, save_scan
 from hyperpeft.scenes.cubes.valid_pixels import check_pixels, check_size, look_when_asked
 from hyperpeft.scenes.readers.band_stack import stack
 from hyperpeft.scenes.readers.detect import Probe, check_file, is_archive

@@ -11,7 +11,7 @@ import h5py
 import xarray as xr
 
 from hyperpeft.errors import ConfigError, SceneError
-from hyperpeft.scenes.readers.recognise import ZARR_MARKS
+from hyperpeft.scenes.readers.detect import ZARR_MARKS
 from hyperpeft.scenes.readers.variables import Variable
 
 PICKLE = re.compile(rb'"(?:id|name)"\s*:\s*"[^"]*pickle', re.IGNORECASE)

@@ -20,9 +20,9 @@ from typing import Any
 from hyperpeft.errors import ConfigError
 from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.cubes.layouts import parse_layout
-from hyperpeft.scenes.readers import recognise
+from hyperpeft.scenes.readers import detect
 from hyperpeft.scenes.readers.detect import Probe
-from hyperpeft.scenes.readers.read_errors import reading_errors
+from hyperpeft.scenes.readers.notes import reading_errors
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ READERS: list[Reader] = [
     Reader(
         "zarr",
         "a Zarr store",
-        recognise.is_zarr,
+        detect.is_zarr,
         f"{_HERE}.netcdf_zarr:read_zarr",
         takes_key=True,
         takes_layout=True,
@@ -105,7 +105,7 @@ READERS: list[Reader] = [
     Reader(
         "desis",
         "a DESIS product",
-        recognise.is_desis,
+        detect.is_desis,
         f"{_HERE}.products.desis:read_desis",
         files="SPECTRAL_IMAGE.tif, its folder or METADATA.xml",
         used="centres, widths, gains and offsets of the XML",
@@ -113,7 +113,7 @@ READERS: list[Reader] = [
     Reader(
         "enmap",
         "an EnMAP product",
-        recognise.is_enmap,
+        detect.is_enmap,
         f"{_HERE}.products.enmap:read_enmap",
         files="the folder, METADATA.XML (also of an odd name) or SPECTRAL_IMAGE of L2A",
         used="centres, FWHM, gains, offsets and background of the XML; QL_QUALITY_CLOUD masks",
@@ -121,7 +121,7 @@ READERS: list[Reader] = [
     Reader(
         "prisma",
         "a PRISMA product",
-        recognise.is_prisma,
+        detect.is_prisma,
         f"{_HERE}.products.prisma:read_prisma",
         files=".he5 of L2D; of other levels as it was seen",
         used="VNIR and SWIR by rising wavelength, scale of each, EPSG code and corners, or "
@@ -130,7 +130,7 @@ READERS: list[Reader] = [
     Reader(
         "tanager",
         "a Tanager product",
-        recognise.is_tanager,
+        detect.is_tanager,
         f"{_HERE}.products.tanager:read_tanager",
         files=".h5 of surface reflectance or radiance, ortho or basic",
         used="wavelengths, fwhm, good_wavelengths, _FillValue; the grid of StructMetadata.0 or "
@@ -139,7 +139,7 @@ READERS: list[Reader] = [
     Reader(
         "emit",
         "an EMIT product",
-        recognise.is_emit,
+        detect.is_emit,
         f"{_HERE}.products.emit:read_emit",
         files=".nc of L2A reflectance or L1B radiance",
         used="the map grid of the look-up table (nearest pixel), wavelengths, good_wavelengths; "
@@ -148,7 +148,7 @@ READERS: list[Reader] = [
     Reader(
         "neon",
         "a NEON file",
-        recognise.is_neon,
+        detect.is_neon,
         f"{_HERE}.products.neon:read_neon",
         files=".h5 of the airborne reflectance or radiance of one site",
         used="Scale_Factor, Data_Ignore_Value, Wavelength, FWHM, Map_Info and EPSG code; the "
@@ -157,7 +157,7 @@ READERS: list[Reader] = [
     Reader(
         "netcdf",
         "a NetCDF file",
-        recognise.is_netcdf,
+        detect.is_netcdf,
         f"{_HERE}.netcdf_zarr:read_netcdf",
         takes_key=True,
         takes_layout=True,
@@ -167,7 +167,7 @@ READERS: list[Reader] = [
     Reader(
         "arrays",
         "a file of arrays",
-        recognise.is_arrays,
+        detect.is_arrays,
         f"{_HERE}.arrays:read_arrays",
         takes_key=True,
         takes_layout=True,

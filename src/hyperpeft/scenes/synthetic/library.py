@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hyperpeft.errors import ConfigError, SceneError
-from hyperpeft.scenes.readers.envi.header import header_text, number, parse
+from hyperpeft.scenes.readers.envi_header import header_text, number, parse
 from hyperpeft.system.files import check_archive
 
 # 10 nm from 400 to 2450 nm: what AVIRIS, EnMAP and PRISMA resolve.

@@ -19,9 +19,8 @@ import numpy as np
 
 from hyperpeft.scenes.cubes.band_scale import scale_note
 from hyperpeft.scenes.cubes.cube import Cube, to_nm
-from hyperpeft.scenes.readers.detect import Probe
+from hyperpeft.scenes.readers.detect import Probe, image_of, metadata_of
 from hyperpeft.scenes.readers.rasters import read_raster
-from hyperpeft.scenes.readers.recognise import image_of, metadata_of
 
 _TAGS = ("wavelengthCenterOfBand", "wavelengthWidthOfBand", "gainOfBand", "offsetOfBand")
 

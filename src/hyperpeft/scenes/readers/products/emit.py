@@ -25,12 +25,11 @@ import numpy as np
 from hyperpeft.errors import SceneError
 from hyperpeft.scenes.cubes.cube import Cube, to_nm
 from hyperpeft.scenes.cubes.lazy import LazyCube, StoredCube
-from hyperpeft.scenes.readers.detect import Probe
+from hyperpeft.scenes.readers.detect import EMIT_CUBES, EMIT_TABLE, Probe
 from hyperpeft.scenes.readers.gdal import wkt_of
-from hyperpeft.scenes.readers.places.cf_grid import Place
+from hyperpeft.scenes.readers.notes import unused_datasets
+from hyperpeft.scenes.readers.place import Place
 from hyperpeft.scenes.readers.products.parts import PartError, degrees_place, part, vector
-from hyperpeft.scenes.readers.recognise import EMIT_CUBES, EMIT_TABLE
-from hyperpeft.scenes.readers.unused import unused_datasets
 
 _BANDS = "sensor_band_parameters"
 _TILE = 64  # map pixels; the strip is rotated, and the box of a wide window would be all of it

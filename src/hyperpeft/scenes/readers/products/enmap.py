@@ -25,11 +25,10 @@ import numpy as np
 from hyperpeft.errors import SceneError
 from hyperpeft.scenes.cubes.band_scale import scale_note
 from hyperpeft.scenes.cubes.cube import Cube, to_nm
-from hyperpeft.scenes.readers.detect import Probe
+from hyperpeft.scenes.readers.detect import Probe, images_of, metadata_of, stem_of
 from hyperpeft.scenes.readers.gdal import open_raster
 from hyperpeft.scenes.readers.products.parts import PartError, part
 from hyperpeft.scenes.readers.rasters import read_raster
-from hyperpeft.scenes.readers.recognise import images_of, metadata_of, stem_of
 from hyperpeft.system.text import whole_number
 
 _CLOUD = "QL_QUALITY_CLOUD"

@@ -24,11 +24,10 @@ from hyperpeft.errors import SceneError
 from hyperpeft.scenes.cubes.band_scale import scale_note
 from hyperpeft.scenes.cubes.cube import Cube, to_nm
 from hyperpeft.scenes.cubes.lazy import LazyCube, StoredCube
-from hyperpeft.scenes.readers.detect import Probe
-from hyperpeft.scenes.readers.places.hdf5_place import hdf5_place
+from hyperpeft.scenes.readers.detect import NEON_CUBES, Probe
+from hyperpeft.scenes.readers.notes import unused_datasets
+from hyperpeft.scenes.readers.place import hdf5_place
 from hyperpeft.scenes.readers.products.parts import part, vector
-from hyperpeft.scenes.readers.recognise import NEON_CUBES
-from hyperpeft.scenes.readers.unused import unused_datasets
 
 _DECIMALS = "RadianceDecimalPart"
 

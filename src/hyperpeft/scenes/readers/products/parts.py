@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import h5py
 import numpy as np
 
-from hyperpeft.scenes.readers.places.cf_grid import Place, place_of_degrees
+from hyperpeft.scenes.readers.place import Place, place_of_degrees
 
 T = TypeVar("T")
 

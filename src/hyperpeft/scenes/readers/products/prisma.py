@@ -36,12 +36,11 @@ import numpy as np
 from hyperpeft.errors import SceneError
 from hyperpeft.scenes.cubes.cube import Cube, to_nm
 from hyperpeft.scenes.cubes.lazy import StackedCube, StoredCube
-from hyperpeft.scenes.readers.detect import Probe
+from hyperpeft.scenes.readers.detect import SWATHS, Probe
 from hyperpeft.scenes.readers.gdal import wkt_of
-from hyperpeft.scenes.readers.places.cf_grid import Place
+from hyperpeft.scenes.readers.notes import unused_datasets
+from hyperpeft.scenes.readers.place import Place
 from hyperpeft.scenes.readers.products.parts import PartError, degrees_place, number, part, vector
-from hyperpeft.scenes.readers.recognise import SWATHS
-from hyperpeft.scenes.readers.unused import unused_datasets
 
 _LEVELS = ("L2D", "L2C", "L2B", "L1")
 _PIXEL = 30.0  # m

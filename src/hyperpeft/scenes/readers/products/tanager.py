@@ -27,12 +27,11 @@ from hyperpeft.errors import SceneError
 from hyperpeft.scenes.cubes.band_scale import scale_note
 from hyperpeft.scenes.cubes.cube import Cube, Transform, to_nm
 from hyperpeft.scenes.cubes.lazy import StoredCube
-from hyperpeft.scenes.readers.detect import Probe
+from hyperpeft.scenes.readers.detect import TANAGER_CUBES, Probe
 from hyperpeft.scenes.readers.gdal import wkt_of
-from hyperpeft.scenes.readers.places.cf_grid import Place
+from hyperpeft.scenes.readers.notes import unused_datasets
+from hyperpeft.scenes.readers.place import Place
 from hyperpeft.scenes.readers.products.parts import PartError, degrees_place, number, part, vector
-from hyperpeft.scenes.readers.recognise import TANAGER_CUBES
-from hyperpeft.scenes.readers.unused import unused_datasets
 
 _STRUCTURE = "HDFEOS INFORMATION/StructMetadata.0"
 _MASKS = {"nodata": "nodata_pixels", "cloud": "beta_cloud_mask"}

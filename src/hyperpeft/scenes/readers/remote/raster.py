@@ -1,7 +1,7 @@
 """GeoTIFFs on a server, read by windows through GDAL: only the ranges that a window needs.
 
-GDAL opens no file on a server (see `system.gdal_env`), but the one that the user names and only as
-a GeoTIFF, while a window of it is read. Each window opens it again; its head is in GDAL's cache.
+GDAL opens no file on a server (see `system.environment`), but the one that the user names and only
+as a GeoTIFF, while a window of it is read. Each window opens it again; its head is in GDAL's cache.
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ import numpy as np
 from hyperpeft.errors import SceneError
 from hyperpeft.scenes.cubes.band_scale import scale_note
 from hyperpeft.scenes.cubes.cube import Cube
-from hyperpeft.scenes.cubes.lazy import LazyCube
-from hyperpeft.scenes.cubes.lazy_mask import LazyMask
-from hyperpeft.scenes.readers.band_tags import BandTags
+from hyperpeft.scenes.cubes.lazy import LazyCube, LazyMask
+from hyperpeft.scenes.readers.band_tags import BandTags, not_spectral
 from hyperpeft.scenes.readers.detect import TIFF_MAGIC, is_html
-from hyperpeft.scenes.readers.extra_bands import not_spectral
 from hyperpeft.scenes.readers.gdal import crs_of, silence_gdal, transform_of
 from hyperpeft.scenes.readers.gdal_checks import import_rasterio
-from hyperpeft.scenes.readers.read_errors import first_words
+from hyperpeft.scenes.readers.notes import first_words
 from hyperpeft.scenes.readers.remote.address import (
     CONNECT_SECONDS,
     READ_SECONDS,

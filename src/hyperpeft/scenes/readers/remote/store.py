@@ -14,7 +14,7 @@ from typing import Any
 from hyperpeft.errors import SceneError
 from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.readers.netcdf_zarr import read_store
-from hyperpeft.scenes.readers.read_errors import reading_errors
+from hyperpeft.scenes.readers.notes import reading_errors
 from hyperpeft.scenes.readers.remote.address import (
     CONNECT_SECONDS,
     READ_SECONDS,

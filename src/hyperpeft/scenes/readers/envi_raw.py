@@ -13,7 +13,7 @@ import xarray as xr
 from hyperpeft.errors import SceneError
 from hyperpeft.scenes.cubes.cube import Cube, to_nm, widths_to_nm
 from hyperpeft.scenes.cubes.lazy import LazyCube
-from hyperpeft.scenes.readers.envi.header import (
+from hyperpeft.scenes.readers.envi_header import (
     INTERLEAVES,
     TYPES,
     header_of,
@@ -22,8 +22,8 @@ from hyperpeft.scenes.readers.envi.header import (
     read_fields,
     values_size,
 )
-from hyperpeft.scenes.readers.envi.map_info import parse_map_info
 from hyperpeft.scenes.readers.gdal import wkt_of
+from hyperpeft.scenes.readers.place import parse_map_info
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 

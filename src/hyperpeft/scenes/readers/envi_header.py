@@ -8,7 +8,7 @@
       410.0 }                   the last of equal names counts; case does not
 
 GDAL refuses a header with a byte-order mark, and stops at a line that is too long for it: such
-cubes are read in `readers.envi.raw`.
+cubes are read in `readers.envi_raw`.
 
 Source: GDAL, ENVI driver, `ENVIDataset::ReadHeader` and `ENVIDataset::Open`.
 """

@@ -1,4 +1,17 @@
-"""Where a named array lies on Earth: CF's grid mapping, or evenly spaced coordinates."""
+"""Where a cube lies: grid mappings, coordinates, control points, map info.
+
+Map info of ENVI:
+
+    {UTM, 1.000, 1.000, 364000.0, 5810000.0, 30.0, 30.0, 33, North, WGS-84, units=Meters}
+     name  x     y      of the reference pixel, from 1; its easting and northing; pixel size;
+     zone, hemisphere and datum; rotation=degrees (counter-clockwise)
+
+NEON and others say it in HDF5 as
+
+    .../Coordinate_System/Map_Info   "UTM, 1.000, 1.000, 364000.00, ...", a dataset or an attribute
+    .../Coordinate_System/EPSG Code    "32633"
+    .../Coordinate_System/Coordinate_System_String     WKT
+"""
 
 from __future__ import annotations
 
@@ -7,13 +20,45 @@ import re
 import warnings
 from typing import Any, NamedTuple
 
+import h5py
 import numpy as np
 import pyproj
 import xarray as xr
 
 from hyperpeft.scenes.cubes.cube import Transform
 from hyperpeft.scenes.readers.gdal import wkt_of
-from hyperpeft.scenes.readers.places.affine_fit import FITS, fit_affine
+
+FITS = 1.0  # pixels; a worse fit is no grid
+_ROUNDING = 1e-9  # of a pixel
+_FEWEST = 3  # points that make a plane
+
+
+class AffineFit(NamedTuple):
+    """A transform, and the largest distance of a point from where it takes its pixel, in pixels."""
+
+    transform: Transform
+    residual: float
+
+
+def fit_affine(columns: np.ndarray, rows: np.ndarray, xy: np.ndarray) -> AffineFit | None:
+    """Least squares of places (n, 2) on columns and rows (n,), both at the corners of pixels.
+
+    None for fewer than three points, points in a line, or numbers that are not finite.
+    """
+    design = np.stack([columns, rows, np.ones_like(columns)], axis=1).astype(np.float64)
+    if len(design) < _FEWEST or not np.isfinite(xy).all() or np.linalg.matrix_rank(design) < 3:
+        return None
+    centre = xy.mean(axis=0)
+    solution = np.linalg.lstsq(design, xy - centre, rcond=None)[0]  # (3, 2)
+    away = np.hypot(*(design @ solution - (xy - centre)).T)
+    pixel = min(np.hypot(*solution[0]), np.hypot(*solution[1]))
+    if not pixel > 0:
+        return None
+    solution[:2][np.abs(solution[:2]) < _ROUNDING * pixel] = 0  # a rotation by rounding alone
+    (a, d), (b, e), (c, f) = solution.tolist()
+    transform = (a, b, c + float(centre[0]), d, e, f + float(centre[1]))
+    return AffineFit(transform, float(away.max() / pixel))
+
 
 _POINTS = 10_000  # of 2-D coordinates, to fit a grid to
 _UNEVEN = 1e-3  # of a pixel, over the whole axis
@@ -170,3 +215,87 @@ def _crs(attributes: dict[str, Any]) -> str | None:
         if wkt is not None:
             return wkt
     return None
+
+
+_NAD83 = ("nad83", "northamerica1983", "northamerican1983")
+
+
+def parse_map_info(text: str, crs: str | None = None) -> tuple[str | None, Transform | None]:
+    """CRS as WKT and transform; each None where the text does not tell.
+
+    Parameters
+    ----------
+    text : str
+    crs : str or None
+        A code or WKT that is known otherwise and wins.
+    """
+    parts = [part.strip() for part in text.strip().strip("{}").split(",")]
+    try:
+        x, y, easting, northing, width, height = (float(part) for part in parts[1:7])
+    except ValueError:
+        return (None if crs is None else wkt_of(crs)), None
+    rotation = re.search(r"rotation\s*=\s*([-+.\deE]+)", text)
+    angle = math.radians(-float(rotation[1])) if rotation else 0.0
+    cos, sin = math.cos(angle), math.sin(angle)
+    a, b, d, e = width * cos, -width * sin, -height * sin, -height * cos  # as GDAL has it
+    c, f = easting - (x - 1) * width, northing + (y - 1) * height
+    transform = (a + 0.0, b + 0.0, c + 0.0, d + 0.0, e + 0.0, f + 0.0)
+    known = (None if crs is None else wkt_of(crs)) or _named_crs(parts)
+    return known, transform
+
+
+def _named_crs(parts: list[str]) -> str | None:
+    words = [re.sub(r"[\W_]", "", part).lower() for part in parts]
+    is_wgs = any(word.startswith("wgs84") for word in words)
+    is_nad = any(word in _NAD83 for word in words)
+    if words[0] == "utm" and len(words) > 8 and words[7].isdecimal() and 1 <= int(words[7]) <= 60:
+        zone, south = int(words[7]), words[8].startswith("s")
+        if is_wgs:
+            return wkt_of(f"EPSG:{(32700 if south else 32600) + zone}")
+        return wkt_of(f"EPSG:{26900 + zone}") if is_nad and not south and zone <= 23 else None
+    if words[0] in ("geographiclatlon", "geographic"):
+        return wkt_of("EPSG:4326") if is_wgs else wkt_of("EPSG:4269") if is_nad else None
+    return None
+
+
+_MAP, _CODES = ("mapinfo",), ("epsgcode", "epsg", "epsgcodes")
+_SYSTEMS = ("coordinatesystemstring", "crswkt", "spatialref")
+
+
+def hdf5_place(file: h5py.File) -> tuple[str | None, Transform | None]:
+    """CRS as WKT and transform, each None where the file does not tell."""
+    texts: dict[str, str] = {}
+
+    def visit(name: str, item: Any) -> None:
+        _collect(texts, name, item)
+        for key in item.attrs:
+            _keep(texts, key, item.attrs[key])
+
+    for key in file.attrs:
+        _keep(texts, key, file.attrs[key])
+    file.visititems(visit)
+    system = next((texts[key] for key in (*_CODES, *_SYSTEMS) if key in texts), None)
+    if "mapinfo" not in texts:
+        return None, None
+    return parse_map_info(texts["mapinfo"], system)
+
+
+def _collect(texts: dict[str, str], name: str, item: Any) -> None:
+    if isinstance(item, h5py.Dataset) and item.size == 1:
+        key = name.rsplit("/", 1)[-1]
+        if _plain(key) in (*_MAP, *_CODES, *_SYSTEMS):
+            _keep(texts, key, item[()])
+
+
+def _keep(texts: dict[str, str], key: str, value: Any) -> None:
+    plain = _plain(key)
+    if plain in (*_MAP, *_CODES, *_SYSTEMS):
+        found = np.ravel(np.asarray(value))
+        if found.size == 1:
+            one = found[0]
+            text = one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one)
+            texts.setdefault(plain, text)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()

@@ -1,1 +1,0 @@
-"""Where a cube lies: grid mappings, coordinates, control points, map info."""
