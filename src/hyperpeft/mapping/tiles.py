@@ -17,8 +17,9 @@ from hyperpeft.errors import ConfigError
 
 SIZE = 512  # pixels
 LARGEST = 16384
-# Pixels per side. On a processor more windows than its cache holds are slower.
-CELL = {"cpu": 8, "cuda": 32}
+# Pixels per side. On a processor more windows than its cache holds are slower, and fewer than 200
+# leave much of its matrix units idle.
+CELL = {"cpu": 16, "cuda": 32}
 STRIP = 2**22  # values converted to float at a time
 
 
