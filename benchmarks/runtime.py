@@ -109,6 +109,9 @@ def peak(options: argparse.Namespace) -> dict[str, Any]:
     """Thousands of millions of operations a second of one large product, and of the encoder.
 
     Both on one thread and by its processor seconds, to which other work adds little.
+    On a Xeon with AVX-512, products of matrices took 82 % of the encoder's time with ONNX Runtime
+    and 78 % with PyTorch in bf16; GELU took 6 %, copies in another order 5 to 7 %, normalisation 2
+    to 4 %, sums 2 %.
     """
     from hyperpeft.mapping.pool import window_part_of
 

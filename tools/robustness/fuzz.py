@@ -256,21 +256,19 @@ def add(record: dict[str, Any], name: str, seed: int, tally: Tally) -> None:
 def table(record: dict[str, Any]) -> str:
     """All runs of a record as Markdown, one line a reader."""
     lines = [
-        "| reader | minutes | mutants | refused | for memory | opened | slowest s | found | left |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| reader | mutants | refused | for memory | opened | found | left |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name in TARGETS:
         runs = record["readers"].get(name, [])
         if runs:
             keys = ("mutants", "refused", "refused_for_memory", "opened")
             total = {key: sum(run[key] for run in runs) for key in keys}
-            slowest = max(run["slowest_seconds"] for run in runs)
-            minutes = sum(run["processor_minutes"] for run in runs)
             kinds = {kind for run in runs for kind in run["defects"]}
             left = len(runs[-1]["defects"])
             lines.append(
-                f"| {name} | {minutes:.1f} | {total['mutants']:,} | {total['refused']:,} | "
-                f"{total['refused_for_memory']:,} | {total['opened']:,} | {slowest:.1f} | "
+                f"| {name} | {total['mutants']:,} | {total['refused']:,} | "
+                f"{total['refused_for_memory']:,} | {total['opened']:,} | "
                 f"{len(kinds)} | {left} |"
             )
     return "\n".join(lines)

@@ -12,8 +12,11 @@ Hyperspectral Image Classification with Transformers", IEEE TGRS 60, arXiv 2107.
     layer normalisation of the class token, linear to the K classes
 
 The bands' neighbours go round at both ends. The paper writes the fusion as one learnable weight
-for each of the two inputs; in the code that its authors have published, F and G are matrices over
-the tokens, (B + 1) x (B + 1), which is what stands here: the published results are of that code.
+for each of the two inputs; in the code that its authors have published
+(github.com/danfenghong/IEEE_TGRS_SpectralFormer), F and G are matrices over the tokens,
+(B + 1) x (B + 1), which is what stands here: the published results are of that code. No parameter
+count is known from the paper. 300 epochs, weight decay 5e-3 and groups of 3 are what work built on
+that code gives as its command for Indian Pines; its own defaults are 1,000 epochs and no decay.
 """
 
 from __future__ import annotations

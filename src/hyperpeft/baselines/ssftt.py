@@ -13,6 +13,10 @@ Hyperspectral Image Classification", IEEE TGRS 60, doi 10.1109/TGRS.2022.3144158
     the class token to the K classes
 
 Wa and Wb start normal with Glorot's deviation. Dropout 0.1.
+
+The paper is not openly readable: sizes and schedule are those of the authors' code
+(github.com/zgr6010/HSI_SSFTT). That code scales attention by the whole width (64), and not by the
+root of a head's (8) as Vaswani et al. 2017 do, and has zeros beyond the scene's edge.
 """
 
 from __future__ import annotations

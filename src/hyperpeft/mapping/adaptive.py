@@ -1,8 +1,20 @@
 """Spend the encoder where the map is uncertain, fill the rest, and audit what was filled.
 
-Each pixel is described by its reduced spectrum and by mean and deviation of its neighbourhood, and
-the logits of pixels that the encoder has seen are interpolated between such descriptions (kriging;
-Rasmussen and Williams 2006, equation 2.25) under a Matern 3/2 kernel
+1. Audit: pixels drawn at random are encoded and kept apart; nothing below learns from them.
+2. A coarse grid of pixels is encoded.
+3. The logits of all other pixels are guessed from what has been encoded. The guesses of smallest
+   margin are encoded: those are the borders, the mixed pixels, and the spectra that the grid does
+   not explain. This is repeated until the guesses so checked were nearly all right.
+4. The audit counts how many of its pixels the guesses got wrong. That share has an upper bound
+   (Clopper and Pearson 1934); where it is above the tolerance, step 3 continues, and where a scene
+   does not allow filling at all, every pixel is encoded.
+
+The audit is looked at more than once, so that the k-th look spends 2^-k of the 5 % that the bound
+may be wrong: whatever the number of looks, the bound holds with 95 % confidence.
+
+The guess: each pixel is described by its reduced spectrum and by mean and deviation of its
+neighbourhood, and the logits of pixels that the encoder has seen are interpolated between such
+descriptions (kriging; Rasmussen and Williams 2006, equation 2.25) under a Matern 3/2 kernel
 
     k(d) = (1 + sqrt(3) d / l) exp(-sqrt(3) d / l),     l = the median distance.
 
@@ -10,18 +22,20 @@ Far from every known description the guess falls back to the mean of all, whose 
 pixel that its relatives do not explain is a doubtful one. Fitting n points costs n^3 / 3
 operations and no iterations, so there is nothing to tune and the same points give the same guess.
 
-1. Audit: pixels drawn at random are encoded and kept apart; nothing below learns from them.
-2. A coarse grid of pixels is encoded.
-3. The logits of all other pixels are guessed from what has been encoded. The
-   guesses of smallest margin are encoded: those are the borders, the mixed pixels, and the spectra
-   that the grid does not explain. This is repeated until the guesses so checked were nearly all
-   right.
-4. The audit counts how many of its pixels the guesses got wrong. That share has an upper bound
-   (Clopper and Pearson 1934); where it is above the tolerance, step 3 continues, and where a scene
-   does not allow filling at all, every pixel is encoded.
+Tried on cached outputs of the encoder (an untrained `tiny`, images of 16 pixels, after a short
+training): percent of the pixels equal to the exact map when 25 % are encoded, without the audit.
 
-The audit is looked at more than once, so that the k-th look spends 2^-k of the 5 % that the bound
-may be wrong: whatever the number of looks, the bound holds with 95 % confidence.
+                                                    Salinas-A  Potsdam  Indian Pines, 10 bands
+    kriging over window statistics (this)               100.0     91.2      90.2
+    kriging over the raw window                         100.0               90.8
+    a small network over window statistics              100.0               89.9
+    a small network over the raw window                 100.0               89.3
+    kriging, with the pixel's position                  100.0     91.3
+    kriging, disagreeing neighbours first               100.0     91.3
+    kriging, margin over distance to what is known       99.8     91.1
+
+The ways hardly differ, and kriging needs no training. On the last two scenes the outputs of that
+model vary too much for any of them, and everything is encoded.
 """
 
 from __future__ import annotations
