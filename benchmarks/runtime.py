@@ -142,7 +142,32 @@ def peak(options: argparse.Namespace) -> dict[str, Any]:
         precision = name.split()[1]
         if precision in product:
             found[name]["share of the product"] = round(rate / product[precision], 3)
+    found["time of torch bf16, %"] = shares(calls["torch bf16"])
     return found
+
+
+OPERATIONS = {
+    "products of matrices": ("aten::addmm", "aten::mm", "aten::bmm"),
+    "attention": ("aten::_scaled_dot_product_flash_attention_for_cpu",),
+    "casts and copies": ("aten::copy_",),
+    "GELU": ("aten::gelu",),
+    "layer norm": ("aten::native_layer_norm",),
+    "sums": ("aten::add", "aten::add_"),
+}
+
+
+def shares(call: Callable[[], object]) -> dict[str, float]:
+    """Percent of a call's time that each kind of operation takes."""
+    from torch.profiler import ProfilerActivity, profile
+
+    call()
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        call()
+    kinds = {name: kind for kind, names in OPERATIONS.items() for name in names}
+    spent = dict.fromkeys([*OPERATIONS, "all else"], 0.0)
+    for event in found.key_averages():
+        spent[kinds.get(event.key, "all else")] += event.self_cpu_time_total
+    return {kind: round(100 * time / sum(spent.values()), 1) for kind, time in spent.items()}
 
 
 def encoder_call(part: Any) -> Callable[[], object]:
