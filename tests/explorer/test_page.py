@@ -21,6 +21,7 @@ from hyperpeft import cli
 from hyperpeft.explorer import LabelStore
 from hyperpeft.records import thinned
 from hyperpeft.scenes import open_scene, open_view
+from tests.helpers.scene_files import large_by_pixel
 from tests.helpers.small import PROGRAM, planted, write_scene
 
 pytest.importorskip("panel", reason="the extra `explore` is not installed")
@@ -453,6 +454,28 @@ def test_a_page_of_another_origin_cannot_reach_it(browser, small, tmp_path):
     )
     assert read == "refused"
     page.close()
+
+
+def test_a_coarse_picture_becomes_sharp_when_nothing_else_happens(tmp_path):
+    from hyperpeft.explorer import Explorer
+    from hyperpeft.explorer.page import Page
+
+    path = large_by_pixel(tmp_path / "big.dat")
+    page = Page(Explorer(str(path), folder=tmp_path))
+
+    def side():
+        return max(page.map.images["scene"].data["image"][0].shape)
+
+    page.map._look(3000.0, 3000.0, 6.0)
+    coarse = side()
+    page.look_again()
+    assert coarse < side() <= 1300
+    sharp, place = side(), page.map.images["scene"].data
+    page.look_again()  # it is sharp already
+    assert page.map.images["scene"].data is place
+    page.map._look(3000.0, 3000.0, 5.0)  # a move shows a coarse one again
+    assert side() < sharp
+    page.explorer.close()
 
 
 def test_the_notebook_variant_is_the_same_page(tmp_path):

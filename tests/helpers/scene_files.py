@@ -8,6 +8,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pytest
 import rasterio
 from rasterio.transform import from_origin
 from scipy.io import savemat
@@ -79,6 +80,19 @@ def geotiff(
         file.update_tags(**(tags or {}))
         if colours:
             file.write_colormap(1, colours)
+    return path
+
+
+def large_by_pixel(path: Path) -> Path:
+    """An ENVI file of 14 GB that takes no space, stored by pixel: 6000 x 6000 pixels, 200 bands."""
+    envi(path, np.zeros((1, 1, 200), np.int16), interleave="bip")
+    header = path.with_suffix(".hdr")
+    text = header.read_text().replace("samples = 1", "samples = 6000")
+    header.write_text(text.replace("lines = 1", "lines = 6000"))
+    with path.open("r+b") as file:
+        file.truncate(6000 * 6000 * 200 * 2)
+    if path.stat().st_blocks > 2**16:
+        pytest.skip("the file system has no sparse files")
     return path
 
 

@@ -12,10 +12,10 @@ from affine import Affine
 from hyperpeft.errors import SceneError
 from hyperpeft.records import cover
 from hyperpeft.scenes import open_scene
-from hyperpeft.scenes.cubes import valid_pixels
+from hyperpeft.scenes.cubes import scan, valid_pixels
 from hyperpeft.scenes.cubes.cube import Cube, from_array
 from hyperpeft.scenes.cubes.valid_pixels import check_pixels
-from tests.helpers.scene_files import ORIGIN, UTM, cube, enmap, geotiff, mat73
+from tests.helpers.scene_files import ORIGIN, UTM, cube, enmap, geotiff, large_by_pixel, mat73
 
 
 def spy_on_hdf5(monkeypatch):
@@ -158,8 +158,8 @@ def test_a_large_file_is_looked_at_once(tmp_path, monkeypatch):
     path = geotiff(tmp_path / "a.tif", array, nodata=-1)
     first = open_scene(path)
     reads = []
-    scan = valid_pixels._scan
-    monkeypatch.setattr(valid_pixels, "_scan", lambda cube: reads.append(1) or scan(cube))
+    look = valid_pixels._scan
+    monkeypatch.setattr(valid_pixels, "_scan", lambda cube: reads.append(1) or look(cube))
     second = open_scene(path)
     assert reads == []
     assert second.notes == first.notes
@@ -424,14 +424,7 @@ def test_a_view_of_a_scene_of_many_gigabytes_opens_at_once(tmp_path, monkeypatch
     from hyperpeft.records import thinned
     from hyperpeft.scenes import open_view
 
-    path = envi(tmp_path / "big.dat", np.zeros((1, 1, 200), np.int16), "bip", 0)
-    header = path.with_suffix(".hdr")
-    text = header.read_text().replace("samples = 1", "samples = 6000")
-    header.write_text(text.replace("lines = 1", "lines = 6000"))
-    with path.open("r+b") as file:
-        file.truncate(6000 * 6000 * 200 * 2)
-    if path.stat().st_blocks > 2**16:
-        pytest.skip("the file system has no sparse files")
+    path = large_by_pixel(tmp_path / "big.dat")
     before = resource.getrusage(resource.RUSAGE_SELF)
     view = open_view(path)
     assert view.scene is None
@@ -439,7 +432,7 @@ def test_a_view_of_a_scene_of_many_gigabytes_opens_at_once(tmp_path, monkeypatch
         step = view.step_for(rows, columns, 1300)
         values, _ = view.read(view.rgb, thinned(rows, step), thinned(columns, step))
         assert values.shape[0] == 3
-        assert 300 < max(values.shape[1:]) <= 1300  # within a second where nothing is cached
+        assert 400 < max(values.shape[1:]) <= 1300
     after = resource.getrusage(resource.RUSAGE_SELF)
     assert after.ru_utime - before.ru_utime < 5  # seconds of the processor
     assert after.ru_maxrss - before.ru_maxrss < 2**19  # KB

@@ -56,7 +56,7 @@ class MapPanel:
         self.key: object = None  # of what `source` and `stretch` show
         self.show_map, self.show_confidence, self.show_labels = True, False, True
         self._cache: OrderedDict[Any, Any] = OrderedDict()
-        self._fitted = False
+        self._fitted = self._coarse = False
         self._stroke: list[tuple[float, float]] = []
         self._inner: dict[str, int] = {}  # of the figure, as the browser says
         self.size = (900, 700)
@@ -204,9 +204,10 @@ target.text = text;
 
     # Pictures
 
-    def refresh(self) -> None:
-        """Read and show what is visible."""
-        place = self._window()
+    def refresh(self, *, quick: bool = True) -> None:
+        """Read and show what is visible: where that takes long a coarse picture, see `sharpen`."""
+        place = self._window(quick=quick)
+        self._coarse = quick and place != self._window()
         if place is None or self.source is None or self.stretch is None:
             return
         rows, columns = place
@@ -222,7 +223,12 @@ target.text = text;
         self.refresh_map(rows, columns)
         self.refresh_labels(rows, columns)
 
-    def _window(self) -> tuple[slice, slice] | None:
+    def sharpen(self) -> None:
+        """Show the sharp picture where a coarse one stands; called while nothing else happens."""
+        if self._coarse:
+            self.refresh(quick=False)
+
+    def _window(self, *, quick: bool = False) -> tuple[slice, slice] | None:
         region = self.visible()
         if region is None:
             return None
@@ -231,7 +237,7 @@ target.text = text;
             _grown(span, size)
             for span, size in zip(region.inside, (self.height, self.width), strict=True)
         )
-        step = self.explorer.view.step_for(rows, columns, _SHARPEST)
+        step = self.explorer.view.step_for(rows, columns, _SHARPEST, quick=quick)
         return thinned(rows, step), thinned(columns, step)
 
     def refresh_map(self, *window: Any) -> None:

@@ -202,6 +202,7 @@ class Page:
         """As `tick`, on a clock; an error is shown, and one that is shown stays."""
         try:
             self.tick()
+            self.map.sharpen()
         except HyperpeftError as problem:
             self._say(str(problem))
         except Exception as problem:

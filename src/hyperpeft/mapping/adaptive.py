@@ -229,8 +229,11 @@ def fill(
     guesses = state.guess()
     if _to_check(guesses, state.logits, audit, tolerance) > HOPELESS:
         return state.encode_all()
-    looks, step = 0, int(CHUNK * n)
+    looks, rounds = 0, 0
     while True:
+        # Guessing again costs as much as encoding some hundred pixels: rounds grow when many come.
+        rounds += 1
+        step = int(CHUNK * n) * (1 + rounds // 4)
         open_ = np.flatnonzero(~state.encoded)
         chosen = open_[np.argsort(margins(guesses[open_]), kind="stable")[:step]]
         if state.encoded.mean() + len(chosen) / n > HOPELESS:

@@ -40,7 +40,7 @@ Read = Callable[[np.ndarray, slice, slice], np.ndarray]
 _STRIP = 64  # rows that are read together
 _SAMPLE = 64  # blocks of a sample
 _BLOCK = 8  # pixels a side
-_BYTES_OF_A_VIEW = 2**29  # in about a second where nothing is cached
+_QUICK, _WHOLE = 2**28, 2**30  # bytes of a view: in half a second where nothing is cached, in two
 
 
 @dataclass
@@ -144,11 +144,17 @@ class SceneView:
                 shown &= ~mask[rows, columns]
         return self._scaled(stored, chosen), shown
 
-    def step_for(self, rows: slice, columns: slice, pixels: int, bands: int = 3) -> int:
-        """The step at which a window has at most `pixels` a side and is read in about a second."""
+    def step_for(
+        self, rows: slice, columns: slice, pixels: int, bands: int = 3, *, quick: bool = False
+    ) -> int:
+        """The step at which a window has at most `pixels` a side, and does not take long to read.
+
+        Where all bands of a pixel lie together each pixel costs a read of its own: `quick` asks for
+        half a second of them, otherwise it is about two.
+        """
         height, width = rows.stop - rows.start, columns.stop - columns.start
-        step = max(1, -(-max(height, width) // pixels))
-        while -(-height // step) * self._reader.row_bytes(width, step, bands) > _BYTES_OF_A_VIEW:
+        step, most = max(1, -(-max(height, width) // pixels)), _QUICK if quick else _WHOLE
+        while -(-height // step) * self._reader.row_bytes(width, step, bands) > most:
             step += 1
         return step
 
