@@ -359,12 +359,12 @@ class TestKilled:
         from hyperpeft import cli
 
         folder, cube = world
-        arguments = ["map", folder / "run", cube, "--out", tmp_path / "m.tif", "--tile", "40",
+        arguments = ["map", folder / "run", cube, "--out", tmp_path / "m.tif", "--tile", "48",
                      "--probabilities", "--confidence", "--json"]  # fmt: skip
         monkeypatch.setattr(sys, "argv", ["hyperpeft", *map(str, arguments)])
         cli.main()
         said = json.loads(capsys.readouterr().out)
-        assert said["tiles"] == 9
+        assert said["tiles"] == 6
         assert said["pixels"] == said["encoded"] == 9000
         assert [Path(p).name for p in said["files"]] == [
             "m.tif", "m_probabilities.tif", "m_confidence.tif",

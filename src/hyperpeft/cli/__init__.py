@@ -141,7 +141,7 @@ NO_DEFECT = (
     errno.ENAMETOOLONG, errno.EMFILE, errno.EIO,
 )  # fmt: skip
 EXTRAS = {  # where a library comes from that a map of an exported run does not need
-    "torch": "runs", "accelerate": "runs", "matplotlib": "runs", "sklearn": "runs",
+    "torch": "train", "accelerate": "train", "matplotlib": "train", "sklearn": "train",
     "pyogrio": "vectors", "huggingface_hub": "hub",
 }  # fmt: skip
 

@@ -13,7 +13,8 @@ from hyperpeft.system.lazy_names import lazy_names
 if TYPE_CHECKING:
     from hyperpeft.scenes.catalog.card import Card, File
     from hyperpeft.scenes.catalog.cards import CARDS, get_card
-    from hyperpeft.scenes.catalog.fetch import fetch, find, list_scenes
+    from hyperpeft.scenes.catalog.fetch import fetch
+    from hyperpeft.scenes.catalog.locate import find, list_scenes
     from hyperpeft.scenes.cubes.band_scale import rescale
     from hyperpeft.scenes.describe import FileDescription, describe_file
     from hyperpeft.scenes.ground_area import HECTARE, pixel_areas
@@ -60,12 +61,12 @@ _MODULES = {
     "exists": "readers.read",
     "fetch": "catalog.fetch",
     "files_of": "sources",
-    "find": "catalog.fetch",
+    "find": "catalog.locate",
     "get_card": "catalog.cards",
     "is_card": "open",
     "labels_for": "labels.read",
     "list_layers": "labels.vectors",
-    "list_scenes": "catalog.fetch",
+    "list_scenes": "catalog.locate",
     "match_names": "labels.class_values",
     "open_raster": "readers.gdal",
     "open_scene": "open",

@@ -12,7 +12,7 @@ from hyperpeft.errors import ConfigError, LabelsError, SceneError
 from hyperpeft.records import Labels, Scene
 from hyperpeft.scenes.catalog.card import Card, File, Role
 from hyperpeft.scenes.catalog.cards import CARDS, card_key, suggestion
-from hyperpeft.scenes.catalog.fetch import find, verify_counts, verify_shape, where_to_put
+from hyperpeft.scenes.catalog.locate import find, verify_counts, verify_shape, where_to_put
 from hyperpeft.scenes.labels.class_values import make_labels
 from hyperpeft.scenes.labels.read import read_labels
 from hyperpeft.scenes.readers.read import exists, read_cube

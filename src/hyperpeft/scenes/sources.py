@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hyperpeft.errors import InputError
 from hyperpeft.scenes.catalog.cards import CARDS, card_key
-from hyperpeft.scenes.catalog.fetch import find
+from hyperpeft.scenes.catalog.locate import find
 from hyperpeft.scenes.readers.detect import Probe, metadata_of, stem_of
 from hyperpeft.scenes.readers.envi_header import envi_data_file
 from hyperpeft.scenes.readers.gdal import open_raster

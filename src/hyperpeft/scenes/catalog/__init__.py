@@ -9,15 +9,15 @@ from hyperpeft.system.lazy_names import lazy_names
 if TYPE_CHECKING:
     from hyperpeft.scenes.catalog.card import Card, File
     from hyperpeft.scenes.catalog.cards import CARDS, get_card
-    from hyperpeft.scenes.catalog.fetch import find, list_scenes
+    from hyperpeft.scenes.catalog.locate import find, list_scenes
 
 _MODULES = {
     "CARDS": "cards",
     "Card": "card",
     "File": "card",
-    "find": "fetch",
+    "find": "locate",
     "get_card": "cards",
-    "list_scenes": "fetch",
+    "list_scenes": "locate",
 }
 
 __all__ = [
