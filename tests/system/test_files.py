@@ -202,3 +202,39 @@ def test_pytorch(world, tmp_path):
     refused(call(50_000, *words), "state.pt")
     assert files(tmp_path) == ["run.yaml"]
     assert load_backbone(world / "e.safetensors", num_heads=3).dim == 48  # nothing of it changed
+
+
+KEPT = """
+import resource, sys, threading
+import torch
+from hyperpeft.system.resources import keep_freed_memory
+print(keep_freed_memory() if sys.argv[1] == "keep" else None)
+def work():
+    for number in range(60):
+        if number == 10:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        tensors = [torch.empty(size).fill_(1.0) for size in [2**20] * 6]
+        del tensors
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+thread = threading.Thread(target=work)  # maps are made in one
+thread.start()
+thread.join()
+"""
+
+
+def test_freed_memory_is_kept_where_the_allocator_can():
+    def run_with(word, **more):
+        done = subprocess.run(
+            [sys.executable, "-c", KEPT, word], capture_output=True, text=True, check=True,
+            env={**os.environ, **more},
+        )  # fmt: skip
+        kept, faults = done.stdout.split()
+        return kept, int(faults)
+
+    kept, faults = run_with("keep")
+    if kept == "False":
+        pytest.skip("the allocator is not glibc's")
+    usual = run_with("leave")[1]
+    assert faults < 5000  # 50 rounds of 6,144 pages
+    assert faults < usual / 10
+    assert run_with("keep", MALLOC_TRIM_THRESHOLD_="131072")[0] == "False"

@@ -15,6 +15,7 @@ from hyperpeft.mapping.tiles import cell_of
 from hyperpeft.models.spectralgpt import BAND_GROUP, BANDS, token_grid
 from hyperpeft.patches import Windows
 from hyperpeft.spectral import Reducer
+from hyperpeft.system.resources import keep_freed_memory
 from hyperpeft.training.batches import Batches
 from hyperpeft.training.classifier import Classifier, WindowSet, check_finite, mean_logits
 from hyperpeft.training.precision import autocast, held_in
@@ -103,6 +104,8 @@ def logits_of(
     device = next(model.parameters()).device
     parts, was_training = Batches(size), model.training
     model.eval()
+    if device.type == "cpu":
+        keep_freed_memory()
 
     def predicted(positions: torch.Tensor) -> torch.Tensor:
         return mean_logits(model, windows, positions)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from hyperpeft.errors import Interrupted, TrainingError
 from hyperpeft.patches import Windows, apply_symmetry, draw_symmetries
 from hyperpeft.system.environment import Event, interruptible
+from hyperpeft.system.resources import keep_freed_memory
 from hyperpeft.training.batches import smaller
 from hyperpeft.training.checkpoint import (
     Checkpoints,
@@ -210,6 +211,8 @@ class Trainer:
     def _epoch(self, interrupted: Event) -> None:
         """Take the steps of the current epoch that are still to be taken."""
         self.model.train()
+        if self.accelerator.device.type == "cpu":
+            keep_freed_memory()
         order = torch.randperm(len(self.train), generator=self._generator(0))
         while self.state.step < self.steps_per_epoch:
             start = time.monotonic()
