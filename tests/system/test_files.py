@@ -234,7 +234,7 @@ def test_freed_memory_is_kept_where_the_allocator_can():
     kept, faults = run_with("keep")
     if kept == "False":
         pytest.skip("the allocator is not glibc's")
-    usual = run_with("leave")[1]
     assert faults < 5000  # 50 rounds of 6,144 pages
-    assert faults < usual / 10
-    assert run_with("keep", MALLOC_TRIM_THRESHOLD_="131072")[0] == "False"
+    chosen, faults = run_with("keep", MALLOC_TRIM_THRESHOLD_="131072")
+    assert chosen == "False"  # the user's value stands, and costs what it costs
+    assert faults > 100_000
