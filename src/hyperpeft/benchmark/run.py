@@ -56,7 +56,7 @@ class Watch(Progress):
 def default_workers(cells: int) -> int:
     """Local processes for so many cells: one a processor, as far as memory allows.
 
-    Two cells on a thread each take about 0.6 of the time of one after the other on two: most of a
+    Two cells on a thread each take 0.8 of the time of one after the other on two: most of a
     step on a small backbone is too short to be shared. Cells of a GPU share that, in one process.
 
     Returns
