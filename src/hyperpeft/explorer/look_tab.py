@@ -93,7 +93,7 @@ class LookTab:
 
             def source(rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
                 step = rows.step or 1
-                coarse = view.step_for(rows, columns, _COMPONENT_SIDE, len(bands))
+                coarse = view.step_for(rows, columns, _COMPONENT_SIDE, len(bands), quick=True)
                 factor = max(1, -(-coarse // step))
                 thin = (slice(s.start, s.stop, step * factor) for s in (rows, columns))
                 values, shown = view.read(bands, *thin)

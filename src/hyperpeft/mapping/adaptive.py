@@ -136,7 +136,7 @@ TOLERANCE = 0.01  # share of pixels whose class may differ from the exact map's
 SPACING = 6  # pixels between those of the coarse grid
 AUDIT = (1 / 12, 600, 2000)  # share of the pixels to audit, at least and at most
 LEARN = 2500  # pixels to guess from: more cost more than they tell
-CHUNK = 0.03  # share of the pixels checked at a time
+CHUNK = 0.03  # share of the pixels checked in each of the first rounds
 NEARLY = 0.06  # share of wrong guesses among those checked last at which the audit is consulted
 HOPELESS = 0.5  # share of the pixels to check above which checking all is as good
 

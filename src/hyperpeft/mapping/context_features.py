@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from hyperpeft.mapping.fingerprint import Fingerprint
-from hyperpeft.mapping.pixel_features import PixelFeatures, Tensors, require_shapes, subset, whole
+from hyperpeft.mapping.pixel_features import PixelFeatures, Tensors, require_shapes, whole
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.records import Scene
 from hyperpeft.spatial import (
@@ -81,8 +81,7 @@ class ContextFeatures(PixelFeatures):
         return self.reducer
 
     def to_tensors(self) -> Tensors:
-        arrays, texts = self.reducer.to_tensors()
-        arrays = {f"reducer.{name}": array for name, array in arrays.items()}
+        arrays, texts = _reducer_tensors(self.reducer)
         arrays |= {"mean": self.standardiser.mean, "spread": self.standardiser.spread}
         options = {"options": asdict(self.options), "components": self.components}
         return arrays, {"reducer": texts, **options}
@@ -91,8 +90,7 @@ class ContextFeatures(PixelFeatures):
     def from_tensors(
         cls, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any], path: Path
     ) -> Self:
-        own, inner = subset(arrays, "reducer.")
-        reducer = Reducer.from_tensors(inner, values["reducer"], path)
+        own, reducer = _without_reducer(arrays, values["reducer"], path)
         width = len(reducer.scale)
         require_shapes(own, {"mean": (width,), "spread": (width,)})
         if not (own["spread"] > 0).all():
@@ -104,6 +102,24 @@ class ContextFeatures(PixelFeatures):
             _context_options(values["options"]),
             None if components is None else whole(components, 1, width),
         )
+
+
+_REDUCER = "reducer."  # before the names of its arrays in files of features
+
+
+def _reducer_tensors(reducer: Reducer) -> Tensors:
+    """What `Reducer.to_tensors` gives, to stand beside other arrays."""
+    arrays, texts = reducer.to_tensors()
+    return {f"{_REDUCER}{name}": array for name, array in arrays.items()}, texts
+
+
+def _without_reducer(
+    arrays: Mapping[str, np.ndarray], texts: Mapping[str, Any], path: Path
+) -> tuple[dict[str, np.ndarray], Reducer]:
+    """The other arrays of a file, and the reducer from its own."""
+    inner = {k.removeprefix(_REDUCER): v for k, v in arrays.items() if k.startswith(_REDUCER)}
+    own = {k: v for k, v in arrays.items() if not k.startswith(_REDUCER)}
+    return own, Reducer.from_tensors(inner, texts, path)
 
 
 def fit_standardiser(
@@ -205,8 +221,7 @@ class RandomPatchFeatures(PixelFeatures):
         super().fingerprint(into)
 
     def to_tensors(self) -> Tensors:
-        arrays, texts = self.reducer.to_tensors()
-        arrays = {f"reducer.{name}": array for name, array in arrays.items()}
+        arrays, texts = _reducer_tensors(self.reducer)
         arrays |= {name: getattr(self.network, name) for name in _NETWORK}
         return arrays, {"reducer": texts}
 
@@ -214,8 +229,7 @@ class RandomPatchFeatures(PixelFeatures):
     def from_tensors(
         cls, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any], path: Path
     ) -> Self:
-        own, inner = subset(arrays, "reducer.")
-        reducer = Reducer.from_tensors(inner, values["reducer"], path)
+        own, reducer = _without_reducer(arrays, values["reducer"], path)
         layers, patches, _, size, _ = own["kernels"].shape
         shapes = {
             "kernels": (layers, patches, random_patches.COMPONENTS, size, size),

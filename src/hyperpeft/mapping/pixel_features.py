@@ -163,14 +163,6 @@ def features_at(scene: Scene, features: PixelFeatures, positions: np.ndarray) ->
     return out
 
 
-def subset(
-    arrays: Mapping[str, np.ndarray], prefix: str
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Arrays whose names do not begin with a prefix, and the others without it."""
-    own = {k: v for k, v in arrays.items() if not k.startswith(prefix)}
-    return own, {k.removeprefix(prefix): v for k, v in arrays.items() if k not in own}
-
-
 def require_shapes(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
     """ValueError unless all are there, the wavelengths excepted, of these shapes, and no others."""
     strange = (set(arrays) ^ set(shapes)) - {"wavelengths"}

@@ -64,8 +64,9 @@ class Attention(nn.Module):
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:  # (N, L, D)
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))  # once for the three
+        if torch.is_autocast_enabled(x.device.type) and not torch.is_grad_enabled():
+            # Once for the three. With gradients each has a cast of its own: their sum is float32.
+            x = x.to(torch.get_autocast_dtype(x.device.type))
         q, k, v = self._heads(self.q(x)), self._heads(self.k(x)), self._heads(self.v(x))
         mixed = attend(q, k, v, training=self.training)  # (N, heads, L, D / heads)
         return self.proj(mixed.transpose(1, 2).flatten(2))

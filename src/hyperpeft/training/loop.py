@@ -188,6 +188,8 @@ class Trainer:
                 other="another configuration, scene or backbone",
                 hint="give the same options as before, or --overwrite to start again",
             )
+        if self.accelerator.device.type == "cpu":
+            keep_freed_memory()
         saved = time.monotonic()
         frozen = held_in(self.plain, self.precision)
         with torch.random.fork_rng(), frozen, interruptible() as interrupted:
@@ -211,8 +213,6 @@ class Trainer:
     def _epoch(self, interrupted: Event) -> None:
         """Take the steps of the current epoch that are still to be taken."""
         self.model.train()
-        if self.accelerator.device.type == "cpu":
-            keep_freed_memory()
         order = torch.randperm(len(self.train), generator=self._generator(0))
         while self.state.step < self.steps_per_epoch:
             start = time.monotonic()
