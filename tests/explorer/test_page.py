@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import http.client
 import os
 import re
@@ -16,9 +18,12 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+from tornado.iostream import StreamClosedError
+from tornado.websocket import WebSocketClosedError
 
 from hyperpeft import cli
 from hyperpeft.explorer import LabelStore
+from hyperpeft.explorer.server import serve_page
 from hyperpeft.records import thinned
 from hyperpeft.scenes import open_scene, open_view
 from tests.helpers.scene_files import large_by_pixel
@@ -121,6 +126,29 @@ def test_every_request_needs_the_token(small):
     assert small.token.encode() not in page
     # Scripts, styles and fonts are all served from here.
     assert re.findall(rb"(?:src|href)=[\"'](?:https?:)?//(?!127\.0\.0\.1)[^\"']*", page) == []
+
+
+@pytest.mark.parametrize(
+    ("problem", "reported"), [(WebSocketClosedError, False), (StreamClosedError, True)]
+)
+def test_a_page_that_closes_while_it_is_written_to_is_no_error(problem, reported, caplog):
+    """Nobody awaits a message that is on its way when the page is closed."""
+    served = serve_page(lambda: None)
+
+    async def write():
+        raise problem
+
+    async def main():
+        served.start()
+        asyncio.ensure_future(write())  # noqa: RUF006 -- nobody keeps it, as in Bokeh
+        await asyncio.sleep(0.01)
+        gc.collect()
+
+    try:
+        served._server.io_loop.run_sync(main)
+    finally:
+        served.stop()
+    assert ("never retrieved" in caplog.text) == reported
 
 
 def test_another_name_or_origin_is_refused(small):

@@ -13,6 +13,7 @@ import hmac
 import secrets
 import socket
 import warnings
+from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from typing import Any
 
 from tornado.httputil import HTTPServerRequest
 from tornado.web import Application, RequestHandler
+from tornado.websocket import WebSocketClosedError
 
 from hyperpeft.errors import ConfigError
 from hyperpeft.explorer.state import Explorer
@@ -53,6 +55,7 @@ class Served:
 
     def start(self) -> None:
         """Begin to answer, on the event loop of this thread."""
+        self._server.io_loop.asyncio_loop.set_exception_handler(_without_closed_pages)
         self._server.start()
 
     def run(self) -> None:
@@ -94,6 +97,12 @@ def serve_page(make: Callable[[], Any], port: int = 0, title: str = "hyperpeft")
         )  # fmt: skip
     _guard(server._tornado, token, port)
     return Served(port, token, server)
+
+
+def _without_closed_pages(loop: AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Report what no one awaited, but a message to a page that has been closed meanwhile."""
+    if not isinstance(context.get("exception"), WebSocketClosedError):
+        loop.default_exception_handler(context)
 
 
 def _free_port(port: int) -> int:
