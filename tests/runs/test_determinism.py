@@ -216,6 +216,24 @@ def test_training_pixels_are_hidden_from_test_pixels_of_a_spatial_split(tmp_path
     assert leakage["training_hidden"] is True
 
 
+@pytest.mark.parametrize("labels", [1, 2])
+def test_auto_of_hardly_a_label(tmp_path, labels):
+    """A discriminant cannot be fitted to one pixel of each class, also not in a fold."""
+    options = config(
+        tmp_path, tmp_path / "run", method="auto", epochs=1, per_class=labels, patch_size=3
+    )
+    record = run(options)
+    parts = {part["name"]: part["weight"] for part in record.adapter["parts"]}
+    assert ("spectra-lda" in parts) == (labels > 1)
+    assert sum(weight > 0 for weight in parts.values()) > 1
+    alone = "equal shares, since no training pixel can be left out"
+    assert (alone in " ".join(record.notes)) == (labels == 1)
+    with rasterio.open(options.out / "map.tif") as file:
+        np.testing.assert_array_equal(
+            load_run(options.out).predict(labelled_scene(options)), file.read(1)
+        )
+
+
 def test_enmap_potsdam_by_path(data, tmp_path):
     """The map has the input's CRS and transform, and nodata outside the tiles."""
     place = data / "enmap-potsdam"

@@ -28,6 +28,7 @@ from hyperpeft import spectral
 from hyperpeft.baselines import features
 from hyperpeft.baselines.base import Fitted, Task
 from hyperpeft.baselines.pixel_models import new_discriminant, pixel_model_of
+from hyperpeft.errors import ConfigError
 from hyperpeft.mapping import (
     ContextFeatures,
     PixelFeatures,
@@ -179,7 +180,21 @@ def svm(task: Task) -> Fitted:
 
 
 def discriminant(task: Task) -> Fitted:
-    """Linear discriminant analysis of spectra; the shrinkage of its covariance is computed."""
+    """Linear discriminant analysis of spectra; the shrinkage of its covariance is computed.
+
+    Raises
+    ------
+    ConfigError
+        There are no more training pixels than classes.
+    """
+    pixels, classes = len(task.split.train), len(np.unique(task.split.train_ids))
+    if pixels <= classes:
+        raise ConfigError(
+            "training pixels of lda",
+            expected=f"more than the {classes} classes",
+            got=pixels,
+            hint="label a second pixel of a class, or choose another method, such as svm",
+        )
     seen, section = _spectra(task)
     x = features_at(task.scene, seen, task.split.train)
     chosen = Choice({"shrinkage": "auto"}, None, 0, len(x))

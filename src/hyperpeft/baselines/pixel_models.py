@@ -105,8 +105,9 @@ def vector_machine(c: float, gamma: float) -> Fit:
 
 def discriminant(features: np.ndarray, targets: np.ndarray, classes: int) -> Part:
     """Linear discriminant analysis of standardised features with a shrunk covariance."""
-    one_class = len(np.unique(targets)) < 2  # of a fold; a discriminant needs two
-    model = DummyClassifier() if one_class else new_discriminant()
+    # Of a fold: a discriminant needs two classes, and more pixels than classes.
+    too_few = not 1 < len(np.unique(targets)) < len(targets)
+    model = DummyClassifier() if too_few else new_discriminant()
     with warnings.catch_warnings():  # a class of one pixel adds nothing to the covariance
         warnings.filterwarnings("ignore", "Only one sample available")
         return Part(model.fit(features, targets), classes)

@@ -113,15 +113,18 @@ class PreparedAuto(Prepared):
         progress.note(self.notes[-1])
 
     def _features(self) -> dict[str, PixelFeatures]:
-        """What each classic part sees."""
+        """What each classic part sees; a discriminant needs more pixels than classes."""
         reducer = self.backbone_part.reducer
         self.standardiser = fit_standardiser(self.scene, reducer)
         spectra = SpectraFeatures.fit(self.scene)
-        return {
+        features: dict[str, PixelFeatures] = {
             "profile-trees": ContextFeatures(reducer, self.standardiser, PROFILE),
             "spectra-lda": spectra,
             "spectra-svm": spectra,
         }
+        if len(self.targets) <= len(self.class_ids):
+            del features["spectra-lda"]
+        return features
 
     def _fits(self) -> dict[str, tuple[Fit, Fit]]:
         """How each classic part is fitted, and how in a fold that only weighs it."""
@@ -133,11 +136,12 @@ class PreparedAuto(Prepared):
             folds.folds[: folds.near // 2] or folds.folds,
         )
         trees = pixel_models.extra_trees(seed), pixel_models.extra_trees(seed, FOLD_TREES)
-        return {
+        fits = {
             "profile-trees": trees,
             "spectra-lda": (pixel_models.discriminant, pixel_models.discriminant),
             "spectra-svm": (machine, machine),
         }
+        return {name: fits[name] for name in self.features}
 
     def _weigh(self) -> list[PartReport]:
         """Temperatures and weights from the scores of left-out pixels, the backbone's first."""
@@ -182,6 +186,8 @@ class PreparedAuto(Prepared):
         shares = ", ".join(
             f"{part.name} {100 * part.weight / total:.0f} %" for part in used if part.weight
         )
+        if not len(self.backbone_part.folds.held):
+            return f"pool of {shares}: equal shares, since no training pixel can be left out"
         best = max(self.reports, key=lambda part: part.accuracy)
         return (
             f"pool of {shares}; best alone on left-out training pixels: {best.name}, "
