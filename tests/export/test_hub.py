@@ -13,7 +13,7 @@ from hyperpeft import load_run
 from hyperpeft.export.hub import model_card
 from hyperpeft.runs.experiment import run
 from hyperpeft.runs.record import RunRecord
-from tests.helpers.hub_server import hub_server
+from tests.helpers.servers import hub_server
 from tests.helpers.small import PROGRAM, config, planted
 
 
