@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from tests.corpus.cases import CASES
-from tests.corpus.table import DOCUMENT, ours, read, row
-from tests.corpus.world import make_home, plain, play
+from tests.corpus.cases import DOCUMENT, all_cases, make_home, ours, plain, play, read, row
 from tests.helpers.small import PROGRAM
+
+CASES = all_cases()
 
 
 @pytest.fixture(scope="session")

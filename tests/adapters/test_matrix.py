@@ -26,7 +26,7 @@ from hyperpeft.adapters.lora import LoRA
 from hyperpeft.errors import AdapterError, ConfigError
 from hyperpeft.runs.config import make_config
 from hyperpeft.training.classifier import Classifier
-from tests.helpers.small_models import encoder, images, relative, train_somehow
+from tests.helpers.small import adapter_encoder, images, relative, train_somehow
 
 WITH_ADAPTER = [name for name, method in METHODS.items() if method.adapter is not None]
 VARIANTS = [
@@ -56,7 +56,7 @@ def attached(variant, dtype=torch.float32, targets=TARGETS, **more):
     options = dict(options)
     if isinstance(options.get("factors"), tuple):
         targets = ("q", "v")
-    return adapters.attach(encoder().to(dtype), method, targets, **more, **options)
+    return adapters.attach(adapter_encoder().to(dtype), method, targets, **more, **options)
 
 
 def test_every_contract_name_is_registered():
@@ -67,7 +67,7 @@ def test_every_contract_name_is_registered():
 def test_starts_as_the_identity(variant, dtype):
     x = images().to(dtype)
     for training in (True, False):  # dropout acts, and attention rounds bf16 otherwise, in training
-        expected = encoder().to(dtype).train(training)(x)
+        expected = adapter_encoder().to(dtype).train(training)(x)
         assert torch.equal(attached(variant, dtype).train(training)(x), expected)
 
 
@@ -108,10 +108,10 @@ def test_merged_equals_unmerged(variant, dtype):
     x = images().to(dtype)
     model = train_somehow(attached(variant, dtype), deviation=0.2)
     before = model(x)
-    assert relative(before, encoder().to(dtype)(x)) > 0.03, "the delta must show"
+    assert relative(before, adapter_encoder().to(dtype)(x)) > 0.03, "the delta must show"
     plain = adapters.merge(model)
     assert not adapters.adapters_of(plain)
-    assert list(plain.state_dict()) == list(encoder().state_dict())
+    assert list(plain.state_dict()) == list(adapter_encoder().state_dict())
     assert not any(parameter.requires_grad for parameter in plain.parameters())
     assert {parameter.dtype for parameter in plain.parameters()} == {dtype}
     assert relative(plain(x), before) < TOLERANCE[dtype]
@@ -178,7 +178,7 @@ def test_saved_loaded_switched(variant, tmp_path):
         model = train_somehow(attached(variant), seed)
         adapters.save(model, tmp_path / str(seed), "made")
         expected[seed] = model(x)
-    model = encoder()
+    model = adapter_encoder()
     plain = model(x)
     for seed in (1, 2, 1):
         adapters.load(model, tmp_path / str(seed))
@@ -196,7 +196,7 @@ def test_last_blocks_alone_are_adapted(variant, blocks, tmp_path):
     assert all(name.startswith("blocks.1.") for name in names)
     assert model.attachment.blocks == 1
     adapters.save(model, tmp_path)
-    assert list(adapters.adapters_of(adapters.load(encoder(), tmp_path))) == names
+    assert list(adapters.adapters_of(adapters.load(adapter_encoder(), tmp_path))) == names
 
 
 def test_dropout_acts_in_training_only(variant):
@@ -231,14 +231,17 @@ def encoder_of_base():
 
 def test_every_target_of_the_encoder_can_be_adapted():
     every = ("q", "k", "v", "proj", "fc1", "fc2")
-    model = adapters.attach(encoder(), "krona", ",".join(every))
+    model = adapters.attach(adapter_encoder(), "krona", ",".join(every))
     assert len(adapters.adapters_of(model)) == 6 * 2
-    assert target_names(encoder(), ("proj",), "all") == ["blocks.0.attn.proj", "blocks.1.attn.proj"]
+    assert target_names(adapter_encoder(), ("proj",), "all") == [
+        "blocks.0.attn.proj",
+        "blocks.1.attn.proj",
+    ]
 
 
 @pytest.mark.parametrize(("method", "trainable"), [("full", True), ("probe", False)])
 def test_methods_without_adapter(method, trainable):
-    model = adapters.attach(encoder(), method)
+    model = adapters.attach(adapter_encoder(), method)
     assert not adapters.adapters_of(model)
     assert {parameter.requires_grad for parameter in model.parameters()} == {trainable}
 
@@ -367,7 +370,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("method", "options", "message"), WRONG)
 def test_wrong_options_are_refused_and_change_nothing(method, options, message):
-    model = encoder()
+    model = adapter_encoder()
     model.blocks[0].attn.q.weight.requires_grad_(False)  # a state that freezing would lose
     before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     with pytest.raises(AdapterError, match=message.replace("(", r"\(")):
@@ -380,17 +383,17 @@ def test_wrong_options_are_refused_and_change_nothing(method, options, message):
 @pytest.mark.parametrize("targets", [(), ("q", "w"), "", "q;v", ("attn",)])
 def test_unknown_targets_are_named(targets):
     with pytest.raises(AdapterError, match="any of q, k, v, proj, fc1, fc2"):
-        adapters.attach(encoder(), "krona", targets)
+        adapters.attach(adapter_encoder(), "krona", targets)
 
 
 @pytest.mark.parametrize("blocks", [0, 3, -1, True, "first 2", "last 3", "last", 1.0, None])
 def test_unknown_blocks_are_refused(blocks):
     with pytest.raises(AdapterError, match="blocks"):
-        adapters.attach(encoder(), "krona", blocks=blocks)
+        adapters.attach(adapter_encoder(), "krona", blocks=blocks)
 
 
 def test_a_refusal_in_a_later_layer_leaves_the_earlier_ones():
-    model = encoder()  # 96 is a divisor of fc1's rows alone
+    model = adapter_encoder()  # 96 is a divisor of fc1's rows alone
     with pytest.raises(AdapterError, match="divisors of the layer's 96 x 96"):
         adapters.attach(model, "krona", ("fc1", "q"), factors=(128, 8))
     assert not adapters.adapters_of(model)
@@ -403,17 +406,17 @@ def test_a_type_error_inside_a_method_is_not_mistaken_for_a_wrong_option(monkeyp
 
     monkeypatch.setitem(adapters.METHODS, "broken", Method("broken", broken))
     with pytest.raises(TypeError, match="a defect"):
-        adapters.attach(encoder(), "broken", rank=2)
+        adapters.attach(adapter_encoder(), "broken", rank=2)
 
 
 def test_adapters_are_not_attached_twice():
-    model = adapters.attach(encoder(), "lora")
+    model = adapters.attach(adapter_encoder(), "lora")
     with pytest.raises(AdapterError, match="adapters already"):
         adapters.attach(model, "krona")
 
 
 def test_lists_of_yaml_are_tuples_here():
-    model = adapters.attach(encoder(), "krona", ["q"], factors=[12, 12])
+    model = adapters.attach(adapter_encoder(), "krona", ["q"], factors=[12, 12])
     assert model.attachment.options == {"factors": (12, 12)}
     assert model.attachment.targets == ("q",)
 
@@ -447,10 +450,10 @@ def test_a_new_method_is_one_class(tmp_path):
 
     try:
         adapters.register("shift", plus=True)(Shift)
-        model = adapters.attach(encoder(), "shift+", size=2)
+        model = adapters.attach(adapter_encoder(), "shift+", size=2)
         adapters.save(model, tmp_path)
         assert '"HYPERPEFT_SHIFT"' in (tmp_path / "adapter_config.json").read_text()
-        assert torch.equal(adapters.load(encoder(), tmp_path)(images()), model(images()))
+        assert torch.equal(adapters.load(adapter_encoder(), tmp_path)(images()), model(images()))
     finally:
         for name in ("shift", "shift+"):
             adapters.METHODS.pop(name, None)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from hyperpeft import adapters
 from hyperpeft.adapters import save_load
 from hyperpeft.errors import AdapterError
-from tests.helpers.small_models import encoder, images, relative, train_somehow
+from tests.helpers.small import adapter_encoder, images, relative, train_somehow
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 KEY = "base_model.model.blocks.0.attn.q.lora_A.weight"
@@ -23,7 +23,9 @@ KEY = "base_model.model.blocks.0.attn.q.lora_A.weight"
 
 @pytest.fixture
 def folder(tmp_path):
-    adapters.save(train_somehow(adapters.attach(encoder(), "lora", rank=2)), tmp_path, "made")
+    adapters.save(
+        train_somehow(adapters.attach(adapter_encoder(), "lora", rank=2)), tmp_path, "made"
+    )
     return tmp_path
 
 
@@ -52,7 +54,7 @@ def as_peft(folder):
 
 
 def refused(folder, message):
-    model = encoder()
+    model = adapter_encoder()
     with pytest.raises(AdapterError, match=message) as caught:
         adapters.load(model, folder)
     assert not adapters.adapters_of(model)
@@ -208,25 +210,25 @@ def test_wrong_tensors_by_name(folder, change, message, peft):
 
 def test_an_adapter_of_another_model(folder):
     with pytest.raises(AdapterError, match=r"instead of \(2, 64\)"):
-        adapters.load(encoder(dim=64), folder)
+        adapters.load(adapter_encoder(dim=64), folder)
     with pytest.raises(AdapterError, match=r"unexpected base_model\.model\.blocks\.1"):
-        adapters.load(encoder(depth=1), folder)
+        adapters.load(adapter_encoder(depth=1), folder)
 
 
 def test_half_precision_files_load(folder):
-    expected = adapters.load(encoder(), folder)(images())
+    expected = adapters.load(adapter_encoder(), folder)(images())
     change_tensors(folder, lambda tensors: {k: t.bfloat16() for k, t in tensors.items()})
-    assert (adapters.load(encoder(), folder)(images()) - expected).abs().max() < 0.05
+    assert (adapters.load(adapter_encoder(), folder)(images()) - expected).abs().max() < 0.05
 
 
 def test_nothing_is_saved_of_a_model_without_adapters(tmp_path):
-    for model in (encoder(), adapters.attach(encoder(), "probe")):
+    for model in (adapter_encoder(), adapters.attach(adapter_encoder(), "probe")):
         with pytest.raises(AdapterError, match="no adapters to save"):
             adapters.save(model, tmp_path)
 
 
 def test_a_merged_adapter_saves_its_own_values(folder, tmp_path):
-    model = adapters.load(encoder(), folder)
+    model = adapters.load(adapter_encoder(), folder)
     with adapters.merged(model):
         adapters.save(model, tmp_path / "again")
     again = load_file(tmp_path / "again" / TENSORS)
@@ -284,7 +286,7 @@ def theirs(peft, case, noise=True):
     kind, options = THEIRS[case]
     torch.manual_seed(0)
     config = getattr(peft, kind)(**{"target_modules": ["q", "v"], **options})
-    model = peft.get_peft_model(encoder(), config).eval()
+    model = peft.get_peft_model(adapter_encoder(), config).eval()
     if noise:
         with torch.no_grad():
             for parameter in model.parameters():
@@ -336,15 +338,17 @@ def same_gradients(model, other, x):
 @pytest.mark.parametrize("case", OURS)
 def test_what_hyperpeft_saves_loads_in_stock_peft(peft, case, tmp_path):
     method, options, more = OURS[case]
-    model = train_somehow(adapters.attach(encoder(), method, **more, **options))
+    model = train_somehow(adapters.attach(adapter_encoder(), method, **more, **options))
     adapters.save(model, tmp_path, "made")
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # PEFT only warns of keys that are missing
-        loaded = peft.PeftModel.from_pretrained(encoder(), tmp_path, is_trainable=True).eval()
+        loaded = peft.PeftModel.from_pretrained(
+            adapter_encoder(), tmp_path, is_trainable=True
+        ).eval()
     x = images()
     ours, other = model(x), loaded(x)
     assert relative(ours, other) < SAME
-    assert relative(ours, encoder()(x)) > 1e-2
+    assert relative(ours, adapter_encoder()(x)) > 1e-2
     same_gradients(model, loaded, x)
 
 
@@ -353,36 +357,36 @@ def test_what_hyperpeft_saves_loads_in_stock_peft(peft, case, tmp_path):
 def test_what_stock_peft_saved_loads_here(peft, case, trained, tmp_path):
     other = theirs(peft, case, noise=trained)
     other.save_pretrained(tmp_path / "theirs")
-    model = adapters.load(encoder(), tmp_path / "theirs")
+    model = adapters.load(adapter_encoder(), tmp_path / "theirs")
     x = images()
     y = model(x)
     assert relative(y, other(x)) < SAME
     same_gradients(model, other, x)
     # And on: saved here it is a folder of both.
     adapters.save(model, tmp_path / "ours")
-    again = peft.PeftModel.from_pretrained(encoder(), tmp_path / "ours").eval()
+    again = peft.PeftModel.from_pretrained(adapter_encoder(), tmp_path / "ours").eval()
     assert relative(again(x), y) < SAME
-    assert torch.equal(adapters.load(encoder(), tmp_path / "ours")(x), y)
+    assert torch.equal(adapters.load(adapter_encoder(), tmp_path / "ours")(x), y)
 
 
 @pytest.mark.parametrize(
     "options", [{"factors": (12, 8)}, {"factors": (4, 24)}, {"terms": 2}], ids=str
 )
 def test_krona_without_peft_form_says_so(peft, options, tmp_path):
-    model = train_somehow(adapters.attach(encoder(), "krona", **options))
+    model = train_somehow(adapters.attach(adapter_encoder(), "krona", **options))
     adapters.save(model, tmp_path)
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert config["peft_type"] == "HYPERPEFT_KRONA"
     assert "PEFT" in config["no_peft_form"]
     assert not save_load.read(tmp_path).has_peft_form
     with pytest.raises((KeyError, ValueError, TypeError)):
-        peft.PeftModel.from_pretrained(encoder(), tmp_path)
+        peft.PeftModel.from_pretrained(adapter_encoder(), tmp_path)
     x = images()
-    assert torch.equal(adapters.load(encoder(), tmp_path)(x), model(x))
+    assert torch.equal(adapters.load(adapter_encoder(), tmp_path)(x), model(x))
 
 
 def test_square_krona_is_a_lokr_with_full_factors_and_alpha_equal_to_r(tmp_path):
-    adapters.save(adapters.attach(encoder(), "krona+"), tmp_path)
+    adapters.save(adapters.attach(adapter_encoder(), "krona+"), tmp_path)
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert config["peft_type"] == "LOKR"
     assert config["alpha"] == config["r"] == 12
@@ -407,8 +411,8 @@ def test_square_krona_is_a_lokr_with_full_factors_and_alpha_equal_to_r(tmp_path)
 )
 def test_what_would_change_the_outputs_is_refused_by_name(peft, kind, options, named, tmp_path):
     config = getattr(peft, kind)(target_modules=["q", "v"], **options)
-    peft.get_peft_model(encoder(), config).save_pretrained(tmp_path)
-    model = encoder()
+    peft.get_peft_model(adapter_encoder(), config).save_pretrained(tmp_path)
+    model = adapter_encoder()
     with pytest.raises(AdapterError, match=named):
         adapters.load(model, tmp_path)
     assert not adapters.adapters_of(model)
@@ -417,6 +421,6 @@ def test_what_would_change_the_outputs_is_refused_by_name(peft, kind, options, n
 
 def test_dropout_that_acts_in_training_only_is_dropped_with_a_warning(peft, tmp_path):
     config = peft.LoKrConfig(r=4, module_dropout=0.5, target_modules=["q"])
-    peft.get_peft_model(encoder(), config).save_pretrained(tmp_path)
+    peft.get_peft_model(adapter_encoder(), config).save_pretrained(tmp_path)
     with pytest.warns(UserWarning, match="module_dropout"):
-        adapters.load(encoder(), tmp_path)
+        adapters.load(adapter_encoder(), tmp_path)

@@ -28,8 +28,16 @@ from hyperpeft.assessment.uncertainty import choose, uncertainty
 from hyperpeft.errors import ConfigError, InputError
 from hyperpeft.runs.load import load_run
 from hyperpeft.scenes import open_scene, read_labels
-from tests.helpers.known_maps import CRS, NAMES, TRANSFORM, fill, truth_and_map, write_map
-from tests.helpers.small import planted, write_scene
+from tests.helpers.small import (
+    CRS,
+    MAP_NAMES,
+    TRANSFORM,
+    fill_reference,
+    planted,
+    truth_and_map,
+    write_map,
+    write_scene,
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +52,7 @@ def world(tmp_path_factory):
 def test_the_points_are_pixel_centres_of_their_strata(world):
     folder, _, _, mapped, drawn = world
     assert [n for _, n in drawn.strata.values()] == _sizes(mapped)
-    assert list(drawn.strata) == list(NAMES.values())
+    assert list(drawn.strata) == list(MAP_NAMES.values())
     meta, _, wkb, columns = pyogrio.raw.read(folder / "points.gpkg", layer="points")
     assert list(meta["fields"]) == ["id", "reference", "comment"]  # nothing that biases
     assert all(value is None for value in columns[1])
@@ -64,7 +72,7 @@ def test_the_points_are_pixel_centres_of_their_strata(world):
 def _sizes(mapped):
     from hyperpeft.assessment import allocate
 
-    sizes = np.array([np.count_nonzero(mapped == i) for i in NAMES])
+    sizes = np.array([np.count_nonzero(mapped == i) for i in MAP_NAMES])
     return allocate(sizes, 300, minimum=50).tolist()
 
 
@@ -93,12 +101,12 @@ def test_every_pixel_of_a_stratum_can_be_drawn(tmp_path):
     assert drawn.var() < 1.5 * 40 * p * (1 - p)
 
 
-@pytest.mark.parametrize("names", [NAMES, None])
+@pytest.mark.parametrize("names", [MAP_NAMES, None])
 def test_estimates_of_the_truth(world, tmp_path, names):
     folder, path, truth, mapped, _ = world
     points = tmp_path / "p.gpkg"
     points.write_bytes((folder / "points.gpkg").read_bytes())
-    found = assess_map(path, fill(points, truth, names), level=0.999)
+    found = assess_map(path, fill_reference(points, truth, names), level=0.999)
     valid = mapped > 0
     real = (mapped == truth)[valid].mean()
     assert found.estimates.overall.low < real < found.estimates.overall.high
@@ -115,7 +123,7 @@ def test_a_perfect_map_is_not_certain(world, tmp_path):
     _, _, truth, _, _ = world
     path = write_map(tmp_path / "map.tif", truth)
     sample_map(path, tmp_path / "p.gpkg", size=150)
-    found = assess_map(path, fill(tmp_path / "p.gpkg", truth), rule="normal")
+    found = assess_map(path, fill_reference(tmp_path / "p.gpkg", truth), rule="normal")
     assert found.estimates.overall.value == pytest.approx(1)
     assert found.estimates.overall.low < 0.99
     assert any("no error was seen" in note for note in found.notes)
@@ -128,7 +136,7 @@ def test_strata_of_another_raster_and_another_map(world, tmp_path):
     blocks[blocks == 2] = 4
     strata = write_map(tmp_path / "strata.tif", blocks)
     sample_map(path, tmp_path / "p.gpkg", size=400, strata=strata)
-    fill(tmp_path / "p.gpkg", truth)
+    fill_reference(tmp_path / "p.gpkg", truth)
     sure = {"level": 0.999}  # a test must not fail once in twenty seeds
     found = assess_map(path, tmp_path / "p.gpkg", **sure)
     valid = mapped > 0
@@ -152,7 +160,7 @@ def test_points_of_another_origin_and_crs(world, tmp_path):
     rows, cols = rows[chosen], cols[chosen]
     x, y = TRANSFORM.c + 30 * (cols + 0.4), TRANSFORM.f - 30 * (rows + 0.7)
     lon, lat = transform(CRS, "EPSG:4326", x, y)
-    texts = np.array([NAMES[int(i)].upper() for i in truth[rows, cols]], dtype=object)
+    texts = np.array([MAP_NAMES[int(i)].upper() for i in truth[rows, cols]], dtype=object)
     pyogrio.raw.write(
         tmp_path / "p.geojson", shapely.to_wkb(shapely.points(lon, lat)), [texts], ["seen"],
         geometry_type="Point", crs="EPSG:4326", driver="GeoJSON",
@@ -167,7 +175,7 @@ def test_unfilled_points_and_new_classes_are_said(world, tmp_path):
     folder, path, truth, *_ = world
     points = tmp_path / "p.gpkg"
     points.write_bytes((folder / "points.gpkg").read_bytes())
-    fill(points, truth, {1: "water", 2: "", 4: "cloud"})
+    fill_reference(points, truth, {1: "water", 2: "", 4: "cloud"})
     found = assess_map(path, points)
     assert any("have no reference class" in note for note in found.notes)
     assert any("classes that the map does not have: cloud" in note for note in found.notes)
@@ -178,7 +186,7 @@ def test_a_map_without_a_georeference(tmp_path):
     truth, mapped = truth_and_map()
     path = write_map(tmp_path / "map.tif", mapped, crs=None)
     sample_map(path, tmp_path / "p.gpkg", size=200)
-    found = assess_map(path, fill(tmp_path / "p.gpkg", truth))
+    found = assess_map(path, fill_reference(tmp_path / "p.gpkg", truth))
     assert found.hectares is None
     assert "no georeference" in found.how
     assert "hectares" not in found.to_dict()["areas"]["water"]
@@ -191,7 +199,7 @@ def test_geographic_areas_are_those_of_the_ellipsoid(tmp_path):
     from hyperpeft.records import palette
 
     ids = np.ones((50, 40), np.uint8)
-    write_class_map(tmp_path / "m.tif", ids, NAMES, palette(NAMES), crs="EPSG:4326",
+    write_class_map(tmp_path / "m.tif", ids, MAP_NAMES, palette(MAP_NAMES), crs="EPSG:4326",
                     transform=(0.01, 0, 13, 0, -0.01, 52))  # fmt: skip
     found = read_class_raster(tmp_path / "m.tif")
     outline = shapely.box(13, 51.5, 13.4, 52).segmentize(0.01)
@@ -203,7 +211,7 @@ def test_the_page_and_the_tables(world, tmp_path):
     folder, path, truth, *_ = world
     points = tmp_path / "p.gpkg"
     points.write_bytes((folder / "points.gpkg").read_bytes())
-    found = assess_map(path, fill(points, truth))
+    found = assess_map(path, fill_reference(points, truth))
     page, tex = to_html(found), to_latex(found)
     for text in (page, tex):
         assert "bare soil" in text
@@ -227,7 +235,7 @@ def test_the_command_line(world, tmp_path, monkeypatch, capsys):
 
     said = run("sample", path, "--size", 240, "--out", points)
     assert "240 points (proportional, at least 50 each)" in said
-    fill(points, truth)
+    fill_reference(points, truth)
     result = json.loads(run("assess", path, "--reference", points, "--json", "--html",
                             tmp_path / "a.html", "--latex", tmp_path / "a.tex"))  # fmt: skip
     assert (

@@ -7,18 +7,16 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from tests.corpus.cases import CASES
-from tests.corpus.table import DOCUMENT, read, text
-from tests.corpus.world import make_home, plain, play
+from tests.corpus.cases import DOCUMENT, all_cases, make_home, plain, play, read, text
 
 
 def main() -> None:
     """Words on the command line choose the cases whose titles hold one of them."""
     wanted = sys.argv[1:]
-    messages, wrong = {}, 0
+    cases, messages, wrong = all_cases(), {}, 0
     with tempfile.TemporaryDirectory() as folder:
         home = make_home(Path(folder) / "home")
-        for number, case in enumerate(CASES):
+        for number, case in enumerate(cases):
             if wanted and not any(word in case.title for word in wanted):
                 continue
             place = Path(folder) / f"c{number}"
@@ -46,7 +44,7 @@ def main() -> None:
     print(f"{len(messages)} cases, {wrong} of them not as they should be")
     if not wrong:
         known = {**read(DOCUMENT), **messages}
-        rows = {case.title: known[case.title] for case in CASES if case.title in known}
+        rows = {case.title: known[case.title] for case in cases if case.title in known}
         DOCUMENT.write_text(text(rows), encoding="utf-8")
     sys.exit(bool(wrong))
 

@@ -18,8 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.corpus.arrays import bomb
-from tests.corpus.table import heading
-from tests.corpus.world import World
+from tests.corpus.cases import World, heading
 
 case = heading("checkpoints")
 

@@ -1,4 +1,4 @@
-"""ENVI, GeoTIFF and other rasters that are no scene, and tiles that are no mosaic."""
+"""Rasters that are no scene, tiles that are no mosaic, label rasters and arrays that do not fit."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import numpy as np
 import rasterio
 from rasterio.transform import from_origin
 
-from tests.corpus.table import heading
-from tests.corpus.world import World, cube
-from tests.helpers.scene_files import ORIGIN, envi, geotiff
+from tests.corpus.cases import World, cube, heading
+from tests.helpers.scene_files import ORIGIN, envi, geotiff, mat5
 
-case = heading("ENVI")
+envi_case = heading("ENVI")
 tiff_case = heading("GeoTIFF")
 mosaic_case = heading("mosaics")
 
@@ -29,89 +28,93 @@ def pair(w: World, change: dict[str, str | None] | None = None, **how):
     return path
 
 
-@case("a header without its data", "cube.hdr has no data file beside it")
+@envi_case("a header without its data", "cube.hdr has no data file beside it")
 def _(w: World):
     pair(w).unlink()
     return w.train(w / "cube.hdr")
 
 
-@case("data without a header", "cube.img cannot be opened as a raster", "needs its header cube.hdr")
+@envi_case(
+    "data without a header", "cube.img cannot be opened as a raster", "needs its header cube.hdr"
+)
 def _(w: World):
     path = pair(w)
     path.with_suffix(".hdr").unlink()
     return w.train(path)
 
 
-@case("an empty data file", "cube.img is empty (0 bytes)")
+@envi_case("an empty data file", "cube.img is empty (0 bytes)")
 def _(w: World):
     path = pair(w)
     path.write_bytes(b"")
     return w.train(path)
 
 
-@case("an empty header", "cube.img cannot be opened as a raster")
+@envi_case("an empty header", "cube.img cannot be opened as a raster")
 def _(w: World):
     path = pair(w)
     path.with_suffix(".hdr").write_text("")
     return w.train(path)
 
 
-@case("more lines than there are", "shorter than its header says", "expected 92160 bytes")
+@envi_case("more lines than there are", "shorter than its header says", "expected 92160 bytes")
 def _(w: World):
     return w.train(pair(w, {"lines": "48"}))
 
 
-@case("an offset that shifts all values", "shorter than its header says", "expected 46592 bytes")
+@envi_case(
+    "an offset that shifts all values", "shorter than its header says", "expected 46592 bytes"
+)
 def _(w: World):
     return w.train(pair(w, {"header offset": "512"}))
 
 
-@case("a larger type than the data", "shorter than its header says")
+@envi_case("a larger type than the data", "shorter than its header says")
 def _(w: World):
     return w.train(pair(w, {"data type": "5"}))
 
 
-@case("an unknown type", "cube.img cannot be opened as a raster")
+@envi_case("an unknown type", "cube.img cannot be opened as a raster")
 def _(w: World):
     return w.train(pair(w, {"data type": "77"}))
 
 
-@case("complex numbers", "expected real numbers", "complex64")
+@envi_case("complex numbers", "expected real numbers", "complex64")
 def _(w: World):
     return w.train(pair(w, {"data type": "6", "bands": "10"}))
 
 
-@case("an unknown interleave", "interleave", "cube.img")
+@envi_case("an unknown interleave", "interleave", "cube.img")
 def _(w: World):
     return w.train(pair(w, {"interleave": "bsx"}))
 
 
-@case("no number of bands", "cube.img")
+@envi_case("no number of bands", "cube.img")
 def _(w: World):
     return w.train(pair(w, {"bands": None}))
 
 
-@case("a negative number of samples", "cube.img")
+@envi_case("a negative number of samples", "cube.img")
 def _(w: World):
     return w.train(pair(w, {"samples": "-24"}))
 
 
-@case("a header that claims 40 TB", "cube.img", "Image file is too small")
+@envi_case("a header that claims 40 TB", "cube.img", "Image file is too small")
 def _(w: World):
     return w.train(pair(w, {"samples": "200000", "lines": "200000", "bands": "250"}))
 
 
-@case("a reflectance scale factor of 0", "cube.img: reflectance scale factor", "other than 0")
+@envi_case("a reflectance scale factor of 0", "cube.img: reflectance scale factor", "other than 0")
 def _(w: World):
     return w.train(pair(w, reflectance_scale_factor="0"))
 
 
-@case("all bands flagged as bad", "flags all 20 bands as bad")
+@envi_case("all bands flagged as bad", "flags all 20 bands as bad")
 def _(w: World):
     return w.train(pair(w, bbl="{" + ",".join("0" * 20) + "}"))
 
 
-@case("nodata everywhere", "no pixel is valid in all 20 bands", "nodata 576")
+@envi_case("nodata everywhere", "no pixel is valid in all 20 bands", "nodata 576")
 def _(w: World):
     path = envi(w / "cube.img", np.full((24, 24, 20), -5.0), data_ignore_value="-5")
     return w.train(path)
@@ -310,3 +313,223 @@ def _(w: World):
     geotiff(w / "a.tif", cube())
     w.file("b.tif", "II*\0 and nothing else")
     return w.train(f"{w / 'a.tif'},{w / 'b.tif'}")
+
+
+label_case = heading("label rasters")
+PLACE = from_origin(364_000, 5_810_000, 30, 30)  # of `small.write_scene`
+
+
+def ids(height: int = 24, width: int = 24, dtype: str = "uint8") -> np.ndarray:
+    """Two classes in stripes."""
+    found = np.ones((height, width), dtype)
+    found[:, ::2] = 2
+    return found
+
+
+def raster(w: World, array: np.ndarray, **how):
+    return w.labelled(geotiff(w / "labels.tif", array, **{"transform": PLACE, **how}))
+
+
+@label_case("no labels at all", "has no labels", "--labels FILE[:KEY]")
+def _(w: World):
+    return w.labelled(None)
+
+
+@label_case("there is no such file", "there is no file", "labels.tif")
+def _(w: World):
+    return w.labelled(w / "labels.tif")
+
+
+@label_case("an empty file", "labels.tif is empty (0 bytes)")
+def _(w: World):
+    return w.labelled(w.file("labels.tif", ""))
+
+
+@label_case("a web page", "is a web page, not data")
+def _(w: World):
+    return w.labelled(w.file("labels.tif", "<!doctype html><body>Please log in"))
+
+
+@label_case("cut short", "labels.tif")
+def _(w: World):
+    return w.labelled(w.cut(geotiff(w / "labels.tif", ids(), transform=PLACE)))
+
+
+@label_case("another size", "another grid", "(24, 24)", "(12, 24)", "--resample-labels")
+def _(w: World):
+    return raster(w, ids(12))
+
+
+@label_case("another CRS", "another CRS", "EPSG:32633", "EPSG:32634", "--resample-labels")
+def _(w: World):
+    return raster(w, ids(), crs="EPSG:32634")
+
+
+@label_case("moved by half a pixel", "another transform", "--resample-labels")
+def _(w: World):
+    return raster(w, ids(), transform=from_origin(364_015, 5_810_000, 30, 30))
+
+
+@label_case("another size without a georeference", "do not fit scene", "(24, 24)")
+def _(w: World):
+    return raster(w, ids(12), crs=None)
+
+
+@label_case("another size without a georeference, to be resampled", "both need a georeference")
+def _(w: World):
+    path = geotiff(w / "labels.tif", ids(12), crs=None)
+    return [*w.labelled(path), "--resample-labels"]
+
+
+@label_case("resampled from another place", "hold no class", "0 (unlabelled) everywhere")
+def _(w: World):
+    path = geotiff(w / "labels.tif", ids(), transform=from_origin(464_000, 5_810_000, 30, 30))
+    return [*w.labelled(path), "--resample-labels"]
+
+
+@label_case("negative ids", "negative ids", "got -1")
+def _(w: World):
+    array = ids(dtype="int16")
+    array[0] = -1
+    return raster(w, array)
+
+
+@label_case("fractions", "expected whole numbers", "got 1.5")
+def _(w: World):
+    return raster(w, ids(dtype="float32") + np.float32(0.5) * (ids() == 1))
+
+
+@label_case("NaN for unlabelled pixels", "expected whole numbers", "got nan")
+def _(w: World):
+    array = ids(dtype="float32")
+    array[0] = np.nan
+    return raster(w, array)
+
+
+@label_case("complex numbers", "labels.tif")
+def _(w: World):
+    return raster(w, ids().astype("complex64"))
+
+
+@label_case("ids beyond 65535", "ids up to 65535", "got 70000")
+def _(w: World):
+    return raster(w, ids(dtype="int32") * 35000)
+
+
+@label_case("no class", "hold no class", "0 (unlabelled) everywhere")
+def _(w: World):
+    return raster(w, ids() * 0)
+
+
+@label_case("one class", "classes to tell apart", "at least 2", "got 1")
+def _(w: World):
+    return raster(w, ids() * 0 + 1)
+
+
+@label_case("a picture in colours without a legend", "labels.legend.csv", "#010101")
+def _(w: World):
+    return raster(w, np.dstack([ids()] * 3))
+
+
+@label_case("labels only where the scene is not valid", "lab")
+def _(w: World):
+    from tests.helpers.small import planted, write_scene
+
+    invalid = np.zeros((24, 24), bool)
+    invalid[:12] = True
+    cube, _ = write_scene(w.folder, planted(), invalid)
+    array = ids()
+    array[12:] = 0
+    return w.train(cube, labels=geotiff(w / "labels.tif", array, transform=PLACE, nodata=0))
+
+
+@label_case("a pixel in each class", "class", "1")
+def _(w: World):
+    array = ids() * 0
+    array[0, 0], array[20, 20] = 1, 2
+    return raster(w, array)
+
+
+@label_case("more classes than can train", "pixel")
+def _(w: World):
+    return raster(w, np.arange(1, 577, dtype="uint16").reshape(24, 24))
+
+
+@label_case("two maps in one file", "labels.mat:a", "labels.mat:b")
+def _(w: World):
+    return w.labelled(mat5(w / "labels.mat", a=ids(), b=ids()))
+
+
+@label_case("a variable that is not there", "labels.mat has no variable 'gt'")
+def _(w: World):
+    return w.labelled(f"{mat5(w / 'labels.mat', a=ids())}:gt")
+
+
+@label_case("an array of another size", "do not fit scene scene", "(24, 24)", "(5, 5)")
+def _(w: World):
+    return w.labelled(mat5(w / "labels.mat", a=ids(5, 5)))
+
+
+@label_case("a cube instead of a map", "labels.mat")
+def _(w: World):
+    return w.labelled(mat5(w / "labels.mat", a=np.ones((24, 24, 20))))
+
+
+@label_case("pickled objects", "holds Python objects", "can run code")
+def _(w: World):
+    np.save(w / "labels.npy", np.array([[{}, {}]], object), allow_pickle=True)
+    return w.labelled(w / "labels.npy")
+
+
+@label_case("a class field, though it is a raster", "no field 'class'", "--class-field")
+def _(w: World):
+    return w.labelled(w.home / "scene_labels.tif", class_field="class")
+
+
+@label_case("a class field without labels", "give the labels too")
+def _(w: World):
+    return w.labelled(None, class_field="class")
+
+
+@label_case("regions of interest of a terabyte", "labels.txt", "at most 268,435,456 pixels")
+def _(w: World):
+    text = "; ENVI Output of ROIs (4.8)\n; File Dimension: 4000000 x 4000000\n"
+    text += "; ROI name: a\n; ROI npts: 1\n 1 1 1\n"
+    return w.labelled(w.file("labels.txt", text))
+
+
+@label_case("regions of interest with points outside", "labels.txt has points outside")
+def _(w: World):
+    text = "; ENVI Output of ROIs (4.8)\n; File Dimension: 24 x 24\n"
+    text += "; ROI name: a\n; ROI npts: 1\n 1 99 1\n"
+    return w.labelled(w.file("labels.txt", text))
+
+
+@label_case("a picture in JPEG", "labels.jpg", "labels.legend.csv")
+def _(w: World):
+    from PIL import Image
+
+    Image.fromarray(np.dstack([ids()] * 3)).save(w / "labels.jpg")
+    return w.labelled(w / "labels.jpg")
+
+
+def pictured(w: World, legend: str):
+    w.file("labels.legend.csv", legend)
+    return raster(w, np.dstack([ids()] * 3))
+
+
+@label_case("a legend without all colours", "not in labels.legend.csv", "#020202")
+def _(w: World):
+    return pictured(w, "colour,class\n#010101,roof\n")
+
+
+@label_case("a legend of colours in words", "labels.legend.csv", "#ff0000", "'red'")
+def _(w: World):
+    return pictured(w, "colour,class\nred,roof\nblue,water\n")
+
+
+@label_case(
+    "a legend without classes", "labels.legend.csv", "columns colour,class", "got colour, x"
+)
+def _(w: World):
+    return pictured(w, "colour,x\n#010101,roof\n")

@@ -1,4 +1,4 @@
-"""Run folders that are incomplete, damaged, or not what they say."""
+"""Run folders that are not what they say; map, scenes, demo and hub with invalid arguments."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from safetensors.torch import load_file, save_file
 from hyperpeft.baselines import classical
 from hyperpeft.export import export_run
 from hyperpeft.runs.experiment import run
-from tests.corpus.table import heading
-from tests.corpus.world import World
+from tests.corpus.cases import World, heading
 from tests.helpers.scene_files import cube, geotiff
 from tests.helpers.small import checkpoint, config, planted, write_scene
 
-case = heading("run folders")
+run_case = heading("run folders")
 
 
 def record(w: World, *words: object, **sections: Any):
@@ -28,33 +27,33 @@ def record(w: World, *words: object, **sections: Any):
 
 def said(name: str, *says: str, **sections: Any):
     """A case of a record with these changes."""
-    case(name, *says)(lambda w: record(w, **sections))
+    run_case(name, *says)(lambda w: record(w, **sections))
 
 
-@case("there is none", "is not a run folder: it has no run.json")
+@run_case("there is none", "is not a run folder: it has no run.json")
 def _(w: World):
     return ["evaluate", w / "run"]
 
 
-@case("run.json cut short", "run.json cannot be read")
+@run_case("run.json cut short", "run.json cannot be read")
 def _(w: World):
     w.cut(w.copy("run") / "run.json")
     return ["evaluate", w / "run"]
 
 
-@case("run.json of another program", "is not a run record", "adapter")
+@run_case("run.json of another program", "is not a run record", "adapter")
 def _(w: World):
     (w.copy("run") / "run.json").write_text('{"run": 1}')
     return ["map", w / "run"]
 
 
-@case("run.json nested without end", "run.json cannot be read", "nested")
+@run_case("run.json nested without end", "run.json cannot be read", "nested")
 def _(w: World):
     (w.copy("run") / "run.json").write_text('{"hyperpeft": ' + "[" * 200_000)
     return ["evaluate", w / "run"]
 
 
-@case("run.json of 100 MB", "run.json", "expected at most")
+@run_case("run.json of 100 MB", "run.json", "expected at most")
 def _(w: World):
     with (w.copy("run") / "run.json").open("r+b") as file:
         file.truncate(100 * 2**20)
@@ -89,25 +88,25 @@ said(
 said("a scene that is a device", "/dev/zero", config={"scene": "/dev/zero"})
 
 
-@case("a base model of other weights", "was trained on another base model", "--backbone")
+@run_case("a base model of other weights", "was trained on another base model", "--backbone")
 def _(w: World):
     other = checkpoint(w / "other.safetensors", seed=1)
     return ["evaluate", w.home / "run", "--backbone", other]
 
 
-@case("a scene that has changed since", "is not the file the run was trained on")
+@run_case("a scene that has changed since", "is not the file the run was trained on")
 def _(w: World):
     path, _ = write_scene(w.folder, planted(seed=3))
     return record(w, config={"scene": str(path)})
 
 
-@case("no head", "head.safetensors cannot be read")
+@run_case("no head", "head.safetensors cannot be read")
 def _(w: World):
     (w.copy("run") / "head.safetensors").unlink()
     return ["evaluate", w / "run"]
 
 
-@case("a head that is NaN", "head.safetensors", "finite")
+@run_case("a head that is NaN", "head.safetensors", "finite")
 def _(w: World):
     path = w.copy("run") / "head.safetensors"
     values = {name: torch.full_like(v, float("nan")) for name, v in load_file(path).items()}
@@ -115,32 +114,32 @@ def _(w: World):
     return ["evaluate", w / "run"]
 
 
-@case("no reducer", "reducer", "cannot be read")
+@run_case("no reducer", "reducer", "cannot be read")
 def _(w: World):
     (w.copy("run") / "reducer.safetensors").unlink()
     return ["evaluate", w / "run"]
 
 
-@case("a reducer that is no reducer", "is not a reducer")
+@run_case("a reducer that is no reducer", "is not a reducer")
 def _(w: World):
     run = w.copy("run")
     (run / "reducer.safetensors").write_bytes((run / "head.safetensors").read_bytes())
     return ["evaluate", w / "run"]
 
 
-@case("no split", "there is no split file")
+@run_case("no split", "there is no split file")
 def _(w: World):
     (w.copy("run") / "split.npz").unlink()
     return ["evaluate", w / "run"]
 
 
-@case("a split cut short", "split.npz is not a split file")
+@run_case("a split cut short", "split.npz is not a split file")
 def _(w: World):
     w.cut(w.copy("run") / "split.npz")
     return ["evaluate", w / "run"]
 
 
-@case("links to files elsewhere", "reducer.safetensors", "outside")
+@run_case("links to files elsewhere", "reducer.safetensors", "outside")
 def _(w: World):
     path = w.copy("run") / "reducer.safetensors"
     path.rename(w / "elsewhere")
@@ -148,7 +147,7 @@ def _(w: World):
     return ["evaluate", w / "run"]
 
 
-@case("the run of a baseline without its model", "baseline svm without its model")
+@run_case("the run of a baseline without its model", "baseline svm without its model")
 def _(w: World):
     return record(w, adapter={"method": "svm"})
 
@@ -162,14 +161,14 @@ def forest(w: World):
     return out
 
 
-@case("a forest's model that is a web page", "is not a classifier of pixels")
+@run_case("a forest's model that is a web page", "is not a classifier of pixels")
 def _(w: World):
     out = forest(w)
     (out / "model.onnx").write_text("<html>not found</html>")
     return ["map", out]
 
 
-@case("a forest's model with another operator", "expected a graph of", "Evil")
+@run_case("a forest's model with another operator", "expected a graph of", "Evil")
 def _(w: World):
     out = forest(w)
     model = onnx.load(out / "model.onnx")
@@ -178,7 +177,7 @@ def _(w: World):
     return ["map", out]
 
 
-@case("a forest whose branches lead back", "is not a classifier of pixels", "lead back")
+@run_case("a forest whose branches lead back", "is not a classifier of pixels", "lead back")
 def _(w: World):
     out = forest(w)
     model = onnx.load(out / "model.onnx")
@@ -188,25 +187,25 @@ def _(w: World):
     return ["map", out]
 
 
-@case("a forest's features cut short", "features", "cannot be read")
+@run_case("a forest's features cut short", "features", "cannot be read")
 def _(w: World):
     out = forest(w)
     w.cut(out / "features.safetensors")
     return ["evaluate", out]
 
 
-@case("another scene without labels", "has no labels to test on", "--labels")
+@run_case("another scene without labels", "has no labels to test on", "--labels")
 def _(w: World):
     return ["evaluate", w.home / "run", geotiff(w / "b.tif", cube(24, 24, 20))]
 
 
-@case("another scene of other bands", "bands", "20", "6")
+@run_case("another scene of other bands", "bands", "20", "6")
 def _(w: World):
     return ["evaluate", w.home / "run", geotiff(w / "b.tif", cube()), "--labels",
             geotiff(w / "l.tif", cube()[..., 0].clip(1, 2).astype("uint8"))]  # fmt: skip
 
 
-@case("another scene of classes that the run does not know", "no labelled pixel of the classes")
+@run_case("another scene of classes that the run does not know", "no labelled pixel of the classes")
 def _(w: World):
     path, labels = write_scene(w.folder, planted(seed=3))
     import rasterio
@@ -223,13 +222,13 @@ def exported(w: World):
     return path
 
 
-@case("an exported model that is a web page", "is not an")
+@run_case("an exported model that is a web page", "is not an")
 def _(w: World):
     (w / "model.onnx").write_text("<html>not found</html>")
     return ["map", w / "model.onnx"]
 
 
-@case("an exported model of a later version", "is not an exported run", "map model 99")
+@run_case("an exported model of a later version", "is not an exported run", "map model 99")
 def _(w: World):
     path = exported(w)
     model = onnx.load(path)
@@ -238,7 +237,7 @@ def _(w: World):
     return ["map", path]
 
 
-@case("an exported model without one of its weights", "is a damaged export", "fc1.weight")
+@run_case("an exported model without one of its weights", "is a damaged export", "fc1.weight")
 def _(w: World):
     path = exported(w)
     model = onnx.load(path)
@@ -248,27 +247,27 @@ def _(w: World):
     return ["map", path]
 
 
-@case("an exported model for --runtime torch", "ONNX Runtime executes")
+@run_case("an exported model for --runtime torch", "ONNX Runtime executes")
 def _(w: World):
     return ["map", exported(w), "--runtime", "torch"]
 
 
-@case("an exported model to be tested on the scene that trained it", "is an exported model")
+@run_case("an exported model to be tested on the scene that trained it", "is an exported model")
 def _(w: World):
     return ["evaluate", exported(w)]
 
 
-@case("--runtime onnx of a run that was not exported", "has no model.onnx", "hyperpeft export")
+@run_case("--runtime onnx of a run that was not exported", "has no model.onnx", "hyperpeft export")
 def _(w: World):
     return ["map", w.copy("run"), "--runtime", "onnx"]
 
 
-@case("an unknown runtime", "runtime: expected one of auto, torch, onnx")
+@run_case("an unknown runtime", "runtime: expected one of auto, torch, onnx")
 def _(w: World):
     return ["map", w.copy("run"), "--runtime", "tensorrt"]
 
 
-@case("an exported model in the folder of another training", "exported from another training")
+@run_case("an exported model in the folder of another training", "exported from another training")
 def _(w: World):
     path, run = exported(w), w / "run"
     values = json.loads((run / "run.json").read_text())
@@ -277,7 +276,168 @@ def _(w: World):
     return ["map", run]
 
 
-@case("an export over a forest's own model", "would replace", "--to")
+@run_case("an export over a forest's own model", "would replace", "--to")
 def _(w: World):
     run = forest(w)
     return ["export", run, "--to", run / "model.onnx"]
+
+
+map_case, scenes, empty = heading("map"), heading("scenes"), heading("empty arguments")
+
+
+def mapping(name: str, *says: str, words: tuple[object, ...] = (), out: str = "map.tif"):
+    """A case of `map` of the good run."""
+    map_case(name, *says)(lambda w: ["map", w.home / "run", "--out", w / out, *words])
+
+
+mapping("an output that is no GeoTIFF", "expected a name that ends in .tif", out="map.png")
+mapping("tiles of nothing", "tile: expected 1 to 16384 pixels, got 0", words=("--tile", 0))
+mapping("tiles of a million pixels", "tile: expected 1 to 16384", words=("--tile", 10**6))
+mapping("a scene that is not there", "there is no scene 'nowhere.tif'", words=("nowhere.tif",))
+mapping("a scheduler's address that is none", "scheduler", words=("--scheduler", "host"))
+
+
+@map_case("a scene of other bands", "bands", "20", "6")
+def _(w: World):
+    return ["map", w.home / "run", geotiff(w / "b.tif", cube()), "--out", w / "map.tif"]
+
+
+@map_case("no run", "is not a run folder")
+def _(w: World):
+    return ["map", w.folder, "--out", w / "map.tif"]
+
+
+@map_case("the output is a folder", "map.tif", "folder")
+def _(w: World):
+    (w / "map.tif").mkdir()
+    return ["map", w.home / "run", "--out", w / "map.tif"]
+
+
+@map_case("a folder of someone else in the place of the tiles", "is not a work folder of hyperpeft")
+def _(w: World):
+    (w / "map.tif.work").mkdir()
+    w.file("map.tif.work/thesis.tex", "chapter 1")
+    return ["map", w.home / "run", "--out", w / "map.tif"]
+
+
+@map_case("the output lies below a file", "cannot be written")
+def _(w: World):
+    return ["map", w.home / "run", "--out", w.file("notes", "mine") / "map.tif"]
+
+
+@map_case("another process maps to the same file", "is in use by process")
+def _(w: World):
+    from hyperpeft.system.locks import locked
+
+    (w / "map.tif.work").mkdir()
+    held = locked(w / "map.tif.work/lock")
+    held.__enter__()
+    w.patch.setattr("hyperpeft.cli.runs.map_.held", held, raising=False)  # until the case ends
+    return ["map", w.home / "run", "--out", w / "map.tif"]
+
+
+@scenes("a card that is not there", "salinas-b")
+def _(w: World):
+    return ["scenes", "info", "salinas-b"]
+
+
+@scenes("to fetch: a card that is not there", "salinas-b")
+def _(w: World):
+    return ["scenes", "fetch", "salinas-b"]
+
+
+@scenes("to fetch: no network", "could not be fetched", "no connection", "put ")
+def _(w: World):
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        w.patch.setenv(name, "http://127.0.0.1:9")
+    w.patch.delenv("NO_PROXY", raising=False)
+    w.patch.delenv("no_proxy", raising=False)
+    return ["scenes", "fetch", "salinas-a"]
+
+
+@scenes("the demo onto files of someone else", "exists and is not a run folder")
+def _(w: World):
+    (w / "out").mkdir()
+    w.file("out/thesis.tex", "chapter 1")
+    return ["demo", "--out", w / "out"]
+
+
+for words in ("train", "map", "evaluate", "report", "bench", "adapters list"):
+    last = words.split()[-1]
+    empty(words, f"the argument after '{last}' is empty")(
+        lambda w, words=words: [*words.split(), ""]
+    )
+
+
+@empty("an option behind which nothing is", "the argument after '--labels' is empty")
+def _(w: World):
+    return w.train(labels="")
+
+
+@empty("an option that equals nothing", "--labels is empty: expected a path or another value")
+def _(w: World):
+    return [*w.train(labels=None), "--labels="]
+
+
+share = heading("maps and sharing")
+
+
+def mapped(w: World, *words: object):
+    return ["map", w.home / "run", "--out", w / "map.tif", *words]
+
+
+@share("polygons that are no GeoPackage", "--polygons", "a name that ends in .gpkg")
+def _(w: World):
+    return mapped(w, "--polygons", w / "map.shp")
+
+
+@share("polygons over the run", "would replace")
+def _(w: World):
+    link = w / "map.gpkg"
+    link.symlink_to(w.home / "run" / "head.safetensors")
+    return mapped(w, "--polygons", link)
+
+
+@share("polygons of less than a pixel", "--smallest-polygon")
+def _(w: World):
+    return mapped(w, "--polygons", w / "map.gpkg", "--smallest-polygon", 0)
+
+
+@share("a scale of 0", "scale", "a number above 0")
+def _(w: World):
+    return mapped(w, "--scale", 0)
+
+
+@share("a scene of another scale", "values of another scale", "give --scale")
+def _(w: World):
+    values = cube(24, 24, 20, "float32") + 5000
+    return ["map", w.home / "run", geotiff(w / "b.tif", values), "--out", w / "map.tif"]
+
+
+@share("applicability of a run without its split", "split.npz", "where it was trained is not known")
+def _(w: World):
+    run = w.copy("run")
+    (run / "split.npz").unlink()
+    return ["map", run, "--out", w / "map.tif", "--applicability"]
+
+
+@share("to push: no run", "is not a run folder")
+def _(w: World):
+    return ["hub", "push", w / "nothing", "me/planted"]
+
+
+@share("to push: a run without its head", "cannot be shared", "expected head.safetensors")
+def _(w: World):
+    (w.copy("run") / "head.safetensors").unlink()
+    return ["hub", "push", w / "run", "me/planted"]
+
+
+@share("to push: a name that is none", "NAME/REPOSITORY")
+def _(w: World):
+    return ["hub", "push", w.home / "run", "a b/c d/e"]
+
+
+@share("to pull: a folder that holds something", "exists", "--to")
+def _(w: World):
+    w.file("note.txt", "mine")
+    return ["hub", "pull", "me/planted", "--to", w.folder]

@@ -1,17 +1,19 @@
-"""Points and polygons that give no labels."""
+"""Points and polygons that give no labels, splits that cannot be drawn, files that are no split."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import shapely
 from pyogrio.raw import write as write_vectors
 
-from tests.corpus.table import heading
-from tests.corpus.world import World
+from tests.corpus.arrays import bomb
+from tests.corpus.cases import World, heading
+from tests.helpers.scene_files import geotiff
 
-case, table_case = heading("vectors"), heading("tables of points")
+vector_case, table_case = heading("vectors"), heading("tables of points")
 X, Y = 364_000, 5_810_000
 
 
@@ -43,102 +45,102 @@ def layer(w: World, shapes=SQUARES, name="labels.gpkg", crs="EPSG:32633", to="la
     return w / name
 
 
-@case("GeoJSON cut short", "labels.geojson cannot be read as vectors")
+@vector_case("GeoJSON cut short", "labels.geojson cannot be read as vectors")
 def _(w: World):
     return w.labelled(w.cut(layer(w, name="labels.geojson", crs="EPSG:4326")))
 
 
-@case("no features", "labels.geojson")
+@vector_case("no features", "labels.geojson")
 def _(w: World):
     text = json.dumps({"type": "FeatureCollection", "features": []})
     return w.labelled(w.file("labels.geojson", text))
 
 
-@case("some other JSON", "labels.json cannot be read as vectors")
+@vector_case("some other JSON", "labels.json cannot be read as vectors")
 def _(w: World):
     return w.labelled(w.file("labels.json", '{"class": 1}'))
 
 
-@case("JSON nested without end", "labels.json")
+@vector_case("JSON nested without end", "labels.json")
 def _(w: World):
     return w.labelled(w.file("labels.json", '{"type": ' * 50_000))
 
 
-@case("outside the scene", "lie outside scene scene", "coordinates within x 364000 to")
+@vector_case("outside the scene", "lie outside scene scene", "coordinates within x 364000 to")
 def _(w: World):
     return w.labelled(layer(w, [box(900, 900), box(950, 950)]))
 
 
-@case("degrees taken for metres", "lie outside scene scene")
+@vector_case("degrees taken for metres", "lie outside scene scene")
 def _(w: World):
     return w.labelled(layer(w, [shapely.box(13, 52, 13.1, 52.1)] * 2))
 
 
-@case("several fields that could be meant", "which field holds the classes", "--class-field")
+@vector_case("several fields that could be meant", "which field holds the classes", "--class-field")
 def _(w: World):
     return w.labelled(layer(w, crop=["rye", "oat"], farm=["A", "B"]))
 
 
-@case("a field that is not there", "has no field 'klass'", "crop")
+@vector_case("a field that is not there", "has no field 'klass'", "crop")
 def _(w: World):
     return w.labelled(layer(w, crop=["rye", "oat"]), class_field="klass")
 
 
-@case("fractions as classes", "expected whole numbers or text as classes", "1.5")
+@vector_case("fractions as classes", "expected whole numbers or text as classes", "1.5")
 def _(w: World):
     return w.labelled(layer(w, **{"class": [1.5, 2.0]}))
 
 
-@case("0 as a class", "class numbers from 1", "got 0")
+@vector_case("0 as a class", "class numbers from 1", "got 0")
 def _(w: World):
     return w.labelled(layer(w, **{"class": [0, 1]}))
 
 
-@case("an empty class field", "class is empty in every feature")
+@vector_case("an empty class field", "class is empty in every feature")
 def _(w: World):
     return w.labelled(layer(w, **{"class": ["", ""]}))
 
 
-@case("lines", "expected points or polygons with a class", "2 lines are left out")
+@vector_case("lines", "expected points or polygons with a class", "2 lines are left out")
 def _(w: World):
     lines = [shapely.LineString([(X, Y), (X + 90, Y - 90)])] * 2
     return w.labelled(layer(w, lines))
 
 
-@case("two classes on the very same ground", "lab")
+@vector_case("two classes on the very same ground", "lab")
 def _(w: World):
     return w.labelled(layer(w, [box(0, 0), box(0, 0)]))
 
 
-@case("polygons smaller than a pixel", "lab")
+@vector_case("polygons smaller than a pixel", "lab")
 def _(w: World):
     return w.labelled(layer(w, [box(0.1, 0.1, 0.2), box(5.1, 5.1, 0.2)]))
 
 
-@case("two layers", "expected one layer", "labels.gpkg:a", "labels.gpkg:b")
+@vector_case("two layers", "expected one layer", "labels.gpkg:a", "labels.gpkg:b")
 def _(w: World):
     layer(w, to="a")
     return w.labelled(layer(w, to="b"))
 
 
-@case("a layer that is not there", "has no layer 'roads'", "labels.gpkg:labels")
+@vector_case("a layer that is not there", "has no layer 'roads'", "labels.gpkg:labels")
 def _(w: World):
     return w.labelled(f"{layer(w)}:roads")
 
 
-@case("a shapefile without its index", "labels.shp cannot be read as vectors", ".shx")
+@vector_case("a shapefile without its index", "labels.shp cannot be read as vectors", ".shx")
 def _(w: World):
     path = layer(w, name="labels.shp")
     (w / "labels.shx").unlink()
     return w.labelled(path)
 
 
-@case("the table of a shapefile", "is a part of a shapefile", "labels.shp")
+@vector_case("the table of a shapefile", "is a part of a shapefile", "labels.shp")
 def _(w: World):
     return w.labelled(layer(w, name="labels.shp").with_suffix(".dbf"))
 
 
-@case("an archive without vectors", "notes.zip")
+@vector_case("an archive without vectors", "notes.zip")
 def _(w: World):
     import zipfile
 
@@ -147,22 +149,23 @@ def _(w: World):
     return w.labelled(w / "notes.zip")
 
 
-@case("a scene without a georeference", "has no georeference", "row, column and class")
+@vector_case("a scene without a georeference", "has no georeference", "row, column and class")
 def _(w: World):
-    from tests.helpers.scene_files import geotiff
     from tests.helpers.small import planted
 
     cube = geotiff(w / "cube.tif", planted().cube.values.transpose(1, 2, 0), crs=None)
     return w.train(cube, labels=layer(w))
 
 
-@case("a description of vectors that lie on the internet", "labels.json cannot be read as vectors")
+@vector_case(
+    "a description of vectors that lie on the internet", "labels.json cannot be read as vectors"
+)
 def _(w: World):
     text = "<OGRWFSDataSource><URL>http://127.0.0.1:9/wfs</URL></OGRWFSDataSource>"
     return w.labelled(w.file("labels.json", text))
 
 
-@case("a description of vectors in another file", "labels.json cannot be read as vectors")
+@vector_case("a description of vectors in another file", "labels.json cannot be read as vectors")
 def _(w: World):
     layer(w)
     text = (
@@ -172,7 +175,7 @@ def _(w: World):
     return w.labelled(w.file("labels.json", text))
 
 
-@case("raster labels with a split by polygons", "polygons")
+@vector_case("raster labels with a split by polygons", "polygons")
 def _(w: World):
     return w.train(split="polygons")
 
@@ -264,3 +267,161 @@ def _(w: World):
 @table_case("a class that no integer holds", "points.csv", "65535")
 def _(w: World):
     return table(w, "row,column,class\n3,3,99999999999999999999\n4,4,2\n")
+
+
+split_case = heading("splits")
+
+
+def given(w: World, **parts: Any):
+    """`train` with a split file of these parts."""
+    rows = np.argwhere(np.ones((24, 24), bool))
+    values = {"train": rows[:40], "test": rows[40:], **parts}
+    np.savez(w / "split.npz", **{k: v for k, v in values.items() if v is not None})
+    return w.train(split=w / "split.npz")
+
+
+@split_case("there is no such file", "there is no split file", "split.npz")
+def _(w: World):
+    return w.train(split=w / "split.npz")
+
+
+@split_case("an empty file", "split.npz is not a split file")
+def _(w: World):
+    return w.train(split=w.file("split.npz", ""))
+
+
+@split_case("some other file", "is not a split file", "expected .npz")
+def _(w: World):
+    return w.train(split=w.home / "scene.tif")
+
+
+@split_case("a file cut short", "split.npz is not a split file")
+def _(w: World):
+    given(w)
+    return w.train(split=w.cut(w / "split.npz"))
+
+
+@split_case("no training part", "expected train and test", "got ['test']")
+def _(w: World):
+    return given(w, train=None)
+
+
+@split_case("a training part without pixels", "has no training pixel")
+def _(w: World):
+    return given(w, train=np.empty((0, 2), int))
+
+
+@split_case("pixels outside the scene", "expected pixels within (24, 24)", "got [24, 0]")
+def _(w: World):
+    return given(w, test=np.array([[24, 0]]))
+
+
+@split_case("negative pixels", "expected pixels within (24, 24)", "got [-1, 0]")
+def _(w: World):
+    return given(w, test=np.array([[-1, 0]]))
+
+
+@split_case("pixels as fractions", "expected integers (n, 2)", "float64")
+def _(w: World):
+    return given(w, train=np.array([[0.5, 1.0]]))
+
+
+@split_case("pixels as one long list", "expected integers (n, 2)", "(4,)")
+def _(w: World):
+    return given(w, train=np.arange(4))
+
+
+@split_case("pixels in both parts", "repeat or are in two parts")
+def _(w: World):
+    return given(w, test=np.array([[0, 0]]))
+
+
+@split_case("classes of another number of pixels", "train_ids of split file")
+def _(w: World):
+    return given(w, train_ids=np.ones(3, int))
+
+
+@split_case("a mask instead of positions", "expected integers (n, 2)", "bool")
+def _(w: World):
+    return given(w, train=np.ones((24, 24), bool))
+
+
+@split_case("pickled objects", "split.npz is not a split file")
+def _(w: World):
+    return given(w, train=np.array([{}], object))
+
+
+@split_case("an archive that is a bomb", "split.npz", "unpacks to")
+def _(w: World):
+    return w.train(split=bomb(w / "split.npz", "train{}.npy"))
+
+
+@split_case(
+    "a scene without official rasters", "no official training and test rasters", "--per-class"
+)
+def _(w: World):
+    return w.train(split="official")
+
+
+@split_case("masks of another size", "another grid", "(12, 24)")
+def _(w: World):
+    mask = geotiff(w / "train.tif", np.ones((12, 24), "uint8"))
+    return w.train(split=f"{mask},{w.home / 'scene_labels.tif'}", labels=None)
+
+
+@split_case("one mask and nothing", "no file")
+def _(w: World):
+    return w.train(split=f"{w.home / 'scene_labels.tif'},{w / 'test.tif'}", labels=None)
+
+
+@split_case("the same mask twice", "the test raster leaves no pixel to test")
+def _(w: World):
+    labels = w.home / "scene_labels.tif"
+    return w.train(split=f"{labels},{labels}", labels=None)
+
+
+@split_case("two ways at once", "per_class and fraction exclude each other")
+def _(w: World):
+    return [*w.train(per_class=3), "--fraction", "0.1"]
+
+
+@split_case("no pixel of a class", "option per_class", "greater than or equal to 1")
+def _(w: World):
+    return w.train(per_class=0)
+
+
+@split_case("all pixels", "option fraction", "less than 1")
+def _(w: World):
+    return w.train(fraction=1)
+
+
+@split_case("percent instead of a share", "option fraction", "less than 1")
+def _(w: World):
+    return w.train(fraction=10)
+
+
+@split_case("a share of no pixel", "fraction")
+def _(w: World):
+    return w.train(fraction=1e-9, labels=three(w))
+
+
+def three(w: World):
+    """Two classes of a pixel each."""
+    ids = np.zeros((24, 24), "uint8")
+    ids[0, 0], ids[9, 9] = 1, 2
+    return geotiff(w / "labels.tif", ids, crs=None)
+
+
+@split_case("validation with every pixel", "option validation", "less than 1")
+def _(w: World):
+    return w.train(validation=1)
+
+
+@split_case("a window that leaves no space between parts", "disjoint")
+def _(w: World):
+    return w.train(split="disjoint", patch_size=63)
+
+
+@split_case("a split window smaller than the window", "split_window")
+def _(w: World):
+    return w.train(split="disjoint", split_window=1)

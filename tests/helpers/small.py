@@ -1,4 +1,7 @@
-"""Small worlds for tests: a tiny encoder, planted scenes, predictors, calls of the program."""
+"""Small worlds for tests: tiny encoders, planted scenes, predictors, calls of the program.
+
+Also class maps on disk whose truth is known.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,11 @@ import xarray as xr
 from rasterio.transform import from_origin
 from safetensors.torch import save_file
 
-from hyperpeft import spectral
+from hyperpeft import adapters, spectral
 from hyperpeft.mapping import EncoderPredictor, Mapper, classify
+from hyperpeft.mapping.outputs.geotiff import write_class_map
 from hyperpeft.models.spectralgpt import SpectralGPT, initialise
-from hyperpeft.records import Scene
+from hyperpeft.records import Scene, palette
 from hyperpeft.runs.config import make_config
 from hyperpeft.scenes import planted_scene
 from hyperpeft.training.classifier import Classifier
@@ -158,3 +162,72 @@ def correlated(bands=20, height=15, width=12, seed=0):
     rng = np.random.default_rng(seed)
     mixing = rng.normal(size=(bands, bands)) * 0.7 ** np.arange(bands)
     return np.einsum("bc,cyx->byx", mixing, rng.normal(size=(bands, height, width)))
+
+
+def adapter_encoder(seed=0, dim=96, depth=2):
+    """For tests of adapters: 96 = 8 x 12, factors that differ, and a rank of 4 that is low."""
+    return initialise(SpectralGPT(dim, depth, 2), seed).eval()
+
+
+def images(count=2, seed=1):
+    return torch.randn(count, 12, 32, 32, generator=torch.Generator().manual_seed(seed))
+
+
+def train_somehow(model, seed=2, deviation=0.3):
+    """Random values for every A and B, as if training had moved them far from the start."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for adapter in adapters.adapters_of(model).values():
+            for _, parameter in adapter.own_parameters():
+                noise = torch.empty(parameter.shape).normal_(0, deviation, generator=generator)
+                parameter.copy_(noise)
+    return model
+
+
+def relative(a, b):
+    """Largest difference over the largest value."""
+    a, b = a.detach().double(), b.detach().double()
+    return ((a - b).abs().max() / b.abs().max().clamp_min(1e-30)).item()
+
+
+MAP_NAMES = {1: "water", 2: "forest", 4: "bare soil"}
+
+
+def truth_and_map(seed: int = 0, shape: tuple[int, int] = (120, 150), errors: float = 0.1):
+    """Class ids of the ground, and a map that is wrong at a share of the pixels."""
+    random = np.random.default_rng(seed)
+    truth = np.full(shape, 2, np.uint8)
+    truth[:20] = 1
+    truth[60:, 100:] = 4
+    mapped = truth.copy()
+    wrong = random.random(shape) < errors
+    mapped[wrong] = random.choice([1, 2, 4], wrong.sum())
+    mapped[:, :5] = 0
+    return truth, mapped
+
+
+def write_map(path: Path, ids: np.ndarray, crs: str | None = CRS) -> Path:
+    place = {} if crs is None else {"crs": crs, "transform": tuple(TRANSFORM)[:6]}
+    write_class_map(path, ids, MAP_NAMES, palette(MAP_NAMES), **place)
+    return path
+
+
+def fill_reference(
+    points: Path, truth: np.ndarray, names: dict[int, str] | None = MAP_NAMES
+) -> Path:
+    """Give every point its class on the ground, as a person does in a GIS."""
+    import pyogrio.raw  # few tests need another GDAL
+
+    _, _, _, table = pyogrio.raw.read(points, layer="design")
+    at = dict(zip(table[0].tolist(), zip(table[3], table[4], strict=True), strict=True))
+    meta, _, wkb, columns = pyogrio.raw.read(points, layer="points")
+    fields = list(meta["fields"])
+    ids = columns[fields.index("id")].tolist()
+    found = [int(truth[at[i]]) for i in ids]
+    texts = [str(i) if names is None else names[i] for i in found]
+    columns[fields.index("reference")] = np.array(texts, dtype=object)
+    pyogrio.raw.write(
+        points, wkb, columns, fields, layer="points", geometry_type="Point", crs=meta["crs"],
+        append=False, driver="GPKG",
+    )  # fmt: skip
+    return points

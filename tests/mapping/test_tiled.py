@@ -1,18 +1,21 @@
-"""Maps by tile and in memory: exact whatever the tile, resumed, locked, whole or absent."""
+"""Maps by tile and in memory: exact whatever the tile, resumed, locked, on a cluster, adaptive."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import distributed
 import numpy as np
 import pytest
 import rasterio
 import torch
+from scipy.stats import binom
 
 from hyperpeft import spectral
 from hyperpeft.errors import ConfigError
@@ -25,6 +28,7 @@ from hyperpeft.mapping import (
     plan,
     tiles_here,
 )
+from hyperpeft.mapping.adaptive import Kriging, describe, fill, margins, upper_bound
 from hyperpeft.mapping.mapper import Layers
 from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.mapping.tiled import identify
@@ -33,7 +37,7 @@ from hyperpeft.mapping.work_folder import halved, opened
 from hyperpeft.patches import Windows, mirrored, resize
 from hyperpeft.runs.experiment import run
 from hyperpeft.runs.load import load_run
-from hyperpeft.scenes import open_scene
+from hyperpeft.scenes import open_scene, planted_scene
 from hyperpeft.system.locks import InUse
 from hyperpeft.training.classifier import Classifier
 from tests.helpers.small import (
@@ -428,3 +432,167 @@ def test_a_scene_without_valid_pixels(small_case):
     result = classify(predictor, scene, np.zeros((11, 9), bool), probabilities=True)
     assert result.pixels == 0
     assert not result.ids.any()
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two worker processes of one thread each."""
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def pieces():
+    scene = planted(height=120, width=130)
+    mapper = mapper_for(scene, 5)
+    return scene, mapper, in_memory(mapper, scene).ids
+
+
+def test_two_workers_and_one_killed(cluster, pieces, tmp_path):
+    scene, mapper, expected = pieces
+    address = cluster.scheduler_address
+    target = Outputs(tmp_path / "m.tif")
+    map_to_files(mapper, scene, target, CLASSES, COLOURS, size=32, scheduler=address)
+    with rasterio.open(target.map) as file:
+        np.testing.assert_array_equal(file.read(1), expected)
+
+    with distributed.Client(address, set_as_default=False) as client:
+        processes = client.run(os.getpid)
+    assert len(set(processes.values())) == 2
+    killed = []
+
+    def kill(done: int, total: int) -> None:
+        if done > total / 4 and not killed:
+            killed.append(next(iter(processes.values())))
+            os.kill(killed[0], signal.SIGKILL)
+
+    again = Outputs(tmp_path / "again.tif")
+    result = map_to_files(
+        mapper, scene, again, CLASSES, COLOURS, size=16, scheduler=address, watch=kill
+    )
+    assert killed
+    assert result.pixels == expected.size
+    with rasterio.open(again.map) as file:
+        np.testing.assert_array_equal(file.read(1), expected)
+
+
+def test_no_scheduler(pieces, tmp_path):
+    scene, mapper, _ = pieces
+    with pytest.raises(
+        ConfigError, match=r"--scheduler tcp://127\.0\.0\.1:9: no scheduler answers"
+    ):
+        map_to_files(
+            mapper, scene, Outputs(tmp_path / "m.tif"), CLASSES, COLOURS,
+            scheduler="tcp://127.0.0.1:9",
+        )  # fmt: skip
+
+
+def landscape(noise: float, side: int = 90, seed: int = 0):
+    """Descriptions, places and logits of four classes in large fields."""
+    rng = np.random.default_rng(seed)
+    places = np.argwhere(np.ones((side, side), bool))
+    centres = rng.uniform(0, side, (14, 2))
+    field = ((places[:, None] - centres) ** 2).sum(2).argmin(1) % 4
+    described = np.eye(4, dtype=np.float32)[field] + rng.normal(0, 0.2, (side**2, 4))
+    logits = 6 * np.eye(4)[field] + rng.normal(0, noise, (side**2, 4))
+    return described.astype(np.float32), places, logits.astype(np.float32)
+
+
+class Encoder:
+    """Gives known logits and counts the questions."""
+
+    def __init__(self, logits):
+        self.logits, self.asked = logits, []
+
+    def __call__(self, which):
+        self.asked.append(which)
+        return self.logits[which]
+
+
+def test_an_easy_scene_is_filled():
+    described, places, logits = landscape(0.3)
+    encoder = Encoder(logits)
+    filled = fill(described, places, encoder, seed=(0,))
+    asked = np.concatenate(encoder.asked)
+    assert len(np.unique(asked)) == len(asked) == filled.encoded.sum()
+    assert filled.encoded.mean() < 0.25
+    same = filled.logits.argmax(1) == logits.argmax(1)
+    assert same.mean() >= 0.995
+    assert filled.audit.bound <= 0.01
+    assert 1 - same.mean() <= filled.audit.bound
+    np.testing.assert_array_equal(filled.logits[filled.encoded], logits[filled.encoded])
+
+
+def test_a_scene_that_does_not_allow_it_stays_exact():
+    """Logits that nothing explains: everything is encoded, and soon."""
+    described, places, logits = landscape(6.0)
+    encoder = Encoder(logits)
+    filled = fill(described, places, encoder, seed=(0,))
+    assert filled.encoded.all()
+    assert filled.audit is None
+    np.testing.assert_array_equal(filled.logits, logits)
+    assert len(encoder.asked) == 3
+
+
+def test_a_rare_class_that_looks_like_another_is_found_by_the_audit():
+    """3 % of the pixels, at random, answer otherwise: no margin shows it, only the audit can."""
+    described, places, logits = landscape(0.3)
+    odd = np.random.default_rng(1).random(len(logits)) < 0.03
+    logits[odd] = logits[odd][:, [1, 0, 3, 2]]
+    for seed in range(3):
+        filled = fill(described, places, Encoder(logits), seed=(seed,))
+        wrong = (filled.logits.argmax(1) != logits.argmax(1)).mean()
+        assert wrong <= 0.01
+
+
+def test_small_tiles_are_exact():
+    described, places, logits = landscape(0.3, side=30)
+    assert fill(described, places, Encoder(logits), seed=(0,)).encoded.all()
+
+
+@pytest.mark.parametrize(("wrong", "pixels"), [(0, 600), (3, 600), (40, 500)])
+def test_the_bound_is_clopper_and_pearsons(wrong, pixels):
+    bound = upper_bound(wrong, pixels)
+    assert binom.cdf(wrong, pixels, bound) == pytest.approx(0.05)
+    assert upper_bound(pixels, pixels) == 1.0
+
+
+def test_kriging_returns_what_it_knows_and_doubts_what_it_does_not():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 3)).astype(np.float32)
+    logits = np.stack([4 * np.sin(x[:, 0]), 4 * x[:, 1], np.zeros(200)], 1).astype(np.float32)
+    kriging = Kriging(x, logits)
+    assert np.abs(kriging.guess(x) - logits).mean() < 0.2
+    far = kriging.guess(np.full((1, 3), 100, np.float32))
+    np.testing.assert_allclose(far[0], logits.mean(0), atol=1e-3)
+    assert margins(far)[0] < np.median(margins(logits))
+
+
+def test_descriptions_are_statistics_of_the_window():
+    padded = np.random.default_rng(0).normal(size=(2, 12, 13)).astype(np.float32)
+    described = describe(padded, 2)
+    assert described.shape == (8, 9, 8)
+    window = padded[0, 3:8, 4:9]
+    expected = [window[2, 2], window[1:4, 1:4].mean(), window.mean(), window.std()]
+    np.testing.assert_allclose(described[3, 4, :4], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_map_on_disk_says_what_was_encoded(tmp_path):
+    scene = planted_scene(height=104, width=96, block=24, bands=16, informative_band=5)
+    scene = replace(scene, valid=np.random.default_rng(0).random((104, 96)) > 0.02)
+    mapper = mapper_for(scene, 3)
+    expected = in_memory(mapper, scene).ids
+    told = []
+    target = Outputs(tmp_path / "m.tif", confidence=tmp_path / "c.tif")
+    result = map_to_files(
+        replace(mapper, adaptive=True, layers=Layers(confidence=True)), scene, target, CLASSES,
+        COLOURS, watch=lambda *step: told.append(step),
+    )  # fmt: skip
+    with rasterio.open(target.map) as file:
+        wrong = (file.read(1) != expected).sum() / result.pixels
+    with rasterio.open(target.confidence) as file:
+        assert np.nansum(file.read(3)) == result.encoded
+    assert wrong <= max(result.bound, 0.0)
+    assert told[-1] == (result.pixels, result.pixels)

@@ -12,8 +12,8 @@ from rasterio.enums import ColorInterp, Resampling
 from hyperpeft.errors import ConfigError, LabelsError, SceneError
 from hyperpeft.scenes import describe_file, exists, files_of, open_scene
 from hyperpeft.scenes.cubes.lazy import LazyMask
-from tests.helpers.file_server import file_server
 from tests.helpers.scene_files import ORIGIN, UTM, cube, geotiff, labelled_dataset
+from tests.helpers.servers import file_server
 
 NM = np.linspace(450, 2200, 6)
 

@@ -1,4 +1,4 @@
-"""Scenes of arrays, their coordinates, what a notebook shows, and colours of classes."""
+"""Metrics, records and patches: the modules that every package may import."""
 
 from __future__ import annotations
 
@@ -11,9 +11,16 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import rioxarray  # noqa: F401
+import torch
+import torch.nn.functional as F
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as reference
 
-from hyperpeft.errors import InputError
+from hyperpeft.errors import ConfigError, InputError
+from hyperpeft.metrics import class_scores, confusion_matrix, scores
+from hyperpeft.patches import Windows, apply_symmetry, check_patch_size, draw_symmetries, resize
 from hyperpeft.progress import NotebookProgress, Progress, default_progress
 from hyperpeft.records import Scene, palette
 from hyperpeft.scenes import open_scene
@@ -146,9 +153,9 @@ def test_plots(from_file):
 def test_a_script_spins_as_briefly_as_the_command_line():
     """A program that imports hyperpeft before torch has the setting; its own value stays."""
     code = "import hyperpeft, os; print(os.environ['GOMP_SPINCOUNT'])"
-    for given, expected in ((None, "5000"), ("7", "7")):
+    for own, expected in ((None, "5000"), ("7", "7")):
         env = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"}
-        env |= {} if given is None else {"GOMP_SPINCOUNT": given}
+        env |= {} if own is None else {"GOMP_SPINCOUNT": own}
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
         )
@@ -252,3 +259,188 @@ def test_a_bar_in_a_notebook(monkeypatch):
     assert len(seen) == 3
     assert "&lt;b&gt;2 pixels" in seen[-1]["text/html"]
     assert type(default_progress()) is Progress  # this is no notebook
+
+
+IDS = st.lists(st.integers(1, 500), min_size=2, max_size=8, unique=True).map(sorted)
+
+
+@st.composite
+def predictions(draw):
+    """Ascending non-contiguous ids, and true and predicted ids of some pixels."""
+    ids = draw(IDS)
+    pairs = draw(st.lists(st.tuples(st.sampled_from(ids), st.sampled_from(ids)), min_size=1))
+    true, predicted = np.array(pairs).T
+    return np.array(ids), true, predicted
+
+
+@given(predictions())
+def test_equal_to_scikit_learn(case):
+    ids, true, predicted = case
+    confusion = confusion_matrix(true, predicted, ids)
+    assert np.array_equal(confusion, reference.confusion_matrix(true, predicted, labels=ids))
+    result = scores(confusion, ids)
+    assert result["oa"] == pytest.approx(100 * reference.accuracy_score(true, predicted))
+    present = np.unique(true)
+    recall = reference.recall_score(true, predicted, labels=present, average=None)
+    assert result["aa"] == pytest.approx(100 * recall.mean())
+    found = {int(i): value for i, value in result["per_class"].items() if value is not None}
+    assert found == pytest.approx(dict(zip(present.tolist(), 100 * recall, strict=True)))
+    if len(np.union1d(true, predicted)) == 1:
+        assert result["kappa"] is None
+    else:
+        kappa = reference.cohen_kappa_score(true, predicted, labels=ids)
+        assert result["kappa"] == pytest.approx(100 * kappa)
+
+
+def test_class_without_test_pixels_has_no_accuracy_and_does_not_enter_aa():
+    result = scores(np.array([[3, 1, 0], [0, 0, 0], [0, 2, 2]]), np.array([2, 5, 9]))
+    assert result["per_class"] == {"2": 75.0, "5": None, "9": 50.0}
+    assert result["aa"] == 62.5
+    assert result["oa"] == 62.5
+
+
+def test_nothing_tested_is_missing_not_zero():
+    result = scores(np.zeros((2, 2), int), np.array([1, 7]))
+    assert [result[name] for name in ("oa", "aa", "kappa")] == [None] * 3
+    assert result["per_class"] == {"1": None, "7": None}
+    assert result["confusion"] == [[0, 0], [0, 0]]
+
+
+def test_one_class_only_has_no_kappa():
+    result = scores(np.array([[5]]), np.array([4]))
+    assert (result["oa"], result["aa"], result["kappa"]) == (100.0, 100.0, None)
+
+
+def test_always_the_same_answer_has_kappa_zero():
+    assert scores(np.array([[5, 0], [3, 0]]), np.array([1, 2]))["kappa"] == pytest.approx(0)
+
+
+def test_worse_than_chance_is_negative():
+    assert scores(np.array([[0, 5], [5, 0]]), np.array([1, 2]))["kappa"] == pytest.approx(-100)
+
+
+@pytest.mark.parametrize(("true", "predicted"), [([1, 3], [1, 2]), ([1, 2], [1, 9])])
+def test_unknown_ids_are_refused(true, predicted):
+    with pytest.raises(ValueError, match="class ids outside"):
+        confusion_matrix(np.array(true), np.array(predicted), np.array([1, 2]))
+
+
+def test_counts_do_not_overflow_small_integers():
+    true = np.full(300, 200, np.uint8)
+    confusion = confusion_matrix(true, true, np.array([100, 200], np.uint8))
+    assert confusion.tolist() == [[0, 0], [0, 300]]
+    big = np.array([[10**6, 0], [0, 10**6]], np.int32) * 1000
+    assert scores(big, np.array([1, 2]))["kappa"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_class_scores_are_those_of_scikit_learn(seed):
+    rng = np.random.default_rng(seed)
+    true, predicted = rng.integers(1, 6, 200), rng.integers(1, 5, 200)  # 5 is never predicted
+    ids = np.arange(1, 7)  # and 6 does not occur
+    found = class_scores(confusion_matrix(true, predicted, ids))
+    expected = reference.precision_recall_fscore_support(
+        true, predicted, labels=ids, zero_division=np.nan
+    )
+    for name, values in zip(("precision", "recall", "f1"), expected, strict=False):
+        ours = np.array([np.nan if row[name] is None else row[name] for row in found])
+        np.testing.assert_allclose(ours, 100 * values, rtol=1e-12)
+    assert found[5] == {"recall": None, "precision": None, "f1": None}
+
+
+def random_cube(height, width, bands=12):
+    return np.random.default_rng(0).standard_normal((bands, height, width), dtype=np.float32)
+
+
+@pytest.mark.parametrize("size", [1, 9, 63])
+@pytest.mark.parametrize("shape", [(70, 66), (11, 7), (2, 40), (1, 1)])
+def test_windows_are_slices_of_the_mirrored_cube(size, shape):
+    cube, half = random_cube(*shape), size // 2
+    padded = np.pad(cube, ((0, 0), (half, half), (half, half)), mode="reflect")
+    rows, columns = np.indices(shape).reshape(2, -1)
+    chosen = np.linspace(0, len(rows) - 1, min(len(rows), 40)).astype(int)  # the corners included
+    positions = np.stack([rows[chosen], columns[chosen]], axis=1)
+    expected = np.stack([padded[:, r : r + size, c : c + size] for r, c in positions])
+    windows = Windows(cube, size).at(torch.from_numpy(positions))
+    assert windows.shape == (len(positions), 12, size, size)
+    np.testing.assert_array_equal(windows.numpy(), expected)
+    np.testing.assert_array_equal(windows[:, :, half, half], cube[:, *positions.T].T)
+
+
+def test_memory_does_not_grow_with_the_windows():
+    """All windows would be 12 x 60 x 50 x 63 x 63 numbers; the view has the padded cube's only."""
+    windows = Windows(random_cube(60, 50), 63)
+    assert windows._view.shape == (12, 60, 50, 63, 63)
+    view, padded = (x.untyped_storage() for x in (windows._view, windows._padded))
+    shared, held = view.data_ptr() == padded.data_ptr(), view.nbytes()
+    assert shared
+    assert held == 4 * 12 * (60 + 62) * (50 + 62)
+    batch = windows.at(torch.tensor([[0, 0], [59, 49]]))
+    assert batch.untyped_storage().nbytes() == 4 * 2 * 12 * 63 * 63
+
+
+@pytest.mark.parametrize("size", [0, 2, 8, 64, 65, -1])
+def test_sizes_refused(size):
+    with pytest.raises(ConfigError, match=f"an odd number from 1 to 63, got {size}"):
+        check_patch_size(size)
+    with pytest.raises(ConfigError):
+        Windows(random_cube(5, 5), size)
+
+
+def test_sizes_accepted():
+    assert [check_patch_size(size) for size in range(1, 64, 2)] == list(range(1, 64, 2))
+
+
+@pytest.mark.parametrize("size", [1, 9, 32, 63])
+def test_resize_is_bicubic(size):
+    windows = torch.from_numpy(random_cube(size, size))[None]
+    expected = F.interpolate(windows, size=(32, 32), mode="bicubic", align_corners=False)
+    torch.testing.assert_close(resize(windows), expected, rtol=0, atol=1e-6)
+    assert resize(windows, 64).shape == (1, 12, 64, 64)
+
+
+def test_resize_after_an_export():
+    """What is kept between calls must not be a tensor of the tracer's."""
+
+    class Resized(torch.nn.Module):
+        def forward(self, x):
+            return resize(x)
+
+    windows = torch.from_numpy(random_cube(11, 11))[None]  # a size of no other test
+    exported = torch.export.export(Resized(), (windows,)).module()
+    expected = F.interpolate(windows, size=(32, 32), mode="bicubic", align_corners=False)
+    for call in (exported, Resized()):
+        torch.testing.assert_close(call(windows), expected, rtol=0, atol=1e-6)
+
+
+def symmetries(window):
+    """The eight, by hand: four quarter turns, of the window and of its mirror image."""
+    mirrored = window[:, :, ::-1]
+    return [np.rot90(w, k, (1, 2)) for w in (window, mirrored) for k in range(4)]
+
+
+def test_augment_draws_the_eight_symmetries_and_no_other():
+    window = random_cube(5, 5)
+    batch = torch.from_numpy(window)[None].repeat(400, 1, 1, 1)
+    turned = apply_symmetry(
+        batch, draw_symmetries(len(batch), torch.Generator().manual_seed(0))
+    ).numpy()
+    known = [np.ascontiguousarray(s).tobytes() for s in symmetries(window)]
+    drawn = [known.index(np.ascontiguousarray(w).tobytes()) for w in turned]  # none is unknown
+    counts = np.bincount(drawn, minlength=8)
+    assert len(set(known)) == 8
+    # 400 draws of eight: 50 each, deviation 6.6; 5 deviations.
+    assert counts.min() > 17
+    assert counts.max() < 83
+
+
+def test_augment_is_seeded_and_leaves_its_input_alone():
+    batch = torch.from_numpy(np.stack([random_cube(3, 3)] * 32))
+    before = batch.clone()
+    first, again, other = (
+        apply_symmetry(batch, draw_symmetries(len(batch), torch.Generator().manual_seed(s)))
+        for s in (1, 1, 2)
+    )
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+    assert not torch.equal(first, other)
+    torch.testing.assert_close(batch, before, rtol=0, atol=0)
