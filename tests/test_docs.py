@@ -42,7 +42,8 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [
     ROOT / "README.md",
-    *(path for path in sorted(DOCS.rglob("*.md")) if "report" not in path.parts),
+    # without the reports, which lie beside their records
+    *(p for p in sorted(DOCS.rglob("*.md")) if not p.with_suffix(".jsonl").is_file()),
 ]
 FENCE = re.compile(
     r"(?:^<!-- (not run|file): ([^\n]+) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL
