@@ -1,9 +1,9 @@
 """Damaged files, opened by every reader: each is read, or refused in a sentence, and nothing else.
 
     python -m tools.robustness.fuzz [READER ...] [--minutes 1] [--seed 0] [--keep FOLDER]
-        --out benchmarks/records/fuzz.json
+        --out benchmarks/records/robustness.json
     python -m tools.robustness.fuzz --replay FOLDER READER
-    python -m tools.robustness.fuzz --table benchmarks/records/fuzz.json
+    python -m tools.robustness.fuzz --table benchmarks/records/robustness.json
 
 Small valid inputs of each reader (`fuzz_targets.py`) are damaged at random (`mutations.py`): bits,
 numbers at their extremes, cuts, splices, lines and words of text, members of archives. A process
@@ -13,7 +13,7 @@ error of hyperpeft is a defect: another exception, a crash, a hang, a want of me
 more than a line. The process is replaced after a crash, and by and by. With `--keep` the first
 mutant of every defect is put into a folder, for `--replay`.
 
-A run adds to the record of earlier ones with other seeds. Linux.
+A run adds to the record of earlier ones with other seeds, the part "fuzz" of its file. Linux.
 """
 
 from __future__ import annotations
@@ -287,7 +287,7 @@ def main() -> None:
     if unknown := set(options.readers) - set(TARGETS):
         parser.error(f"no reader {', '.join(sorted(unknown))}: {', '.join(TARGETS)}")
     if options.table:
-        print(table(json.loads(options.table.read_text())))
+        print(table(json.loads(options.table.read_text())["fuzz"]))
         return
     found = 0
     with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
@@ -303,9 +303,8 @@ def main() -> None:
             print(f"{name}: {tally}", file=sys.stderr, flush=True)
             found += sum(tally.defects.values())
             if options.out:
-                record: dict[str, Any] = {}
-                if options.out.is_file():
-                    record = json.loads(options.out.read_text())
+                parts = json.loads(options.out.read_text()) if options.out.is_file() else {}
+                record: dict[str, Any] = parts.setdefault("fuzz", {})
                 record |= {
                     "command": "python -m tools.robustness.fuzz",
                     "hyperpeft": hyperpeft.__version__,
@@ -314,7 +313,7 @@ def main() -> None:
                 }
                 add(record, name, options.seed, tally)
                 with replacing(options.out) as temporary:
-                    temporary.write_text(json.dumps(record, indent=1) + "\n")
+                    temporary.write_text(json.dumps(parts, indent=1) + "\n")
     sys.exit(1 if found else 0)
 
 
