@@ -418,7 +418,7 @@ def main() -> None:
         "commands": {},
     }
     if options.commands and options.out.is_file():  # the others are kept
-        record["commands"] = json.loads(options.out.read_text()).get("kills", {}).get("commands", {})
+        record["commands"] = json.loads(options.out.read_text()).get("kills", record)["commands"]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         write_inputs(folder)
