@@ -373,8 +373,8 @@ def test_the_figures_are_those_of_the_script(tmp_path):
     """Sizes, since the bytes depend on the release of Matplotlib."""
     from PIL import Image
 
-    from tools.draw_explanations import main as draw
+    from tools.draw_figures import draw_explanations
 
-    for path in draw(tmp_path):
+    for path in draw_explanations(tmp_path):
         with Image.open(path) as new, Image.open(DOCS / "images" / path.name) as committed:
             assert new.size == committed.size
