@@ -4,6 +4,8 @@
     python benchmarks/adapters.py --device cuda
     python benchmarks/adapters.py --table            # redraw docs/reference/speed.md from records
 
+benchmarks/records/adapters.json has one record a machine; a run replaces that of its `--name`.
+
 All contestants live in one process and take turns, round after round (A B C A B C ...), so that
 a busy machine slows all of them alike; the figure of each is the median of its rounds. Peak memory
 on a processor is that of a process of its own for each contestant, on a GPU what the allocator
@@ -40,12 +42,13 @@ import hyperpeft
 from hyperpeft.adapters.base import Adapter
 from hyperpeft.models import SIZES, load_backbone
 from hyperpeft.runs.sections import source_state
+from hyperpeft.system.files import replacing
 from hyperpeft.training.classifier import Classifier
 from hyperpeft.training.optim import optimiser, parameter_groups
 from hyperpeft.training.precision import autocast, held_in
 
 HERE = Path(__file__).parent
-RECORDS = HERE / "records"
+RECORDS = HERE / "records" / "adapters.json"
 TABLE = HERE.parent / "docs" / "reference" / "speed.md"
 CLASSES = 12
 
@@ -308,15 +311,19 @@ def table(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def read_records() -> dict[str, dict[str, Any]]:
+    """The record of each machine by its name."""
+    return json.loads(RECORDS.read_text()) if RECORDS.is_file() else {}
+
+
 def redraw() -> None:
     """Write docs/reference/speed.md from all records."""
     head = (
         "# Speed and memory\n\nWritten by `python benchmarks/adapters.py --table` from "
-        "`benchmarks/records/`. Stock PEFT does the same job with the same factors; "
+        "`benchmarks/records/adapters.json`. Stock PEFT does the same job with the same factors; "
         '"last 4 blocks" counts epochs after the first, when the cache of tokens is filled.\n'
     )
-    records = [json.loads(path.read_text()) for path in sorted(RECORDS.glob("adapters-*.json"))]
-    TABLE.write_text("\n".join([head, *(table(record) + "\n" for record in records)]))
+    TABLE.write_text("\n".join([head, *(table(one) + "\n" for one in read_records().values())]))
 
 
 def main() -> None:
@@ -337,9 +344,9 @@ def main() -> None:
         return
     if not options.table:
         record = measure(options)
-        RECORDS.mkdir(exist_ok=True)
-        path = RECORDS / f"adapters-{options.name or options.device}.json"
-        path.write_text(json.dumps(record, indent=1) + "\n")
+        records = read_records() | {options.name or options.device: record}
+        with replacing(RECORDS) as temporary:
+            temporary.write_text(json.dumps(dict(sorted(records.items())), indent=1) + "\n")
     redraw()
 
 

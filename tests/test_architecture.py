@@ -17,16 +17,16 @@ import pytest
 
 import hyperpeft
 from hyperpeft.runs import file_names
-from tools.draw_layers import (
-    PAGE,
+from tools.write_pages import (
+    ARCHITECTURE,
     all_imports,
     imports_of,
     layer_of,
     modules,
-    page_with_figure,
+    pages,
 )
 
-LAYERS = re.findall(r"^\| `(\w+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+LAYERS = re.findall(r"^\| `(\w+)` \|", ARCHITECTURE.read_text(encoding="utf-8"), re.MULTILINE)
 DATA, MODEL = {"scenes", "splits", "spectral", "spatial"}, {"models", "adapters"}
 GROUND = {"errors", "_version", "progress", "metrics", "records", "system", "patches"}
 MAY_PRINT = {"cli"}
@@ -47,7 +47,7 @@ def violations(imports: dict[str, set[str]]) -> list[str]:
             if "" in (own, other) or own == other:
                 continue
             if own not in LAYERS or other not in LAYERS:
-                wrong.append(f"{module} imports {target}: not in the table of {PAGE.name}")
+                wrong.append(f"{module} imports {target}: not in the table of {ARCHITECTURE.name}")
             elif LAYERS.index(other) > LAYERS.index(own):
                 wrong.append(f"{module} imports {target}, which is below it")
             elif (own in DATA and other in MODEL) or (own in MODEL and other in DATA):
@@ -89,7 +89,8 @@ def test_imports_point_upward():
 
 
 def test_the_figure_is_that_of_the_imports():
-    assert page_with_figure() == PAGE.read_text(encoding="utf-8"), "run python -m tools.draw_layers"
+    text = ARCHITECTURE.read_text(encoding="utf-8")
+    assert pages()[ARCHITECTURE] == text, "run python -m tools.write_pages"
 
 
 def faces() -> dict[str, set[str]]:

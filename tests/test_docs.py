@@ -42,7 +42,8 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [
     ROOT / "README.md",
-    *(path for path in sorted(DOCS.rglob("*.md")) if "report" not in path.parts),
+    # without the reports, which lie beside their records
+    *(p for p in sorted(DOCS.rglob("*.md")) if not p.with_suffix(".jsonl").is_file()),
 ]
 FENCE = re.compile(
     r"(?:^<!-- (not run|file): ([^\n]+) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL
@@ -372,8 +373,8 @@ def test_the_figures_are_those_of_the_script(tmp_path):
     """Sizes, since the bytes depend on the release of Matplotlib."""
     from PIL import Image
 
-    from tools.draw_explanations import main as draw
+    from tools.draw_figures import draw_explanations
 
-    for path in draw(tmp_path):
+    for path in draw_explanations(tmp_path):
         with Image.open(path) as new, Image.open(DOCS / "images" / path.name) as committed:
             assert new.size == committed.size

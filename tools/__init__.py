@@ -1,1 +1,1 @@
-"""What developers run: robustness tests of hours, figures of the documentation."""
+"""What developers run: tests of robustness, work for an accelerator, parts of the documentation."""

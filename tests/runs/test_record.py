@@ -19,7 +19,7 @@ from hyperpeft.runs import record_sections
 from hyperpeft.runs.config import GROUPS, RunConfig, make_config, resolve_defaults
 from hyperpeft.runs.config_files import read_config
 from hyperpeft.runs.record import RunRecord, check_values
-from tools.write_options import PAGE, page
+from tools.write_pages import OPTIONS, pages
 
 ROOT = Path(__file__).parents[2]
 
@@ -293,8 +293,8 @@ def test_the_papers_recipe_fills_in_what_is_not_given():
 
 
 def test_the_page_of_options_is_made_from_the_declarations():
-    text = PAGE.read_text(encoding="utf-8")
-    assert page(text) == text, "python -m tools.write_options"
+    text = OPTIONS.read_text(encoding="utf-8")
+    assert pages()[OPTIONS] == text, "python -m tools.write_pages"
     for name in RunConfig.model_fields:
         assert f"| `{name}` | " in text
 

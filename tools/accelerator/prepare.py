@@ -24,7 +24,7 @@ LIBRARIES = ("usgs-splib/s07_AV95_envi.hdr", "ecostress/ecostress_library_with_m
 LEFT_OUT = ("abu-beach-4", "moffett", "salton_sea_roi")
 JUDGES = ("salinas-a", "indian-pines-10band", "enmap-potsdam", "berlin", "jasper-ridge", "samson")
 SEEDS, LABELS, TESTED = 3, 10, 1000
-WINDOW = 11  # the largest that the judge looks at
+WINDOW = 11  # the largest that `run` judges with
 
 
 def cubes_of(folder: Path) -> dict[str, np.ndarray]:

@@ -20,16 +20,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from accelerate import PartialState
 
 from hyperpeft.models import load_backbone
+from hyperpeft.models.spectralgpt import SpectralGPT
+from hyperpeft.patches import Windows
 from hyperpeft.pretraining.config import PretrainConfig
 from hyperpeft.pretraining.run import WEIGHTS, pretrain
-from tools.accelerator.judge import judge
+from hyperpeft.training.classifier import Classifier
+from hyperpeft.training.precision import autocast, choose_precision
 
 TRIAL_STEPS = 30  # of which the first half starts the device's libraries
+JUDGED = (1, 5, 11)  # windows of the heads that frozen features are judged by
 
 
 def machine() -> dict[str, Any]:
@@ -155,6 +160,41 @@ def _judged(config: PretrainConfig, folder: Path, options: argparse.Namespace) -
 def _frozen(encoder: Any, options: argparse.Namespace) -> dict[str, float]:
     device = PartialState().device
     return judge(encoder.to(device).eval(), options.prepared / "judge.npz", device)
+
+
+def judge(encoder: SpectralGPT, prepared: Path, device: torch.device) -> dict[str, float]:
+    """What frozen features are worth: ridge heads of three windows on prepared scenes.
+
+    Overall accuracy in percent by "scene/kind", the mean over seeds, and by kind. The scores of
+    the windows' heads are averaged, as a run of several windows does.
+    """
+    precision = choose_precision("auto", device)
+    found: dict[str, list[float]] = {}
+    with np.load(prepared, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    cubes = {name.split("/")[0]: a for name, a in arrays.items() if name.endswith("/cube")}
+    for key in sorted(name[: -len("/train")] for name in arrays if name.endswith("/train")):
+        scene, kind, _ = key.split("/")
+        targets = torch.from_numpy(arrays[f"{key}/train_classes"]).to(device)
+        classes = int(targets.max()) + 1
+        model = Classifier(encoder, classes, centre=True).to(device).eval()
+        scores = torch.zeros(len(arrays[f"{key}/test"]), classes, device=device)
+        for size in JUDGED:
+            windows = Windows(cubes[scene], size, device)
+            with autocast(device, precision):
+                train, test = (
+                    model.features_of(windows, torch.from_numpy(arrays[f"{key}/{part}"]), 2048)
+                    for part in ("train", "test")
+                )
+            head = model.fit_head(train.float(), targets)
+            scores += test.float() @ head.weight.T + head.bias
+        right = scores.argmax(1).cpu().numpy() == arrays[f"{key}/test_classes"]
+        found.setdefault(f"{scene}/{kind}", []).append(100 * float(right.mean()))
+    means = {name: round(float(np.mean(values)), 2) for name, values in found.items()}
+    for kind in ("random", "disjoint"):
+        of_kind = [value for name, value in means.items() if name.endswith(kind)]
+        means[kind] = round(float(np.mean(of_kind)), 2)
+    return means
 
 
 class _Printer:

@@ -1,9 +1,10 @@
 """Damaged files, opened by every reader: each is read, or refused in a sentence, and nothing else.
 
     python -m tools.robustness.fuzz [READER ...] [--minutes 1] [--seed 0] [--keep FOLDER]
-        --out benchmarks/records/fuzz.json
+        --out benchmarks/records/robustness.json
     python -m tools.robustness.fuzz --replay FOLDER READER
-    python -m tools.robustness.fuzz --table benchmarks/records/fuzz.json
+    python -m tools.robustness.fuzz --table benchmarks/records/robustness.json
+    python -m tools.robustness.fuzz --coverage SECONDS READER
 
 Small valid inputs of each reader (`fuzz_targets.py`) are damaged at random (`mutations.py`): bits,
 numbers at their extremes, cuts, splices, lines and words of text, members of archives. A process
@@ -13,7 +14,12 @@ error of hyperpeft is a defect: another exception, a crash, a hang, a want of me
 more than a line. The process is replaced after a crash, and by and by. With `--keep` the first
 mutant of every defect is put into a folder, for `--replay`.
 
-A run adds to the record of earlier ones with other seeds. Linux.
+A run adds to the record of earlier ones with other seeds, the part "fuzz" of its file. Linux.
+
+`--coverage` is another way, for a reader of single files: atheris (`pip install atheris`) follows
+the branches of our Python code, not those of the libraries below it, looks for inputs that reach
+new ones, and stops at the first that ends otherwise than it should. It has run for 40 seconds on
+YAML (1,759 inputs, after one defect was fixed) and on tables (2,709).
 """
 
 from __future__ import annotations
@@ -27,11 +33,13 @@ import resource
 import select
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,6 +61,13 @@ SECONDS, BYTES = 10.0, 2 * 2**30  # of one mutant: of the processor, and above t
 PATIENCE = 120.0  # seconds of the clock, on a machine that is busy otherwise
 MUTANTS_OF_A_PROCESS = 1500
 LONGEST_MESSAGE = 2000
+# What `--coverage` starts: atheris must see the package while it is imported.
+INSTRUMENTED = """
+import sys, atheris
+with atheris.instrument_imports(include=["hyperpeft"]):
+    from tools.robustness.fuzz import cover
+cover(sys.argv[1], int(sys.argv[2]))
+"""
 
 
 @dataclass
@@ -274,6 +289,43 @@ def table(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def cover(name: str, seconds: int) -> None:
+    """Open what atheris makes of the valid inputs."""
+    import atheris
+
+    place = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    os.environ["FUZZ_SCENE"] = str(place / "scene.tif")
+    os.environ["HYPERPEFT_CACHE"] = str(place / "cache")
+    target, corpus = TARGETS[name], place / "corpus"
+    corpus.mkdir()
+    files = set()
+    for number, make in enumerate(target.make):
+        made = place / str(number)
+        made.mkdir()
+        make(made)
+        (file,) = made.iterdir()  # no reader of several files
+        files.add(file.name)
+        shutil.copy(file, corpus / f"{number}-{file.name}")
+    folder = place / "input"
+    folder.mkdir()
+
+    def open_one(data: bytes) -> None:
+        for kind in sorted(files):  # one input for each kind of content
+            for old in folder.iterdir():
+                old.unlink() if old.is_file() else shutil.rmtree(old)
+            (folder / kind).write_bytes(data)
+            with suppress(InputError):
+                target.open(folder)
+
+    limits = [f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=6000"]
+    artifacts = [f"-artifact_prefix={tempfile.gettempdir()}/atheris-{name}-"]
+    atheris.Setup(["fuzz", *limits, *artifacts, str(corpus)], open_one)
+    try:
+        atheris.Fuzz()
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("readers", nargs="*", help=f"of {', '.join(TARGETS)} [default: all]")
@@ -283,12 +335,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None, help="record to add to")
     parser.add_argument("--replay", type=Path, default=None, help="open what --keep has kept")
     parser.add_argument("--table", type=Path, default=None, help="print a record as Markdown")
+    parser.add_argument("--coverage", type=int, metavar="SECONDS", help="with atheris, one reader")
     options = parser.parse_args()
     if unknown := set(options.readers) - set(TARGETS):
         parser.error(f"no reader {', '.join(sorted(unknown))}: {', '.join(TARGETS)}")
     if options.table:
-        print(table(json.loads(options.table.read_text())))
+        print(table(json.loads(options.table.read_text())["fuzz"]))
         return
+    if options.coverage:
+        (name,) = options.readers
+        command = [sys.executable, "-c", INSTRUMENTED, name, str(options.coverage)]
+        sys.exit(subprocess.run(command).returncode)
     found = 0
     with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
         if options.replay:
@@ -303,9 +360,8 @@ def main() -> None:
             print(f"{name}: {tally}", file=sys.stderr, flush=True)
             found += sum(tally.defects.values())
             if options.out:
-                record: dict[str, Any] = {}
-                if options.out.is_file():
-                    record = json.loads(options.out.read_text())
+                parts = json.loads(options.out.read_text()) if options.out.is_file() else {}
+                record: dict[str, Any] = parts.setdefault("fuzz", {})
                 record |= {
                     "command": "python -m tools.robustness.fuzz",
                     "hyperpeft": hyperpeft.__version__,
@@ -314,7 +370,7 @@ def main() -> None:
                 }
                 add(record, name, options.seed, tally)
                 with replacing(options.out) as temporary:
-                    temporary.write_text(json.dumps(record, indent=1) + "\n")
+                    temporary.write_text(json.dumps(parts, indent=1) + "\n")
     sys.exit(1 if found else 0)
 
 

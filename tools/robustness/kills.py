@@ -1,8 +1,8 @@
 """Training, pretraining, bench and mapping, killed at random moments and started again.
 
     python -m tools.robustness.kills [train|pretrain|bench|map ...] [--kills 20] [--seed 0]
-        --out benchmarks/records/kills.json
-    python -m tools.robustness.kills --table benchmarks/records/kills.json
+        --out benchmarks/records/robustness.json
+    python -m tools.robustness.kills --table benchmarks/records/robustness.json
 
 Each command runs once undisturbed, then again and again in a fresh folder: it gets SIGKILL, the
 same command is started once more, gets SIGKILL, and so on until it ends, which closes a chain; new
@@ -15,7 +15,7 @@ run, and nothing else is left in the folder.
 The commands are those of a user, but checkpoints are written every half second, and only what is
 killed in its start-up is a new interpreter: the others are forked from this process, which has
 loaded the libraries already, because loading takes longer than the work. It takes some ten minutes
-of one core.
+of one core. The record is the part "kills" of its file; other parts are kept.
 """
 
 from __future__ import annotations
@@ -397,11 +397,11 @@ def main() -> None:
     parser.add_argument("commands", nargs="*", choices=[*COMMANDS, []], help="[default: all]")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/records/kills.json"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/records/robustness.json"))
     parser.add_argument("--table", type=Path, default=None, help="print a record as Markdown")
     options = parser.parse_args()
     if options.table:
-        print(table(json.loads(options.table.read_text())))
+        print(table(json.loads(options.table.read_text())["kills"]))
         return
     hyperpeft.training.loop.CHECKPOINT_SECONDS = 0.5
     hyperpeft.pretraining.run.pretrain.__kwdefaults__["every"] = 0.5
@@ -418,7 +418,7 @@ def main() -> None:
         "commands": {},
     }
     if options.commands and options.out.is_file():  # the others are kept
-        record["commands"] = json.loads(options.out.read_text())["commands"]
+        record["commands"] = json.loads(options.out.read_text()).get("kills", record)["commands"]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         write_inputs(folder)
@@ -426,8 +426,9 @@ def main() -> None:
             (folder / name).mkdir()
             section = measure(name, folder, folder / name, options.kills, options.seed)
             record["commands"][name] = section
+            parts = json.loads(options.out.read_text()) if options.out.is_file() else {}
             with replacing(options.out) as temporary:
-                temporary.write_text(json.dumps(record, indent=1) + "\n")
+                temporary.write_text(json.dumps({**parts, "kills": record}, indent=1) + "\n")
     print(table(record))
     if any(section["lost"] for section in record["commands"].values()):
         sys.exit(1)

@@ -1,21 +1,31 @@
-"""Draw the figures of docs/explanation, from the generated scene and committed records.
+"""Draw figures of the documentation.
 
-    python -m tools.draw_explanations [FOLDER]
+    python -m tools.draw_figures explanations [FOLDER]
+
+Those of docs/explanation, from the generated scene and committed records:
 
 splits.png     random, disjoint and polygon splits of the demo scene
 leakage.png    a test window in two of them, and accuracies of random and disjoint splits
 adapters.png   the weight of a layer and what LoRA and KronA+ add to it
+
+    hyperpeft train indian-pines --method rf --per-class 10 --out runs/rf
+    hyperpeft train indian-pines --per-class 10 --out runs/auto
+    python -m tools.draw_figures maps docs/images/maps.png runs/rf runs/auto
+
+The maps of runs of one scene beside its false colour and its labels; each has its method and its
+overall accuracy, of the test pixels, above it.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from collections import defaultdict
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+import rasterio
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -25,8 +35,11 @@ from matplotlib.patches import Patch, Rectangle
 from PIL import Image
 from scipy import ndimage
 
-from hyperpeft.records import Scene, Split
+from hyperpeft.records import Labels, Scene, Split, draw_classes
+from hyperpeft.runs.evaluate import reopen
 from hyperpeft.runs.figures import false_colour
+from hyperpeft.runs.file_names import MAP
+from hyperpeft.runs.load import load_run
 from hyperpeft.scenes import demo_scene
 from hyperpeft.splits import SplitRequest, leakage, select
 
@@ -44,6 +57,7 @@ METHODS = {  # of the records, from far-sighted networks to single spectra
     "rf": "random forest, spectra",
     "svm": "SVM, spectra",
 }
+MAPPED = {"rf": "random forest of spectra", "auto": "hyperpeft's default"}
 
 
 def draw_splits(scene: Scene) -> Figure:
@@ -191,8 +205,8 @@ def draw_adapters() -> Figure:
     return figure
 
 
-def main(folder: Path) -> list[Path]:
-    """All figures as PNGs of at most 256 colours; their paths."""
+def draw_explanations(folder: Path) -> list[Path]:
+    """The figures of docs/explanation as PNGs of at most 256 colours; their paths."""
     scene, written = demo_scene(), []
     figures = {
         "splits": draw_splits(scene),
@@ -210,5 +224,49 @@ def main(folder: Path) -> list[Path]:
     return written
 
 
+def draw_maps(scene: Scene, runs: list[Path]) -> Figure:
+    """Panels of the same size: scene, labels, one map a run."""
+    assert scene.labels is not None
+    labels = scene.labels
+    figure, axes = plt.subplots(
+        1, 2 + len(runs), figsize=(2.4 * (2 + len(runs)), 2.9), layout="constrained"
+    )
+    scene.plot(axes[0], labels=False)
+    axes[0].set_title("false colour", fontsize=10)
+    draw_classes(axes[1], labels.ids, labels)
+    axes[1].set_title(f"labels, {len(labels.classes)} classes", fontsize=10)
+    for ax, folder in zip(axes[2:], runs, strict=True):
+        record = load_run(folder).record
+        with rasterio.open(folder / MAP) as file:
+            ids = file.read(1)
+        draw_classes(ax, ids, Labels(ids, labels.classes, labels.colours, "map"))
+        method = record.config["method"]
+        ax.set_title(f"{MAPPED.get(method, method)}\nOA {record.metrics['oa']:.1f} %", fontsize=10)
+    for ax in axes:
+        if ax.get_legend() is not None:
+            ax.get_legend().remove()
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.set_xlabel("")
+        ax.set_ylabel("")
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    tasks = parser.add_subparsers(dest="task", required=True)
+    explanations = tasks.add_parser("explanations", help="the figures of docs/explanation")
+    explanations.add_argument("folder", nargs="?", type=Path, default=DOCS / "images")
+    maps = tasks.add_parser("maps", help="the maps of several runs of one scene")
+    maps.add_argument("picture", type=Path)
+    maps.add_argument("runs", nargs="+", type=Path)
+    options = parser.parse_args()
+    if options.task == "explanations":
+        draw_explanations(options.folder)
+    else:
+        scene = reopen(load_run(options.runs[0]).record, options.runs[0])
+        draw_maps(scene, options.runs).savefig(options.picture, dpi=90)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS / "images")
+    main()

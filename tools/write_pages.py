@@ -1,20 +1,26 @@
-"""Which package imports which, read from the sources, and the figure of it in the documentation.
+"""Write the parts of pages of the documentation that are made from the sources.
 
-    python -m tools.draw_layers          writes the figure into docs/explanation/architecture.md
+    python -m tools.write_pages
 
-An arrow from a package to another says that the second uses the first; those that follow from
-others (a to b, b to c, therefore a to c) are left out.
+docs/explanation/architecture.md gets the figure of the packages, from their imports: an arrow from
+a package to another says that the second uses the first; those that follow from others (a to b, b
+to c, therefore a to c) are left out. docs/reference/options.md gets the tables of options, from the
+declarations in RunConfig.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+from itertools import groupby
 from pathlib import Path
 
+from hyperpeft.cli.run_options import default_text, grouped_fields, spelled
+
 ROOT = Path(__file__).parents[1] / "src" / "hyperpeft"
-PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "architecture.md"
-START, END = "<!-- layers -->", "<!-- end -->"
+DOCS = Path(__file__).parents[1] / "docs"
+ARCHITECTURE = DOCS / "explanation" / "architecture.md"
+OPTIONS = DOCS / "reference" / "options.md"
 UNDRAWN = {"_version"}  # nearly everything would use it
 
 
@@ -89,7 +95,8 @@ def reduced(uses: dict[str, set[str]]) -> dict[str, set[str]]:
 
 def figure() -> str:
     """The figure as Mermaid text, packages in the order of the page's table."""
-    order = re.findall(r"^\| `(\w+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    table = ARCHITECTURE.read_text(encoding="utf-8")
+    order = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
     uses = reduced(package_imports())
     lines = [
         f"    {used} --> {name}" for name in order for used in order if used in uses.get(name, ())
@@ -97,12 +104,39 @@ def figure() -> str:
     return "\n".join(["```mermaid", "flowchart TD", *lines, "```"])
 
 
-def page_with_figure() -> str:
-    """The page as it should be."""
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(START)
-    return f"{before}{START}\n{figure()}\n{END}{rest.partition(END)[2]}"
+def tables() -> str:
+    """A table for each group of options, in Markdown."""
+    parts = []
+    for title, fields in groupby(grouped_fields(), key=lambda row: row[0]):
+        rows = [
+            f"## {title}\n",
+            "| option | command line | default | meaning |",
+            "|---|---|---|---|",
+        ]
+        for _, name, field in fields:
+            words = name.upper() if field.is_required() else f"`{spelled(name)}`"
+            text = (field.description or "").replace("|", "\\|")
+            rows.append(f"| `{name}` | {words} | {default_text(field)} | {text} |")
+        parts.append("\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def between(text: str, start: str, end: str, part: str) -> str:
+    """The text with another part between two marks."""
+    before, rest = text.split(start)
+    _, after = rest.split(end)
+    return f"{before}{start}\n{part}\n{end}{after}"
+
+
+def pages() -> dict[Path, str]:
+    """The pages as they should be."""
+    architecture, options = (p.read_text(encoding="utf-8") for p in (ARCHITECTURE, OPTIONS))
+    return {
+        ARCHITECTURE: between(architecture, "<!-- layers -->", "<!-- end -->", figure()),
+        OPTIONS: between(options, "<!-- options -->", "<!-- end of options -->", f"\n{tables()}"),
+    }
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page_with_figure(), encoding="utf-8")
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")

@@ -1,1 +1,0 @@
-"""Work for a machine with an accelerator: prepared here, run there, records brought back."""
