@@ -113,7 +113,7 @@ def peak(options: argparse.Namespace) -> dict[str, Any]:
     and 78 % with PyTorch in bf16; GELU took 6 %, copies in another order 5 to 7 %, normalisation 2
     to 4 %, sums 2 %.
     """
-    from hyperpeft.mapping.pool import window_part_of
+    from hyperpeft.mapping.predictor import window_part_of
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -213,7 +213,7 @@ def parity_of(run: Path, path: Path, scene: Any) -> dict[str, Any]:
 def alone_of(run: Path, path: Path, scene: Any) -> dict[str, Any]:
     """The same of the backbone without classic parts and refinement, on `SOME` of the pixels."""
     from hyperpeft.mapping import classify
-    from hyperpeft.mapping.pool import window_part_of
+    from hyperpeft.mapping.predictor import window_part_of
 
     places = np.argwhere(scene.valid)
     where = np.zeros_like(scene.valid)
@@ -254,7 +254,7 @@ def differences(maps: dict[str, Any], where: np.ndarray) -> dict[str, Any]:
 def with_part(bundle: Any, change: Callable[[Any], Any]) -> Any:
     """A bundle whose part on the backbone is changed."""
     from hyperpeft.mapping import WindowPredictor
-    from hyperpeft.mapping.pool import PooledPredictor
+    from hyperpeft.mapping.predictor import PooledPredictor
 
     predictor = bundle.predictor
     if isinstance(predictor, PooledPredictor):

@@ -23,8 +23,8 @@ import torch
 from hyperpeft import open_scene
 from hyperpeft.patches import resize
 from hyperpeft.pretraining.config import PretrainConfig
-from hyperpeft.pretraining.cubes import components_of
-from hyperpeft.pretraining.scene_steps import scene_steps
+from hyperpeft.pretraining.scene_episodes import scene_steps
+from hyperpeft.pretraining.sources import components_of
 from hyperpeft.runs.sections import source_state
 from tools.accelerator.prepare import LIBRARIES, cubes_of
 

@@ -187,6 +187,30 @@ def test_package_imports_nothing_when_loaded():
     assert done.stdout.split() == ["hyperpeft._version"]
 
 
+def names_not_there(source: str) -> list[str]:
+    """Names that a script imports from the package, in functions too, and that it lacks."""
+    missing = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hyperpeft"):
+            for name in (alias.name for alias in node.names):
+                try:
+                    if not hasattr(importlib.import_module(node.module), name):
+                        importlib.import_module(f"{node.module}.{name}")
+                except ModuleNotFoundError:
+                    missing.append(f"{node.module}.{name}")
+    return missing
+
+
+def test_scripts_import_what_is_there():
+    """No test runs all of them, and a module that is moved would leave them behind."""
+    root = Path(__file__).parents[1]
+    scripts = [*root.glob("tools/**/*.py"), *root.glob("benchmarks/*.py")]
+    assert len(scripts) > 10
+    assert {p.name: m for p in scripts if (m := names_not_there(p.read_text()))} == {}
+    says = "def f():\n    from hyperpeft.metrics import no_name\n    from hyperpeft import runs"
+    assert names_not_there(says) == ["hyperpeft.metrics.no_name"]
+
+
 def test_adapter_methods_know_the_contract_only():
     """A method's file is one in which a subclass of Adapter is registered."""
     imports, methods = all_imports(), []

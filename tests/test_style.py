@@ -43,7 +43,7 @@ def test_the_repository_is_no_archive():
     )
     if listed.returncode:
         pytest.skip("not a git repository")
-    assert len(listed.stdout.splitlines()) <= 510
+    assert len(listed.stdout.splitlines()) <= 450
 
 
 def texts() -> Iterator[tuple[str, str]]:

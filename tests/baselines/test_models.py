@@ -19,8 +19,7 @@ from torch import nn
 
 from hyperpeft.baselines import classical, features
 from hyperpeft.baselines.classical import choose, deal
-from hyperpeft.baselines.hybridsn import HybridSN
-from hyperpeft.baselines.layers import Block
+from hyperpeft.baselines.networks import SSFTT, Block, Fusion, HybridSN, SpectralFormer
 from hyperpeft.baselines.pixel_model import BLOCK, PixelModel
 from hyperpeft.baselines.pixel_models import (
     Part,
@@ -30,12 +29,9 @@ from hyperpeft.baselines.pixel_models import (
     tuned_machine,
     vector_machine,
 )
-from hyperpeft.baselines.spectralformer import Fusion, SpectralFormer
-from hyperpeft.baselines.ssftt import SSFTT
 from hyperpeft.errors import BundleError, ConfigError
 from hyperpeft.mapping import features_at
-from hyperpeft.mapping.scene_window import SceneWindow
-from hyperpeft.mapping.tiles import Tile
+from hyperpeft.mapping.tiles import SceneWindow, Tile
 from hyperpeft.records import Scene
 from hyperpeft.spectral import principal_components
 from hyperpeft.training.model_selection import random_folds

@@ -28,7 +28,7 @@ from hyperpeft.benchmark.run import Watch, default_workers, run_bench
 from hyperpeft.cli.console import BenchConsole, _duration
 from hyperpeft.errors import ConfigError, Interrupted
 from hyperpeft.runs.file_names import FAILED
-from hyperpeft.system.locks import InUse, locked
+from hyperpeft.system.output_folder import InUse, locked
 from tests.helpers.small import HEADS, options, planted, write_scene
 
 PROGRAM = [sys.executable, "-c", "from hyperpeft.cli import main; main()"]

@@ -327,7 +327,7 @@ def _(w: World):
 
 @map_case("another process maps to the same file", "is in use by process")
 def _(w: World):
-    from hyperpeft.system.locks import locked
+    from hyperpeft.system.output_folder import locked
 
     (w / "map.tif.work").mkdir()
     held = locked(w / "map.tif.work/lock")

@@ -29,8 +29,7 @@ from hyperpeft.mapping import (
     tiles_here,
 )
 from hyperpeft.mapping.fingerprint import Fingerprint
-from hyperpeft.mapping.scene_window import SceneWindow
-from hyperpeft.mapping.tiles import Tile, plan
+from hyperpeft.mapping.tiles import SceneWindow, Tile, plan
 from hyperpeft.spatial import (
     CONTEXT,
     PROFILE,

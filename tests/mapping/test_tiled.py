@@ -30,15 +30,14 @@ from hyperpeft.mapping import (
 )
 from hyperpeft.mapping.adaptive import Kriging, describe, fill, margins, upper_bound
 from hyperpeft.mapping.mapper import Layers
-from hyperpeft.mapping.scene_window import SceneWindow
 from hyperpeft.mapping.tiled import identify
-from hyperpeft.mapping.tiles import Tile, by_cell
+from hyperpeft.mapping.tiles import SceneWindow, Tile, by_cell
 from hyperpeft.mapping.work_folder import halved, opened
 from hyperpeft.patches import Windows, mirrored, resize
 from hyperpeft.runs.experiment import run
 from hyperpeft.runs.load import load_run
 from hyperpeft.scenes import open_scene, planted_scene
-from hyperpeft.system.locks import InUse
+from hyperpeft.system.output_folder import InUse
 from hyperpeft.training.classifier import Classifier
 from tests.helpers.small import (
     CLASSES,

@@ -11,17 +11,15 @@ from safetensors.torch import load_file
 
 from hyperpeft.errors import ConfigError, InputError
 from hyperpeft.models import SIZES, load_backbone, read_checkpoint
-from hyperpeft.models.masked_autoencoder import (
-    MaskedAutoencoder,
-    cuboids,
-    images,
-    multi_target_loss,
-)
 from hyperpeft.models.spectralgpt import (
+    MaskedAutoencoder,
     SpectralGPT,
     attend,
+    cuboids,
+    images,
     initialise,
     interpolate_positions,
+    multi_target_loss,
     token_grid,
 )
 from tests.helpers.small import DIM, encoder

@@ -19,12 +19,12 @@ from hyperpeft import spectral
 from hyperpeft.errors import Interrupted, SceneError, TrainingError
 from hyperpeft.patches import Windows
 from hyperpeft.pretraining.config import PretrainConfig
-from hyperpeft.pretraining.cubes import RealCubes, components_of
 from hyperpeft.pretraining.run import pretrain
 from hyperpeft.pretraining.scene_episodes import draw_scene_episodes, ridge_scores
+from hyperpeft.pretraining.sources import RealCubes, components_of
 from hyperpeft.records import Scene
 from hyperpeft.scenes import CARDS, planted_scene
-from hyperpeft.scenes.synthetic.draws import Draws
+from hyperpeft.scenes.synthetic.ground import Draws
 from hyperpeft.scenes.synthetic.library import GRID_NM, SpectralLibrary, read_library
 from hyperpeft.scenes.synthetic.realistic import SceneGenerator, SceneRules
 from hyperpeft.training.ridge import ridge

@@ -20,9 +20,8 @@ from safetensors.numpy import load_file
 from scipy.special import softmax
 
 from hyperpeft.errors import BundleError
-from hyperpeft.mapping.pool import PooledPredictor
-from hyperpeft.mapping.scene_window import SceneWindow
-from hyperpeft.mapping.tiles import Tile
+from hyperpeft.mapping.predictor import PooledPredictor
+from hyperpeft.mapping.tiles import SceneWindow, Tile
 from hyperpeft.runs.config import make_config
 from hyperpeft.runs.experiment import run
 from hyperpeft.runs.labelled_scene import labelled_scene

@@ -21,7 +21,7 @@ from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.scenes import Reader, open_scene, read_cube, register_reader
 from hyperpeft.scenes.cubes.cube import Cube, from_array
 from hyperpeft.scenes.cubes.layouts import CUBES
-from hyperpeft.scenes.labels.table import LABEL_READERS
+from hyperpeft.scenes.labels.read import LABEL_READERS
 from hyperpeft.scenes.readers import table
 from hyperpeft.scenes.readers.detect import HEAD, Probe, is_html
 from tests.helpers import scene_files as files
@@ -549,7 +549,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "formats.md"
 INTRODUCTION = """# What is read from which file
 
 The first row that recognises a file reads it; its first bytes decide, not its name, where contents
-differ. This page is made from the tables in `scenes/readers/table.py` and `scenes/labels/table.py`.
+differ. This page is made from the tables in `scenes/readers/table.py` and `scenes/labels/read.py`.
 """
 
 

@@ -10,8 +10,7 @@ from scipy import ndimage, signal
 
 from hyperpeft import spectral
 from hyperpeft.mapping import PixelFeatures, RandomPatchFeatures, features_at
-from hyperpeft.mapping.scene_window import SceneWindow
-from hyperpeft.mapping.tiles import Tile, plan
+from hyperpeft.mapping.tiles import SceneWindow, Tile, plan
 from hyperpeft.spatial import (
     CONTEXT,
     PROFILE,

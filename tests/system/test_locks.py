@@ -19,18 +19,19 @@ from hyperpeft.runs.inputs import inputs_of
 from hyperpeft.runs.load import load_run
 from hyperpeft.scenes import open_scene
 from hyperpeft.scenes.sources import files_of
-from hyperpeft.system.locks import LOCK, InUse, locked
-from hyperpeft.system.output_folder import output_folder, refuse_inputs
+from hyperpeft.system.output_folder import LOCK, InUse, locked, output_folder, refuse_inputs
 from tests.helpers.scene_files import envi, geotiff
 from tests.helpers.small import HEADS, PROGRAM, config, options, yaml_file
 
 HOLD = (
-    "import sys, time; from pathlib import Path; from hyperpeft.system.locks import locked\n"
+    "import sys, time; from pathlib import Path\n"
+    "from hyperpeft.system.output_folder import locked\n"
     "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
 )
 # The child outlives its parent by far, as one that prepares data does by seconds.
 HOLD_AND_FORK = (
-    "import os, sys, time; from pathlib import Path; from hyperpeft.system.locks import locked\n"
+    "import os, sys, time; from pathlib import Path\n"
+    "from hyperpeft.system.output_folder import locked\n"
     "with locked(Path(sys.argv[1])):\n"
     "    if os.fork() == 0: print(os.getpid(), flush=True)\n"  # once it is all there
     "    time.sleep(60)"

@@ -14,8 +14,8 @@ from hyperpeft.metrics import score_map
 from hyperpeft.patches import Windows, centres_of, resize
 from hyperpeft.runs.config import WINDOWS, make_config
 from hyperpeft.runs.methods import free_adaptation
-from hyperpeft.runs.methods.dense_labels import TARGETS
 from hyperpeft.runs.methods.free_adaptation import halves
+from hyperpeft.runs.methods.refinement import TARGETS
 from hyperpeft.scenes import open_scene
 from hyperpeft.training.classifier import Classifier
 from hyperpeft.training.combination import FLOOR, pool_weights, temperature_factor
@@ -27,8 +27,7 @@ from hyperpeft.training.model_selection import (
     random_folds,
     some_of_each,
 )
-from hyperpeft.training.ridge import ridge
-from hyperpeft.training.ridge_folds import leave_out, smoother
+from hyperpeft.training.ridge import leave_out, ridge, smoother
 from hyperpeft.training.window_search import select_windows
 from tests.helpers.small import encoder, options
 

@@ -18,9 +18,8 @@ import torch
 
 import hyperpeft
 from hyperpeft import spectral
-from hyperpeft.mapping.predictor import EncoderPredictor
-from hyperpeft.mapping.scene_window import SceneWindow
-from hyperpeft.mapping.tiles import plan
+from hyperpeft.mapping import EncoderPredictor
+from hyperpeft.mapping.tiles import SceneWindow, plan
 from hyperpeft.models import load_backbone
 from hyperpeft.patches import Windows
 from hyperpeft.records import Scene

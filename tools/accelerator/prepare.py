@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from hyperpeft import open_scene, spectral, splits
-from hyperpeft.pretraining.scene_steps import open_library
+from hyperpeft.pretraining.scene_episodes import open_library
 from hyperpeft.records import Scene, Split
 
 LIBRARIES = ("usgs-splib/s07_AV95_envi.hdr", "ecostress/ecostress_library_with_mixtures.hdr")

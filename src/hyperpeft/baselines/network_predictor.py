@@ -15,15 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from hyperpeft.baselines.hybridsn import HybridSN
-from hyperpeft.baselines.spectralformer import SpectralFormer
-from hyperpeft.baselines.ssftt import SSFTT
+from hyperpeft.baselines.networks import SSFTT, HybridSN, SpectralFormer
 from hyperpeft.errors import BundleError, HyperpeftError
 from hyperpeft.mapping import PixelFeatures, Predictor, SpectraFeatures, cell_of
 from hyperpeft.mapping.fingerprint import Fingerprint
 from hyperpeft.mapping.predictor import in_order
-from hyperpeft.mapping.scene_window import SceneWindow
-from hyperpeft.mapping.tiles import Tile, by_cell
+from hyperpeft.mapping.tiles import SceneWindow, Tile, by_cell
 from hyperpeft.patches import MAX_PATCH, Windows
 from hyperpeft.records import Scene
 from hyperpeft.spectral import HasBands

@@ -26,7 +26,7 @@ from hyperpeft.errors import BundleError, ConfigError, HyperpeftError, Interrupt
 from hyperpeft.runs.config import make_config, set_by_labels
 from hyperpeft.runs.file_names import CLASSES, FAILED, MAP, PICTURE, RUN
 from hyperpeft.system.files import data_folders, read_json, replacing
-from hyperpeft.system.locks import locked
+from hyperpeft.system.output_folder import locked
 
 if TYPE_CHECKING:
     from hyperpeft.runs.experiment import Progress

@@ -31,8 +31,7 @@ from hyperpeft.runs.file_names import BENCH, FAILED, RUN
 from hyperpeft.runs.inputs import inputs_of
 from hyperpeft.runs.labelled_scene import labelled_scene
 from hyperpeft.system.files import read_json, replacing
-from hyperpeft.system.locks import InUse
-from hyperpeft.system.output_folder import Inputs, output_folder
+from hyperpeft.system.output_folder import Inputs, InUse, output_folder
 from hyperpeft.system.resources import available, has_gpu, processor_count
 
 __all__ = ["Watch", "check_records", "check_scenes", "default_workers", "run_bench"]

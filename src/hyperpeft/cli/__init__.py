@@ -17,7 +17,7 @@ from typer.core import TyperCommand
 
 from hyperpeft._version import __version__
 from hyperpeft.errors import ConfigError, HyperpeftError, InputError, Interrupted
-from hyperpeft.system.environment import stay_offline
+from hyperpeft.system.resources import stay_offline
 
 app = typer.Typer(
     name="hyperpeft",

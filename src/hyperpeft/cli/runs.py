@@ -197,7 +197,7 @@ def map_(
             refuse_inputs([polygons], inputs, "--polygons")
         area = out.with_name(f"{out.stem}_applicability.tif")
         if applicability:
-            from hyperpeft.runs.applicability import check_split, map_applicability  # a second
+            from hyperpeft.runs.evaluate import check_split, map_applicability  # a second
 
             refuse_inputs([area], inputs)
             check_split(run)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import BundleError, HyperpeftError, InputError
-from hyperpeft.graphs.numbers import Architecture
+from hyperpeft.graphs.frame import Architecture
 from hyperpeft.graphs.session import Session
 from hyperpeft.mapping import (
     EncoderPredictor,
@@ -22,9 +22,8 @@ from hyperpeft.mapping import (
     classify,
     features_at,
 )
-from hyperpeft.mapping.pool import PooledPredictor, window_part_of
-from hyperpeft.mapping.scene_window import SceneWindow
-from hyperpeft.mapping.tiles import Tile
+from hyperpeft.mapping.predictor import PooledPredictor, window_part_of
+from hyperpeft.mapping.tiles import SceneWindow, Tile
 from hyperpeft.models.spectralgpt import Attention, interpolate_positions
 from hyperpeft.progress import current_listener
 from hyperpeft.records import Scene
@@ -234,7 +233,7 @@ def _some(valid: np.ndarray) -> np.ndarray:
 
 
 def numbers_of(predictor: EncoderPredictor) -> tuple[dict[str, np.ndarray], Architecture]:
-    """Arrays by the names of `graphs.numbers`, and the architecture.
+    """Arrays by the names of `graphs.frame`, and the architecture.
 
     Parameters
     ----------

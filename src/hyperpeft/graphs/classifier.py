@@ -19,8 +19,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from hyperpeft.graphs.frame import IR_VERSION, OPSET
-from hyperpeft.graphs.numbers import BANDS, GROUP, PATCH, Architecture, Arrays
+from hyperpeft.graphs.frame import BANDS, GROUP, IR_VERSION, OPSET, PATCH, Architecture, Arrays
 from hyperpeft.patches import resize_matrix
 
 Entry = Literal["values", "reduced"]
@@ -92,7 +91,7 @@ def classifier_graph(
     Parameters
     ----------
     arrays : mapping of str to ndarray of float32
-        As `graphs.numbers` lists them; see `check_arrays`.
+        As `graphs.frame` lists them; see `check_arrays`.
     architecture : Architecture
     entry : "values" or "reduced"
 

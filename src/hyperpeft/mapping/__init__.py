@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from hyperpeft.mapping.pixel_features import (
         ComponentMeans,
         PixelFeatures,
+        PixelPredictor,
         SpectraFeatures,
         features_at,
     )
-    from hyperpeft.mapping.pixel_predictor import PixelPredictor
     from hyperpeft.mapping.predictor import GraphPredictor, Predictor, WindowPredictor
     from hyperpeft.mapping.refinement import Refinement
     from hyperpeft.mapping.tiled import Mapped, Outputs, map_to_files, tiles_here
@@ -34,7 +34,7 @@ _MODULES = {
     "Mapper": "mapper",
     "Outputs": "tiled",
     "PixelFeatures": "pixel_features",
-    "PixelPredictor": "pixel_predictor",
+    "PixelPredictor": "pixel_features",
     "Predictor": "predictor",
     "Refinement": "refinement",
     "RandomPatchFeatures": "context_features",

@@ -11,7 +11,7 @@ import numpy as np
 
 from hyperpeft.mapping.fingerprint import Fingerprint
 from hyperpeft.mapping.pixel_features import PixelFeatures, Tensors, require_shapes, whole
-from hyperpeft.mapping.scene_window import SceneWindow
+from hyperpeft.mapping.tiles import SceneWindow
 from hyperpeft.records import Scene
 from hyperpeft.spatial import (
     ContextOptions,

@@ -13,8 +13,7 @@ import scipy  # its parts are loaded when they are used
 from hyperpeft.mapping.adaptive import Filled, fill
 from hyperpeft.mapping.predictor import Predictor
 from hyperpeft.mapping.refinement import Refinement
-from hyperpeft.mapping.scene_window import SceneWindow
-from hyperpeft.mapping.tiles import Tile
+from hyperpeft.mapping.tiles import SceneWindow, Tile
 from hyperpeft.records import UNLABELLED, Scene
 
 Watch = Callable[[int, int], None]  # pixels done, pixels in all

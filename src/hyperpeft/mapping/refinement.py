@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from hyperpeft.errors import BundleError
 from hyperpeft.mapping.context_features import fit_standardiser
 from hyperpeft.mapping.fingerprint import Fingerprint
-from hyperpeft.mapping.scene_window import SceneWindow
+from hyperpeft.mapping.tiles import SceneWindow
 from hyperpeft.records import Scene
 from hyperpeft.spatial import RefineOptions, Standardiser, refine
 from hyperpeft.spectral import N_BANDS, Reducer

@@ -15,14 +15,12 @@ from torch.optim import AdamW
 from torch.utils.data import DataLoader, Subset
 
 from hyperpeft.errors import Interrupted, TrainingError
-from hyperpeft.models.masked_autoencoder import MaskedAutoencoder
-from hyperpeft.models.spectralgpt import SpectralGPT
+from hyperpeft.models.spectralgpt import MaskedAutoencoder, SpectralGPT
 from hyperpeft.patches import resize
-from hyperpeft.pretraining.batches import Step, Steps
-from hyperpeft.pretraining.episodes import EpisodeHead
+from hyperpeft.pretraining.episodes import EpisodeHead, Step, Steps
 from hyperpeft.pretraining.scene_episodes import SceneEpisodeHead, SceneEpisodes, SceneSteps
 from hyperpeft.runs.file_names import HISTORY
-from hyperpeft.system.environment import interruptible
+from hyperpeft.system.resources import interruptible
 from hyperpeft.training.checkpoint import (
     Checkpoints,
     restore_optimiser,

@@ -10,8 +10,8 @@ import xarray as xr
 
 from hyperpeft.errors import LabelsError, SceneError
 from hyperpeft.records.colours import default_rgb, palette
-from hyperpeft.records.coordinates import GRID
 from hyperpeft.records.labels import UNLABELLED, Labels
+from hyperpeft.records.windows import GRID
 
 DIMS = ("band", "y", "x")
 _OTHER_NAMES = {

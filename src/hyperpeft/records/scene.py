@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hyperpeft.errors import LabelsError, SceneError
-from hyperpeft.records.coordinates import with_coordinates
 from hyperpeft.records.labels import Labels
-from hyperpeft.records.windows import cover
-from hyperpeft.system.environment import stay_offline
+from hyperpeft.records.windows import cover, with_coordinates
+from hyperpeft.system.resources import stay_offline
 
 if TYPE_CHECKING:  # it takes seconds to load
     import xarray as xr

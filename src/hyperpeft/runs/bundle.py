@@ -32,7 +32,7 @@ from hyperpeft.mapping import (
     classify,
     map_to_files,
 )
-from hyperpeft.mapping.pool import window_part_of
+from hyperpeft.mapping.predictor import window_part_of
 from hyperpeft.progress import default_progress
 from hyperpeft.records import Labels, Scene, draw_classes
 from hyperpeft.runs.inputs import inputs_of

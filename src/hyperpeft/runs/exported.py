@@ -39,8 +39,17 @@ from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import BundleError
 from hyperpeft.graphs.classifier import classifier_graph
 from hyperpeft.graphs.frame import FORMAT as PIXEL_FORMAT
-from hyperpeft.graphs.frame import IR_VERSION, OPSETS, Pool, input_name, subgraph
-from hyperpeft.graphs.numbers import Architecture, Arrays, check_arrays, names_of
+from hyperpeft.graphs.frame import (
+    IR_VERSION,
+    OPSETS,
+    Architecture,
+    Arrays,
+    Pool,
+    check_arrays,
+    input_name,
+    names_of,
+    subgraph,
+)
 from hyperpeft.graphs.session import Session, providers
 from hyperpeft.mapping import GraphPredictor
 from hyperpeft.runs.bundle import Bundle

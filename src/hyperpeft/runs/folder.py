@@ -34,8 +34,7 @@ from hyperpeft.runs.inputs import inputs_of
 from hyperpeft.runs.methods.contract import Trained
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.system.files import replacing
-from hyperpeft.system.locks import LOCK
-from hyperpeft.system.output_folder import output_folder
+from hyperpeft.system.output_folder import LOCK, output_folder
 from hyperpeft.training.checkpoint import CHECKPOINT, write_history
 
 # Options that a run may choose itself; its record holds what it chose.

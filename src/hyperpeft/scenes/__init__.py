@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hyperpeft.system.environment import stay_offline
 from hyperpeft.system.lazy_names import lazy_names
+from hyperpeft.system.resources import stay_offline
 
 if TYPE_CHECKING:
     from hyperpeft.scenes.catalog.card import Card, File
     from hyperpeft.scenes.catalog.cards import CARDS, get_card
     from hyperpeft.scenes.catalog.fetch import fetch
     from hyperpeft.scenes.catalog.locate import find, list_scenes
-    from hyperpeft.scenes.cubes.band_scale import rescale
+    from hyperpeft.scenes.cubes.band_values import rescale
     from hyperpeft.scenes.describe import FileDescription, describe_file
     from hyperpeft.scenes.ground_area import HECTARE, pixel_areas
     from hyperpeft.scenes.labels.class_names import class_names
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hyperpeft.scenes.scene_view import SceneView, open_view, read_thin
     from hyperpeft.scenes.sources import files_of
     from hyperpeft.scenes.synthetic.demo import demo_scene, planted_scene
-    from hyperpeft.scenes.synthetic.draws import Draws
+    from hyperpeft.scenes.synthetic.ground import Draws
     from hyperpeft.scenes.synthetic.library import SpectralLibrary, read_library
     from hyperpeft.scenes.synthetic.random import random_scene
     from hyperpeft.scenes.synthetic.realistic import SceneGenerator, SceneRules
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "CARDS": "catalog.cards",
     "Card": "catalog.card",
-    "Draws": "synthetic.draws",
+    "Draws": "synthetic.ground",
     "File": "catalog.card",
     "FileDescription": "describe",
     "HECTARE": "ground_area",
@@ -81,7 +81,7 @@ _MODULES = {
     "read_shapes": "labels.read",
     "read_thin": "scene_view",
     "register_reader": "readers.table",
-    "rescale": "cubes.band_scale",
+    "rescale": "cubes.band_values",
     "text_column": "labels.vectors",
     "transform_of": "readers.gdal",
     "write_layer": "labels.vectors",

@@ -15,8 +15,8 @@ from hyperpeft.records import Scene
 from hyperpeft.scenes.ground_area import HECTARE, pixel_areas
 from hyperpeft.scenes.open import open_scene
 from hyperpeft.scenes.readers.detect import check_file
+from hyperpeft.scenes.readers.stores import split_spec
 from hyperpeft.scenes.readers.table import identify, reader_of
-from hyperpeft.scenes.readers.variables import split_spec
 
 _SIDE = 32  # pixels of the blocks whose values are looked at
 

@@ -15,8 +15,8 @@ from hyperpeft.scenes.readers.gdal import open_raster
 from hyperpeft.scenes.readers.mosaic import tile_paths
 from hyperpeft.scenes.readers.rasters import sources_of
 from hyperpeft.scenes.readers.remote.address import is_address
+from hyperpeft.scenes.readers.stores import split_spec
 from hyperpeft.scenes.readers.table import identify
-from hyperpeft.scenes.readers.variables import split_spec
 
 _SIDECARS = (".aux.xml", ".ovr", ".msk", ".legend.csv")  # of GDAL, and of pictures
 

@@ -21,8 +21,7 @@ from torch import Tensor, nn
 
 from hyperpeft.errors import Interrupted, TrainingError
 from hyperpeft.patches import Windows, apply_symmetry, draw_symmetries
-from hyperpeft.system.environment import Event, interruptible
-from hyperpeft.system.resources import keep_freed_memory
+from hyperpeft.system.resources import Event, interruptible, keep_freed_memory
 from hyperpeft.training.batches import smaller
 from hyperpeft.training.checkpoint import (
     Checkpoints,

@@ -24,8 +24,7 @@ from hyperpeft.training.combination import temperature_factor
 from hyperpeft.training.loop import Pixels
 from hyperpeft.training.model_selection import Folds
 from hyperpeft.training.precision import autocast
-from hyperpeft.training.ridge import Ridge
-from hyperpeft.training.ridge_folds import left_out_scores, smoother
+from hyperpeft.training.ridge import Ridge, left_out_scores, smoother
 
 SHARES = (0.0, 0.25, 0.5, 1.0, 2.0)  # of the centre pixel, see `Classifier.fit_head`
 STRENGTHS = (0.03, 0.1, 0.3)

@@ -23,7 +23,6 @@ from hyperpeft.runs import sections
 from hyperpeft.runs.config import FOLLOW_LABELS, RunConfig
 from hyperpeft.runs.file_names import REDUCER
 from hyperpeft.runs.methods.contract import Prepared, Trained, identity_of
-from hyperpeft.runs.methods.dense_labels import dense_recipe, recipe_applies
 from hyperpeft.runs.methods.free_adaptation import (
     Verdict,
     compare,
@@ -32,6 +31,7 @@ from hyperpeft.runs.methods.free_adaptation import (
     is_worth_trying,
 )
 from hyperpeft.runs.methods.memory_check import check_memory
+from hyperpeft.runs.methods.refinement import dense_recipe, recipe_applies
 from hyperpeft.runs.weight_files import save_weights
 from hyperpeft.spectral import Reducer
 from hyperpeft.splits import split_kind

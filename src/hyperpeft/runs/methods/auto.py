@@ -26,7 +26,7 @@ from hyperpeft.mapping import (
     features_at,
 )
 from hyperpeft.mapping.context_features import fit_standardiser
-from hyperpeft.mapping.pool import PooledPredictor
+from hyperpeft.mapping.predictor import PooledPredictor
 from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs.config import AUTO, BACKBONE_PART, METHOD, RunConfig

@@ -12,7 +12,7 @@ from hyperpeft.baselines import BASELINES
 from hyperpeft.baselines.pixel_model import PixelModel
 from hyperpeft.errors import BundleError
 from hyperpeft.mapping import PixelFeatures, PixelPredictor, Predictor, Refinement
-from hyperpeft.mapping.pool import PooledPredictor
+from hyperpeft.mapping.predictor import PooledPredictor
 from hyperpeft.runs.config import BACKBONE_PART
 from hyperpeft.runs.file_names import (
     ADAPTER,

@@ -19,7 +19,7 @@ from scipy.special import log_softmax
 
 from hyperpeft.patches import Windows
 from hyperpeft.runs.config import DENSE_TERMS, RunConfig
-from hyperpeft.runs.methods.dense_labels import BATCH, FULL_LR, HEAD_LR, LR, TARGETS
+from hyperpeft.runs.methods.refinement import BATCH, FULL_LR, HEAD_LR, LR, TARGETS
 from hyperpeft.training.classifier import Classifier, predict
 from hyperpeft.training.combination import temperature_factor
 from hyperpeft.training.loop import Pixels, Recipe, Trainer

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from hyperpeft.errors import ConfigError
-from hyperpeft.scenes.cubes.fill_values import HUGE
+from hyperpeft.scenes.cubes.band_values import HUGE
 from hyperpeft.system.files import cache_folder, replacing
 
 LARGE = 2**28  # values

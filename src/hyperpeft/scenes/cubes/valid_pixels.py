@@ -15,9 +15,7 @@ import numpy as np
 
 from hyperpeft.errors import SceneError
 from hyperpeft.records import cover
-from hyperpeft.scenes.cubes.band_scale import largest_stored
-from hyperpeft.scenes.cubes.cube import Cube
-from hyperpeft.scenes.cubes.fill_values import (
+from hyperpeft.scenes.cubes.band_values import (
     HUGE,
     all_equal,
     as_column,
@@ -26,8 +24,10 @@ from hyperpeft.scenes.cubes.fill_values import (
     fits,
     from_the_edge,
     impossible,
+    largest_stored,
     typed,
 )
+from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.cubes.lazy import LazyMask
 from hyperpeft.scenes.cubes.scan import (
     IMPOSSIBLE,

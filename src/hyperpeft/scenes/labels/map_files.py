@@ -19,7 +19,7 @@ from hyperpeft.scenes.readers.envi_header import envi_data_file
 from hyperpeft.scenes.readers.gdal import crs_of, open_raster, transform_of
 from hyperpeft.scenes.readers.netcdf_zarr import AXES, PLACES, open_named
 from hyperpeft.scenes.readers.place import georeference
-from hyperpeft.scenes.readers.variables import Variable, choose_map
+from hyperpeft.scenes.readers.stores import Variable, choose_map
 from hyperpeft.system.resources import require_memory
 
 

@@ -25,7 +25,7 @@ from hyperpeft.errors import ConfigError, LabelsError
 from hyperpeft.scenes.labels.features import Features, choose_field, to_ids
 from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.gdal_checks import refuse_remote_vectors
-from hyperpeft.system.environment import stay_offline
+from hyperpeft.system.resources import stay_offline
 
 SUFFIXES = (
     ".gpkg", ".geojson", ".geojsonl", ".geojsons", ".ndjson", ".json", ".topojson", ".shp", ".fgb",

@@ -1,4 +1,8 @@
-"""Cubes from files of named arrays: MATLAB, HDF5, .npy and .npz."""
+"""Cubes from files of named arrays: MATLAB, HDF5, .npy and .npz.
+
+MATLAB writes arrays column by column and HDF5 declares them row by row, so a v7.3 variable appears
+with its axes reversed: they are turned back. Other HDF5 files (.h5) are read as they are.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +15,17 @@ from typing import Any
 
 import h5py
 import numpy as np
+from scipy.io import loadmat, whosmat
 
 from hyperpeft.errors import HyperpeftError, SceneError
 from hyperpeft.scenes.cubes.cube import Cube, from_array, to_nm
 from hyperpeft.scenes.cubes.layouts import DEFAULT, Layout, parse_layout, to_band_first
 from hyperpeft.scenes.cubes.lazy import StoredCube
-from hyperpeft.scenes.readers import matlab
+from hyperpeft.scenes.readers import matlab_checks
 from hyperpeft.scenes.readers.detect import NPY_MAGIC, ZIP_MAGIC, Probe
 from hyperpeft.scenes.readers.notes import unreadable, unused_layers
 from hyperpeft.scenes.readers.place import hdf5_place
-from hyperpeft.scenes.readers.variables import (
+from hyperpeft.scenes.readers.stores import (
     SIZE_NAMES,
     WAVELENGTH_NAMES,
     Variable,
@@ -49,7 +54,7 @@ def read_arrays(
     small = load(
         [v.name for v in variables if v.numeric and v.name.lower() in _SMALL and _vector(v)]
     )
-    size = matlab.stated_size(small, SIZE_NAMES)
+    size = stated_size(small, SIZE_NAMES)
     name = choose_cube(path, variables, axes, key, size)
     what = f"{path}:{name}" if name else str(path)
     cube = _stored(probe, name, next(v for v in variables if v.name == name), axes)
@@ -85,7 +90,7 @@ def _stored(probe: Probe, name: str, variable: Variable, layout: Layout) -> Cube
     if probe.head.startswith(NPY_MAGIC):
         stored = StoredCube("npy", path, name, axes)
     elif probe.is_hdf5:
-        if matlab.is_reversed(path, name):
+        if is_reversed(path, name):
             axes = axes[::-1]
         stored = StoredCube("hdf5", path, name, axes)
     else:
@@ -121,9 +126,7 @@ def _open(probe: Probe, error: type[HyperpeftError]) -> tuple[list[Variable], Lo
         return [variable], lambda names: dict.fromkeys(names, array)
     if head.startswith(ZIP_MAGIC):
         return _open_npz(path, error)
-    return matlab.variables(
-        probe, error
-    ), lambda names: matlab.load(probe, names, error) if names else {}
+    return variables(probe, error), lambda names: load(probe, names, error) if names else {}
 
 
 def _open_npz(path: Path, error: type[HyperpeftError]) -> tuple[list[Variable], Loader]:
@@ -187,3 +190,94 @@ def _axes_note(shape: tuple[int, int, int], layout: Layout) -> tuple[str, ...]:
         f"axes were read as {h} rows, {w} columns, {b} bands; if the first axis holds the bands, "
         "give layout 'b h w'",
     )
+
+
+def variables(probe: Probe, error: type[HyperpeftError] = SceneError) -> list[Variable]:
+    """Names, shapes (as MATLAB shows them) and types, without reading the arrays."""
+    path = probe.path
+    if probe.is_hdf5:
+        return _hdf5_variables(path, error)
+    try:
+        arrays = matlab_checks.arrays(path)
+        if arrays is not None:
+            return [Variable(array.name, array.shape, array.numeric) for array in arrays]
+        listed = whosmat(str(path))
+    except Exception as problem:  # scipy raises whatever its parser stumbles over
+        raise _unreadable(path, problem, error) from None
+    return [Variable(name, tuple(shape), kind == "double") for name, shape, kind in listed]
+
+
+def load(
+    probe: Probe, names: list[str], error: type[HyperpeftError] = SceneError
+) -> dict[str, Any]:
+    """Read some variables, with the axes that MATLAB shows."""
+    path = probe.path
+    if probe.is_hdf5:
+        return _hdf5_load(path, names, error)
+    try:
+        matlab_checks.check(path, names)
+        values = loadmat(str(path), variable_names=names)
+        return {name: values[name] for name in names}
+    except matlab_checks.NotNumbers as problem:
+        what = f"{path}:{names[0]}" if len(names) == 1 else f"{path}"
+        raise error(what, expected="real numbers", got=problem) from None
+    except Exception as problem:  # as above; also zlib errors and short reads of cut files
+        raise _unreadable(path, problem, error) from None
+
+
+def is_reversed(path: Path, name: str) -> bool:
+    """Whether a variable of an HDF5 file is MATLAB's, its axes in reverse."""
+    with h5py.File(path, "r") as file:
+        return _is_matlab(path, file[name])
+
+
+def _hdf5_variables(path: Path, error: type[HyperpeftError]) -> list[Variable]:
+    found: list[Variable] = []
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and not name.startswith("#"):
+            shape = tuple(item.shape or ())
+            shape = shape[::-1] if _is_matlab(path, item) else shape
+            numeric = item.dtype.kind in "biuf" and _matlab_class(item) not in ("char", "cell")
+            found.append(Variable(name, shape, numeric))
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(visit)
+    except Exception as problem:  # a cut file fails anywhere in the tree
+        raise _unreadable(path, problem, error) from None
+    return found
+
+
+def _hdf5_load(path: Path, names: list[str], error: type[HyperpeftError]) -> dict[str, Any]:
+    values = {}
+    try:
+        with h5py.File(path, "r") as file:
+            for name in names:
+                item = file[name]
+                array = item[()]
+                values[name] = array.T if _is_matlab(path, item) else array
+    except Exception as problem:
+        raise _unreadable(path, problem, error) from None
+    return values
+
+
+def _matlab_class(item: Any) -> str:
+    name = item.attrs.get("MATLAB_class", b"")
+    return name.decode("ascii", "replace") if isinstance(name, bytes) else str(name)
+
+
+def _is_matlab(path: Path, item: Any) -> bool:
+    return path.suffix.lower() == ".mat" or bool(_matlab_class(item))
+
+
+def _unreadable(path: Path, problem: Exception, error: type[HyperpeftError]) -> HyperpeftError:
+    return unreadable(path, "a MATLAB or HDF5 file", problem, error)
+
+
+def stated_size(values: dict[str, np.ndarray], names: tuple[tuple[str, str], ...]) -> Any:
+    """(rows, columns) from a pair of scalars such as `lines` and `cols`, or None."""
+    for rows, columns in names:
+        if rows in values and columns in values:
+            return int(np.ravel(values[rows])[0]), int(np.ravel(values[columns])[0])
+    return None

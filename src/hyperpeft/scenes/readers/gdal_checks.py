@@ -10,8 +10,8 @@ from typing import Any
 
 from hyperpeft.errors import ConfigError, HyperpeftError
 from hyperpeft.scenes.readers.detect import HEAD, Probe
-from hyperpeft.system.environment import stay_offline
 from hyperpeft.system.files import check_archive
+from hyperpeft.system.resources import stay_offline
 
 _SERVICES = (  # of map services, and of tiles and catalogues on servers
     b"<gdal_wms", b"<gdal_wmts", b"<wcs_gdal", b"<wmt_ms", b"<wms_", b"<capabilities", b"<mrf_meta",

@@ -27,7 +27,7 @@ from hyperpeft.scenes.cubes.lazy import LazyCube
 from hyperpeft.scenes.cubes.valid_pixels import check_size
 from hyperpeft.scenes.readers.detect import METADATA
 from hyperpeft.scenes.readers.gdal import crs_name, same_crs
-from hyperpeft.scenes.readers.variables import split_spec
+from hyperpeft.scenes.readers.stores import split_spec
 
 _PATTERN = "*?["
 _SCENES = (".tif", ".tiff", ".vrt", ".hdr", ".nc", ".he5", ".h5", ".jp2")

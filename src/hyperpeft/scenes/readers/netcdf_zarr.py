@@ -22,7 +22,7 @@ import numpy as np
 import xarray as xr
 
 from hyperpeft.errors import ConfigError, SceneError
-from hyperpeft.scenes.cubes.band_scale import scale_note
+from hyperpeft.scenes.cubes.band_values import scale_note
 from hyperpeft.scenes.cubes.cube import Cube, to_nm, widths_to_nm
 from hyperpeft.scenes.cubes.layouts import Layout, parse_layout
 from hyperpeft.scenes.cubes.lazy import DIMS, LazyCube, StoredCube, check_chunks
@@ -31,7 +31,9 @@ from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.notes import unused_layers
 from hyperpeft.scenes.readers.place import georeference
 from hyperpeft.scenes.readers.stores import (
+    Variable,
     arrays_without_dimension_names,
+    choose_cube,
     is_cdf5,
     joined_name,
     netcdf_groups,
@@ -41,7 +43,6 @@ from hyperpeft.scenes.readers.stores import (
     storage_options,
     zarr_groups,
 )
-from hyperpeft.scenes.readers.variables import Variable, choose_cube
 
 _CUBES = ("reflectance", "radiance", "rfl", "surface_reflectance")
 AXES = {

@@ -14,7 +14,7 @@ import numpy as np
 from rasterio.enums import MaskFlags
 
 from hyperpeft.errors import SceneError
-from hyperpeft.scenes.cubes.band_scale import scale_note
+from hyperpeft.scenes.cubes.band_values import scale_note
 from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.readers.band_stack import stacked
 from hyperpeft.scenes.readers.band_tags import BandTags, find_extra_bands

@@ -13,7 +13,7 @@ import numpy as np
 
 from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.records import Scene, default_rgb
-from hyperpeft.scenes.cubes.band_scale import check_scaling
+from hyperpeft.scenes.cubes.band_values import check_scaling
 from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.cubes.layouts import north_up
 from hyperpeft.scenes.cubes.scan import load_scan, save_scan
@@ -24,8 +24,8 @@ from hyperpeft.scenes.readers.gdal import silence_gdal
 from hyperpeft.scenes.readers.mosaic import join, tile_paths
 from hyperpeft.scenes.readers.remote.address import Address, is_address
 from hyperpeft.scenes.readers.remote.raster import read_remote_raster
+from hyperpeft.scenes.readers.stores import split_spec
 from hyperpeft.scenes.readers.table import identify, reader_of
-from hyperpeft.scenes.readers.variables import split_spec
 from hyperpeft.system.files import printable, sha256_of
 
 _HAVE_A_PLACE = ("raster", "zarr", "netcdf", "neon")  # kinds of files that mostly say it

@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hyperpeft.scenes.synthetic.draws import Draws
-from hyperpeft.scenes.synthetic.ground import PARCELS, Ground, draw_ground
+from hyperpeft.scenes.synthetic.ground import PARCELS, Draws, Ground, draw_ground
 from hyperpeft.scenes.synthetic.library import GRID_NM, SpectralLibrary
 
 _SUBTYPES = 3

@@ -21,7 +21,7 @@ import numpy as np
 import xarray as xr
 
 from hyperpeft.errors import SceneError
-from hyperpeft.scenes.cubes.band_scale import scale_note
+from hyperpeft.scenes.cubes.band_values import scale_note
 from hyperpeft.scenes.cubes.cube import Cube, to_nm
 from hyperpeft.scenes.cubes.lazy import LazyCube, StoredCube
 from hyperpeft.scenes.readers.detect import NEON_CUBES, Probe

@@ -24,7 +24,7 @@ import h5py
 import numpy as np
 
 from hyperpeft.errors import SceneError
-from hyperpeft.scenes.cubes.band_scale import scale_note
+from hyperpeft.scenes.cubes.band_values import scale_note
 from hyperpeft.scenes.cubes.cube import Cube, Transform, to_nm
 from hyperpeft.scenes.cubes.lazy import StoredCube
 from hyperpeft.scenes.readers.detect import TANAGER_CUBES, Probe

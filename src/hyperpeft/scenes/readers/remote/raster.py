@@ -1,6 +1,6 @@
 """GeoTIFFs on a server, read by windows through GDAL: only the ranges that a window needs.
 
-GDAL opens no file on a server (see `system.environment`), but the one that the user names and only
+GDAL opens no file on a server (see `system.resources`), but the one that the user names and only
 as a GeoTIFF, while a window of it is read. Each window opens it again; its head is in GDAL's cache.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hyperpeft.errors import SceneError
-from hyperpeft.scenes.cubes.band_scale import scale_note
+from hyperpeft.scenes.cubes.band_values import scale_note
 from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.cubes.lazy import LazyCube, LazyMask
 from hyperpeft.scenes.readers.band_tags import BandTags, not_spectral
