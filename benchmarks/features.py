@@ -24,7 +24,7 @@ import torch
 
 from hyperpeft import spectral, splits
 from hyperpeft.models import image_size_of, load_backbone, weights_sha256
-from hyperpeft.patches import Windows
+from hyperpeft.models.windows import Windows
 from hyperpeft.records import Scene
 from hyperpeft.runs.sections import source_state
 from hyperpeft.scenes import open_scene

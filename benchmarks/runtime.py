@@ -267,7 +267,7 @@ def quantised(part: Any) -> Any:
     """The part with weights in 8 bits, and activations of linear layers as they come."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    from hyperpeft.graphs.session import Session
+    from hyperpeft.models.graphs.session import Session
 
     with tempfile.TemporaryDirectory() as folder:
         given, made = Path(folder) / "given.onnx", Path(folder) / "made.onnx"

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from hyperpeft import open_scene
-from hyperpeft.patches import resize
+from hyperpeft.models.windows import resize
 from hyperpeft.pretraining.config import PretrainConfig
 from hyperpeft.pretraining.scene_episodes import scene_steps
 from hyperpeft.pretraining.sources import components_of

@@ -28,9 +28,9 @@ from tools.write_pages import (
 
 LAYERS = re.findall(r"^\| `(\w+)` \|", ARCHITECTURE.read_text(encoding="utf-8"), re.MULTILINE)
 DATA, MODEL = {"scenes", "splits", "spectral", "spatial"}, {"models", "adapters"}
-GROUND = {"errors", "_version", "progress", "metrics", "records", "system", "patches"}
+GROUND = {"errors", "_version", "progress", "metrics", "records", "system"}
 MAY_PRINT = {"cli"}
-NO_FACE = {"", "system", "graphs", "training", "runs", "pretraining", "benchmark", "cli"}
+NO_FACE = {"", "system", "training", "runs", "pretraining", "benchmark", "cli"}
 OPEN_FACE = {"models", "mapping", "baselines"}  # some of their modules are used directly
 
 

@@ -20,7 +20,8 @@ from sklearn import metrics as reference
 
 from hyperpeft.errors import ConfigError, InputError
 from hyperpeft.metrics import class_scores, confusion_matrix, scores
-from hyperpeft.patches import Windows, apply_symmetry, check_patch_size, draw_symmetries, resize
+from hyperpeft.models.patch_geometry import check_patch_size
+from hyperpeft.models.windows import Windows, apply_symmetry, draw_symmetries, resize
 from hyperpeft.progress import NotebookProgress, Progress, default_progress
 from hyperpeft.records import Scene, palette
 from hyperpeft.scenes import open_scene

@@ -18,7 +18,7 @@ from hyperpeft.errors import SceneError
 from hyperpeft.mapping import plan, tiles_here
 from hyperpeft.mapping.mapper import Layers
 from hyperpeft.metrics import scores
-from hyperpeft.patches import Windows
+from hyperpeft.models.windows import Windows
 from hyperpeft.records import Scene
 from hyperpeft.runs.config import RunConfig, make_config, resolve_defaults
 from hyperpeft.runs.config_files import read_config

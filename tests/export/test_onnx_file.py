@@ -23,10 +23,10 @@ from hyperpeft.errors import BundleError, ConfigError, HyperpeftError
 from hyperpeft.export import export_run, onnx_file
 from hyperpeft.export.hub import pushed_files
 from hyperpeft.export.onnx_file import numbers_of
-from hyperpeft.graphs.frame import check_arrays
 from hyperpeft.mapping import GraphPredictor, classify, plan
 from hyperpeft.mapping.predictor import PooledPredictor, window_part_of
 from hyperpeft.mapping.tiles import SceneWindow, Tile
+from hyperpeft.models.graphs.frame import check_arrays
 from hyperpeft.runs.experiment import run as train
 from hyperpeft.runs.inputs import without_folders
 from hyperpeft.runs.labelled_scene import labelled_scene

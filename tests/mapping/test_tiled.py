@@ -33,7 +33,8 @@ from hyperpeft.mapping.mapper import Layers
 from hyperpeft.mapping.tiled import identify
 from hyperpeft.mapping.tiles import SceneWindow, Tile, by_cell
 from hyperpeft.mapping.work_folder import halved, opened
-from hyperpeft.patches import Windows, mirrored, resize
+from hyperpeft.models.patch_geometry import mirrored
+from hyperpeft.models.windows import Windows, resize
 from hyperpeft.runs.experiment import run
 from hyperpeft.runs.load import load_run
 from hyperpeft.scenes import open_scene, planted_scene

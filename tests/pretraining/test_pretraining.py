@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from hyperpeft.errors import BundleError, ConfigError, SceneError
 from hyperpeft.models import load_backbone, weights_sha256
-from hyperpeft.patches import resize
+from hyperpeft.models.windows import resize
 from hyperpeft.pretraining.config import PretrainConfig, read_pretrain_config
 from hyperpeft.pretraining.episodes import EpisodeHead, EpisodeRules, draw_episode
 from hyperpeft.pretraining.run import pretrain

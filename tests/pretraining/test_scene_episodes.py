@@ -17,7 +17,7 @@ from sklearn.metrics import homogeneity_score
 
 from hyperpeft import spectral
 from hyperpeft.errors import Interrupted, SceneError, TrainingError
-from hyperpeft.patches import Windows
+from hyperpeft.models.windows import Windows
 from hyperpeft.pretraining.config import PretrainConfig
 from hyperpeft.pretraining.run import pretrain
 from hyperpeft.pretraining.scene_episodes import draw_scene_episodes, ridge_scores

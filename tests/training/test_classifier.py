@@ -19,7 +19,7 @@ from hyperpeft.mapping.encoder_predictor import logits_of
 from hyperpeft.mapping.tiles import by_cell
 from hyperpeft.models import load_backbone
 from hyperpeft.models.spectralgpt import SpectralGPT, initialise
-from hyperpeft.patches import SYMMETRIES, Windows, apply_symmetry, resize
+from hyperpeft.models.windows import SYMMETRIES, Windows, apply_symmetry, resize
 from hyperpeft.progress import told_to
 from hyperpeft.runs.experiment import run
 from hyperpeft.runs.weight_files import save_weights

@@ -14,7 +14,7 @@ import torch
 
 from hyperpeft import adapters, spectral
 from hyperpeft.errors import BundleError, InputError, Interrupted, TrainingError
-from hyperpeft.patches import Windows
+from hyperpeft.models.windows import Windows
 from hyperpeft.training.checkpoint import CHECKPOINT, Checkpoints, restore_optimiser, write_history
 from hyperpeft.training.classifier import Classifier, predict
 from hyperpeft.training.loop import Pixels, Recipe, Trainer

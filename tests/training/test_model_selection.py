@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 
 from hyperpeft import load_run, run
 from hyperpeft.metrics import score_map
-from hyperpeft.patches import Windows, centres_of, resize
+from hyperpeft.models.windows import Windows, centres_of, resize
 from hyperpeft.runs.config import WINDOWS, make_config
 from hyperpeft.runs.methods import free_adaptation
 from hyperpeft.runs.methods.free_adaptation import halves

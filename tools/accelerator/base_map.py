@@ -21,7 +21,7 @@ from hyperpeft import spectral
 from hyperpeft.mapping import EncoderPredictor
 from hyperpeft.mapping.tiles import SceneWindow, plan
 from hyperpeft.models import load_backbone
-from hyperpeft.patches import Windows
+from hyperpeft.models.windows import Windows
 from hyperpeft.records import Scene
 from hyperpeft.training.classifier import Classifier
 from hyperpeft.training.optim import optimiser, parameter_groups

@@ -27,7 +27,7 @@ from accelerate import PartialState
 
 from hyperpeft.models import load_backbone
 from hyperpeft.models.spectralgpt import SpectralGPT
-from hyperpeft.patches import Windows
+from hyperpeft.models.windows import Windows
 from hyperpeft.pretraining.config import PretrainConfig
 from hyperpeft.pretraining.run import WEIGHTS, pretrain
 from hyperpeft.training.classifier import Classifier

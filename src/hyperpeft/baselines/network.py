@@ -23,7 +23,7 @@ from hyperpeft.baselines.base import Fitted, Task
 from hyperpeft.baselines.network_predictor import NetworkPredictor, make_network
 from hyperpeft.errors import TrainingError
 from hyperpeft.mapping import PixelFeatures
-from hyperpeft.patches import Windows, apply_symmetry, draw_symmetries
+from hyperpeft.models.windows import Windows, apply_symmetry, draw_symmetries
 from hyperpeft.training.batches import Batches
 from hyperpeft.training.classifier import check_finite
 

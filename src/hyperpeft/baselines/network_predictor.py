@@ -21,7 +21,8 @@ from hyperpeft.mapping import PixelFeatures, Predictor, SpectraFeatures, cell_of
 from hyperpeft.mapping.fingerprint import Fingerprint
 from hyperpeft.mapping.predictor import in_order
 from hyperpeft.mapping.tiles import SceneWindow, Tile, by_cell
-from hyperpeft.patches import MAX_PATCH, Windows
+from hyperpeft.models.patch_geometry import MAX_PATCH
+from hyperpeft.models.windows import Windows
 from hyperpeft.records import Scene
 from hyperpeft.spectral import HasBands
 from hyperpeft.system.files import replacing

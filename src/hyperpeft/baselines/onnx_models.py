@@ -28,7 +28,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from hyperpeft.graphs.frame import ML, Arrays, doubles, make_model, node, sizes
+from hyperpeft.models.graphs.frame import ML, Arrays, doubles, make_model, node, sizes
 
 VOTE_FLOOR = 0.01  # added to the share of votes before the logarithm
 DEEPEST = 4096  # levels of a tree; ONNX Runtime builds trees by recursion

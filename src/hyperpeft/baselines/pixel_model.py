@@ -16,8 +16,8 @@ from google.protobuf.message import DecodeError
 
 from hyperpeft.baselines.onnx_models import rebuilt_forest, rebuilt_linear, rebuilt_machine
 from hyperpeft.errors import BundleError
-from hyperpeft.graphs.frame import FORMAT, operators, sizes
-from hyperpeft.graphs.session import Session
+from hyperpeft.models.graphs.frame import FORMAT, operators, sizes
+from hyperpeft.models.graphs.session import Session
 from hyperpeft.system.files import replacing
 from hyperpeft.system.resources import thread_count
 

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import BundleError, HyperpeftError, InputError
-from hyperpeft.graphs.frame import Architecture
-from hyperpeft.graphs.session import Session
 from hyperpeft.mapping import (
     EncoderPredictor,
     PixelPredictor,
@@ -24,6 +22,8 @@ from hyperpeft.mapping import (
 )
 from hyperpeft.mapping.predictor import PooledPredictor, window_part_of
 from hyperpeft.mapping.tiles import SceneWindow, Tile
+from hyperpeft.models.graphs.frame import Architecture
+from hyperpeft.models.graphs.session import Session
 from hyperpeft.models.spectralgpt import Attention, interpolate_positions
 from hyperpeft.progress import current_listener
 from hyperpeft.records import Scene

@@ -13,7 +13,7 @@ from hyperpeft.mapping.fingerprint import Fingerprint
 from hyperpeft.mapping.predictor import WindowPredictor
 from hyperpeft.mapping.tiles import cell_of
 from hyperpeft.models.spectralgpt import BAND_GROUP, BANDS, token_grid
-from hyperpeft.patches import Windows
+from hyperpeft.models.windows import Windows
 from hyperpeft.spectral import Reducer
 from hyperpeft.system.resources import keep_freed_memory
 from hyperpeft.training.batches import Batches

@@ -30,7 +30,7 @@ from hyperpeft.spectral import HasBands, Reducer, check_bands
 from hyperpeft.system.resources import thread_count
 
 if TYPE_CHECKING:
-    from hyperpeft.graphs.session import Session
+    from hyperpeft.models.graphs.session import Session
 
 
 WINDOWS = 64  # in a call: of more a processor's cache does not hold what is between two layers

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from hyperpeft.errors import ConfigError
-from hyperpeft.patches import mirrored
+from hyperpeft.models.patch_geometry import mirrored
 from hyperpeft.records import Scene
 from hyperpeft.spectral import N_BANDS, Reducer
 

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from hyperpeft.errors import ConfigError
-from hyperpeft.patches import check_patch_size
+from hyperpeft.models.patch_geometry import check_patch_size
 from hyperpeft.runs.config_files import read_config, readable
 from hyperpeft.spectral import NORMALISERS
 

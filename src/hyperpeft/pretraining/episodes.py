@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from hyperpeft import scenes, spectral
-from hyperpeft.patches import SYMMETRIES, Windows, apply_symmetry
+from hyperpeft.models.windows import SYMMETRIES, Windows, apply_symmetry
 from hyperpeft.pretraining.sources import GROUP, Source, draw_windows, generated_source
 from hyperpeft.training.ridge import STRENGTH, ridge
 

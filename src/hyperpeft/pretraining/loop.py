@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Subset
 
 from hyperpeft.errors import Interrupted, TrainingError
 from hyperpeft.models.spectralgpt import MaskedAutoencoder, SpectralGPT
-from hyperpeft.patches import resize
+from hyperpeft.models.windows import resize
 from hyperpeft.pretraining.episodes import EpisodeHead, Step, Steps
 from hyperpeft.pretraining.scene_episodes import SceneEpisodeHead, SceneEpisodes, SceneSteps
 from hyperpeft.runs.file_names import HISTORY

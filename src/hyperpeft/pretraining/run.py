@@ -28,7 +28,7 @@ from hyperpeft.models.spectralgpt import (
     images,
     token_grid,
 )
-from hyperpeft.patches import resize
+from hyperpeft.models.windows import resize
 from hyperpeft.pretraining.config import PretrainConfig, Stage, _sources_of
 from hyperpeft.pretraining.episodes import EpisodeRules, MaskedRules, Steps
 from hyperpeft.pretraining.loop import Objectives, Plan, Pretrainer, Progress, Watch

@@ -27,7 +27,7 @@ from torch import Tensor
 from hyperpeft import scenes, spectral
 from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.models.spectralgpt import BANDS
-from hyperpeft.patches import SYMMETRIES, apply_symmetry
+from hyperpeft.models.windows import SYMMETRIES, apply_symmetry
 from hyperpeft.scenes import Draws
 from hyperpeft.system.files import check_archive
 

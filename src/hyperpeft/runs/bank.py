@@ -32,7 +32,7 @@ from hyperpeft.adapters import Adapter, check_bare, replace_module
 from hyperpeft.errors import BundleError
 from hyperpeft.models import SIZES, weights_sha256
 from hyperpeft.models.spectralgpt import SpectralGPT
-from hyperpeft.patches import centres_of, resize
+from hyperpeft.models.windows import centres_of, resize
 from hyperpeft.runs.bundle import Bundle
 from hyperpeft.runs.file_names import ADAPTER, RUN
 from hyperpeft.runs.methods.baseline_files import check_usable

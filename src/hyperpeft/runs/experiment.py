@@ -15,7 +15,7 @@ from hyperpeft._version import __version__
 from hyperpeft.errors import Interrupted, NotFiniteError
 from hyperpeft.mapping import ClassMap
 from hyperpeft.metrics import score_map
-from hyperpeft.patches import check_patch_size
+from hyperpeft.models.patch_geometry import check_patch_size
 from hyperpeft.progress import Progress, default_progress, told_to
 from hyperpeft.records import Scene, Split, mask_of, without_training
 from hyperpeft.runs import folder as run_folder

@@ -37,9 +37,10 @@ from onnx import TensorProto, helper, numpy_helper
 from hyperpeft._version import __version__
 from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import BundleError
-from hyperpeft.graphs.classifier import classifier_graph
-from hyperpeft.graphs.frame import FORMAT as PIXEL_FORMAT
-from hyperpeft.graphs.frame import (
+from hyperpeft.mapping import GraphPredictor
+from hyperpeft.models.graphs.classifier import classifier_graph
+from hyperpeft.models.graphs.frame import FORMAT as PIXEL_FORMAT
+from hyperpeft.models.graphs.frame import (
     IR_VERSION,
     OPSETS,
     Architecture,
@@ -50,8 +51,7 @@ from hyperpeft.graphs.frame import (
     names_of,
     subgraph,
 )
-from hyperpeft.graphs.session import Session, providers
-from hyperpeft.mapping import GraphPredictor
+from hyperpeft.models.graphs.session import Session, providers
 from hyperpeft.runs.bundle import Bundle
 from hyperpeft.runs.config import BACKBONE_PART
 from hyperpeft.runs.file_names import FEATURES, MODEL, PARTS, REDUCER, REFINEMENT, RUN

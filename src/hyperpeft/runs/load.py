@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import BundleError, ConfigError
-from hyperpeft.graphs.session import on_gpu
+from hyperpeft.models.graphs.session import on_gpu
 from hyperpeft.runs.bundle import Bundle
 from hyperpeft.runs.exported import load_exported
 from hyperpeft.runs.file_names import MODEL, NETWORK, RUN

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hyperpeft.errors import NotFiniteError
 from hyperpeft.models.spectralgpt import BANDS, SpectralGPT
-from hyperpeft.patches import Windows, centres_of, resize
+from hyperpeft.models.windows import Windows, centres_of, resize
 from hyperpeft.training.batches import Batches
 from hyperpeft.training.precision import autocast
 from hyperpeft.training.ridge import STRENGTH, Ridge, ridge

@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from hyperpeft.errors import Interrupted, TrainingError
-from hyperpeft.patches import Windows, apply_symmetry, draw_symmetries
+from hyperpeft.models.windows import Windows, apply_symmetry, draw_symmetries
 from hyperpeft.system.resources import Event, interruptible, keep_freed_memory
 from hyperpeft.training.batches import smaller
 from hyperpeft.training.checkpoint import (

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hyperpeft.adapters import block_number
 from hyperpeft.models.spectralgpt import SpectralGPT
-from hyperpeft.patches import SYMMETRIES, Windows, apply_symmetry
+from hyperpeft.models.windows import SYMMETRIES, Windows, apply_symmetry
 from hyperpeft.system.files import PART
 from hyperpeft.training.batches import Batches
 from hyperpeft.training.classifier import Classifier

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from hyperpeft.patches import Windows
+from hyperpeft.models.windows import Windows
 from hyperpeft.training.classifier import Classifier
 from hyperpeft.training.combination import temperature_factor
 from hyperpeft.training.loop import Pixels

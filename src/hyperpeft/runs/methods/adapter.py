@@ -16,7 +16,7 @@ from hyperpeft import adapters, spectral
 from hyperpeft.mapping import EncoderPredictor
 from hyperpeft.models import image_size_of, load_backbone, weights_sha256
 from hyperpeft.models.spectralgpt import SpectralGPT
-from hyperpeft.patches import Windows
+from hyperpeft.models.windows import Windows
 from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs import sections

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from scipy.special import log_softmax
 
-from hyperpeft.patches import Windows
+from hyperpeft.models.windows import Windows
 from hyperpeft.runs.config import DENSE_TERMS, RunConfig
 from hyperpeft.runs.methods.refinement import BATCH, FULL_LR, HEAD_LR, LR, TARGETS
 from hyperpeft.training.classifier import Classifier, predict

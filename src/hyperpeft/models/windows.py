@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hyperpeft.patches.geometry import check_patch_size, mirrored, resize_matrix
+from hyperpeft.models.patch_geometry import check_patch_size, mirrored, resize_matrix
 
 IMAGE_SIZE = 32  # what the encoder sees, whatever the window
 SYMMETRIES = 8  # of the square

@@ -19,8 +19,16 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from hyperpeft.graphs.frame import BANDS, GROUP, IR_VERSION, OPSET, PATCH, Architecture, Arrays
-from hyperpeft.patches import resize_matrix
+from hyperpeft.models.graphs.frame import (
+    BANDS,
+    GROUP,
+    IR_VERSION,
+    OPSET,
+    PATCH,
+    Architecture,
+    Arrays,
+)
+from hyperpeft.models.patch_geometry import resize_matrix
 
 Entry = Literal["values", "reduced"]
 """What a graph begins with: values of the scene's bands, or windows that are reduced already."""

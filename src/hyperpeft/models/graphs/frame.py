@@ -32,7 +32,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from hyperpeft.patches import check_patch_size
+from hyperpeft.models.patch_geometry import check_patch_size
 
 BANDS, GROUP, PATCH = 12, 3, 8  # bands of an image; bands and pixels per side of a token
 LARGEST_IMAGE = 128
