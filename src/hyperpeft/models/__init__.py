@@ -1,7 +1,9 @@
 """The encoder, what it sees, and its weights: built-in sizes, published checkpoints, safetensors.
 
 `windows` and `patch_geometry` cut what the encoder sees out of a scene, with torch and without;
-`graphs` holds the same network as ONNX. A checkpoint is data: PyTorch files are read with `weights_only=True`, where `argparse.Namespace`
+`graphs` holds the same network as ONNX.
+
+A checkpoint is data: PyTorch files are read with `weights_only=True`, where `argparse.Namespace`
 is the one class allowed besides tensors, because the published files carry one. Every key is
 accounted for: it is the encoder's, or it belongs to the pretraining decoder and is set aside;
 anything missing, left over or of another shape is refused by name.
