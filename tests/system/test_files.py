@@ -238,3 +238,6 @@ def test_freed_memory_is_kept_where_the_allocator_can():
     chosen, faults = run_with("keep", MALLOC_TRIM_THRESHOLD_="131072")
     assert chosen == "False"  # the user's value stands, and costs what it costs
     assert faults > 100_000
+    kept, faults = run_with("keep", MALLOC_TRIM_THRESHOLD_="65536")
+    assert kept == "True"  # dask's, of every worker
+    assert faults < 5000

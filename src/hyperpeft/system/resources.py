@@ -124,6 +124,7 @@ def format_bytes(size: float) -> str:
 
 _TRIM, _MAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of <malloc.h>
 _KEPT, _MAPPED = 2**28, 2**25  # bytes; glibc takes no more than the second for what is mapped
+_OF_DASK = "65536"  # bytes to keep that dask starts its workers with, whatever they compute
 
 
 @cache
@@ -132,15 +133,16 @@ def keep_freed_memory() -> bool:
 
     By default a tensor of some megabytes is mapped when it is made and unmapped when it is gone,
     and the system clears each of its pages again: of a map of 21,025 pixels on a virtual machine
-    that was a third of the processor time. Where `MALLOC_TRIM_THRESHOLD_` is set, and where the
-    allocator is another one, nothing is changed.
+    that was a third of the processor time. Where `MALLOC_TRIM_THRESHOLD_` is set to another value
+    than dask's, and where the allocator is another one, nothing is changed.
 
     Returns
     -------
     bool
         Whether it was set.
     """
-    if not sys.platform.startswith("linux") or "MALLOC_TRIM_THRESHOLD_" in os.environ:
+    chosen = os.environ.get("MALLOC_TRIM_THRESHOLD_", _OF_DASK) != _OF_DASK
+    if not sys.platform.startswith("linux") or chosen:
         return False
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is None:
