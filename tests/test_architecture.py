@@ -233,7 +233,7 @@ def test_packages_of_arrays_know_the_ground_only(package):
     ("module", "source", "says"),
     [
         ("hyperpeft.metrics", "from hyperpeft.scenes import open_scene", "below it"),
-        ("hyperpeft.patches", "from hyperpeft.models.spectralgpt import PATCH", "below it"),
+        ("hyperpeft.records", "from hyperpeft.models.spectralgpt import PATCH", "below it"),
         ("hyperpeft.models", "def f():\n    import hyperpeft.splits", "data and model"),
         ("hyperpeft.training.loop", "from hyperpeft.runs import bundle", "below it"),
         ("hyperpeft.runs.bundle", "from ..cli import console", "below it"),
