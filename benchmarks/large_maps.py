@@ -83,13 +83,13 @@ def cluster(options: argparse.Namespace) -> dict[str, Any]:
     run = trained(options, SCENES[0])
     rates = {}
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        scene, bundle = generated(run, Path(folder) / "s.tif", 512), hyperpeft.load_run(run)
+        scene, bundle = generated(run, Path(folder) / "s.tif", 384), hyperpeft.load_run(run)
         for workers in (1, 2, 4):
             with LocalCluster(
                 n_workers=workers, threads_per_worker=1, dashboard_address=None
             ) as local:
                 result = bundle.map(
-                    scene, Path(folder) / "m.tif", tile=128, scheduler=local.scheduler_address
+                    scene, Path(folder) / "m.tif", tile=96, scheduler=local.scheduler_address
                 )
             rates[workers] = result.pixels / result.seconds
     return {
