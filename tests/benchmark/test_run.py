@@ -279,6 +279,7 @@ def test_killed_twice_and_gone_on(tmp_path, world):
         wait_for(lambda n=wanted: len(files_of(out)) >= n and at_work(out), process)
         process.kill()
         process.wait()
+        process.stderr.close()
         now = files_of(out)
         assert seen.items() <= now.items()
         assert len(now) < 4

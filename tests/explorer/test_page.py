@@ -59,7 +59,16 @@ class Server:
     def stop(self, how=signal.SIGINT):
         self.process.send_signal(how)
         self.process.wait(60)
-        return self.process.stderr.read()
+        errors = self.process.stderr.read()
+        self.close()
+        return errors
+
+    def close(self):
+        """End it, if it has not, and close its pipes."""
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.process.stderr.close()
 
 
 @pytest.fixture
@@ -73,8 +82,7 @@ def serve(tmp_path):
 
     yield start
     for server in started:
-        server.process.kill()
-        server.process.wait()
+        server.close()
 
 
 @pytest.fixture(scope="module")

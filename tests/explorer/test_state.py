@@ -275,6 +275,7 @@ def test_ten_kills_lose_no_saved_label(tmp_path):
         time.sleep(chance.uniform(0, 0.5))
         process.kill()
         lines += process.stdout.read().splitlines()
+        process.stdout.close()
         process.wait()
         told = [int(line) for line in lines if line.strip()]
         store = LabelStore(path, where)
