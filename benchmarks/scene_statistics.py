@@ -1,6 +1,6 @@
 """Statistics of generated scenes beside those of real cubes, and how fast scenes are generated.
 
-    python benchmarks/scene_statistics.py --data DATA
+    python -m benchmarks.scene_statistics --data DATA
 
 Three figures of each scene: the share of the variance in each principal component, the correlation
 of the first three components with themselves at a distance, and how much of the variance of the 12
@@ -122,7 +122,7 @@ def main() -> None:
             real["separability"].append(np.array(separability(components, labels[name])))
     commit, dirty = source_state()
     record = {
-        "command": "python benchmarks/scene_statistics.py",
+        "command": "python -m benchmarks.scene_statistics",
         "commit": commit,
         "dirty": dirty,
         "lags": list(LAGS),
