@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -280,6 +281,22 @@ def test_test_pixels_are_not_looked_at():
         np.testing.assert_array_equal(*ids)
         losses = [[row["loss"] for row in f.history] for f in fitted]
         assert losses[0] == losses[1]
+
+
+def test_lda_of_a_class_of_one_pixel(recwarn):
+    """It adds nothing to the covariance and is still a class; nothing warns of it."""
+    scene, lda = planted(), BASELINES["lda"]
+    split = per_class(scene.labels, 10, seed=0, validation=0.0, valid=scene.valid)
+    kept = np.cumsum(split.train_ids == 1) * (split.train_ids == 1) < 2
+    split = replace(split, train=split.train[kept], train_ids=split.train_ids[kept])
+    assert np.count_nonzero(split.train_ids == 1) == 1
+    task = Task(
+        scene, split, patch_size=1, fit_on="scene", seed=0, options=lda.complete({}),
+        epochs=1, batch_size=1, lr=1e-3,
+    )  # fmt: skip
+    fitted = lda.fit(task)
+    assert not [w for w in recwarn if issubclass(w.category, UserWarning)]
+    assert set(classify(fitted.predictor, scene).ids[tuple(split.test.T)]) == {1, 2}
 
 
 def test_validation_keeps_the_best_epoch(folder, tmp_path):

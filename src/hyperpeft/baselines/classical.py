@@ -13,6 +13,7 @@ predicts through it.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -198,7 +199,9 @@ def discriminant(task: Task) -> Fitted:
     seen, section = _spectra(task)
     x = features_at(task.scene, seen, task.split.train)
     chosen = Choice({"shrinkage": "auto"}, None, 0, len(x))
-    return _fitted(task, new_discriminant(), chosen, seen, x, section)
+    with warnings.catch_warnings():  # a class of one pixel adds nothing to the covariance
+        warnings.filterwarnings("ignore", "Only one sample available")
+        return _fitted(task, new_discriminant(), chosen, seen, x, section)
 
 
 def svm_pca(task: Task) -> Fitted:
