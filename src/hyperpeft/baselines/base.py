@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hyperpeft.errors import ConfigError
 from hyperpeft.records import Scene, Split
+from hyperpeft.system.lazy_names import named_object
 
 if TYPE_CHECKING:
     from hyperpeft.mapping import Predictor
@@ -113,8 +113,7 @@ class Baseline:
 
     def fit(self, task: Task) -> Fitted:
         """Fit to the training pixels of a task."""
-        module, _, function = self.home.partition(":")
-        fit: Callable[[Task], Fitted] = getattr(importlib.import_module(module), function)
+        fit: Callable[[Task], Fitted] = named_object(self.home)
         return fit(task)
 
     def window(self, patch_size: int) -> int:

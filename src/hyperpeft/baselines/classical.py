@@ -13,7 +13,6 @@ predicts through it.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +27,11 @@ from sklearn.svm import SVC
 from hyperpeft import spectral
 from hyperpeft.baselines import features
 from hyperpeft.baselines.base import Fitted, Task
-from hyperpeft.baselines.pixel_models import new_discriminant, pixel_model_of
+from hyperpeft.baselines.pixel_models import (
+    enough_for_discriminant,
+    new_discriminant,
+    pixel_model_of,
+)
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping import (
     ContextFeatures,
@@ -188,20 +191,17 @@ def discriminant(task: Task) -> Fitted:
     ConfigError
         There are no more training pixels than classes.
     """
-    pixels, classes = len(task.split.train), len(np.unique(task.split.train_ids))
-    if pixels <= classes:
+    if not enough_for_discriminant(task.split.train_ids):
         raise ConfigError(
             "training pixels of lda",
-            expected=f"more than the {classes} classes",
-            got=pixels,
+            expected=f"more than the {len(np.unique(task.split.train_ids))} classes",
+            got=len(task.split.train_ids),
             hint="label a second pixel of a class, or choose another method, such as svm",
         )
     seen, section = _spectra(task)
     x = features_at(task.scene, seen, task.split.train)
     chosen = Choice({"shrinkage": "auto"}, None, 0, len(x))
-    with warnings.catch_warnings():  # a class of one pixel adds nothing to the covariance
-        warnings.filterwarnings("ignore", "Only one sample available")
-        return _fitted(task, new_discriminant(), chosen, seen, x, section)
+    return _fitted(task, new_discriminant(), chosen, seen, x, section)
 
 
 def svm_pca(task: Task) -> Fitted:

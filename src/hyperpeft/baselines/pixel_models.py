@@ -105,18 +105,29 @@ def vector_machine(c: float, gamma: float) -> Fit:
 
 def discriminant(features: np.ndarray, targets: np.ndarray, classes: int) -> Part:
     """Linear discriminant analysis of standardised features with a shrunk covariance."""
-    # Of a fold: a discriminant needs two classes, and more pixels than classes.
-    too_few = not 1 < len(np.unique(targets)) < len(targets)
-    model = DummyClassifier() if too_few else new_discriminant()
-    with warnings.catch_warnings():  # a class of one pixel adds nothing to the covariance
-        warnings.filterwarnings("ignore", "Only one sample available")
-        return Part(model.fit(features, targets), classes)
+    enough = enough_for_discriminant(targets)  # in a fold
+    model = new_discriminant() if enough else DummyClassifier()
+    return Part(model.fit(features, targets), classes)
+
+
+def enough_for_discriminant(targets: np.ndarray) -> bool:
+    """Whether there are two classes at least, and more pixels (n,) than classes."""
+    return 1 < len(np.unique(targets)) < len(targets)
 
 
 def new_discriminant() -> Pipeline:
     """Not fitted; how much the covariance is shrunk follows from the pixels."""
-    lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
-    return make_pipeline(StandardScaler(), lda)
+    return make_pipeline(StandardScaler(), _Discriminant(solver="lsqr", shrinkage="auto"))
+
+
+class _Discriminant(LinearDiscriminantAnalysis):  # type: ignore[misc]  # untyped library
+    """It says nothing of a class of one pixel, which adds nothing to the covariance."""
+
+    def fit(self, x: np.ndarray, y: np.ndarray) -> _Discriminant:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Only one sample available")
+            super().fit(x, y)
+        return self
 
 
 def tuned_machine(

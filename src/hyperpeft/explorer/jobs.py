@@ -5,7 +5,6 @@ What is done there stands in `work`, which the process imports: the page needs n
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import os
 import signal
@@ -20,6 +19,7 @@ import numpy as np
 
 from hyperpeft.errors import HyperpeftError, Interrupted
 from hyperpeft.progress import Progress
+from hyperpeft.system.lazy_names import named_object
 
 STARTING = "Starting"
 _PATIENCE = 30.0  # seconds from asking a process to stop to ending it
@@ -186,8 +186,7 @@ def _work(pipe: Connection, function: str, arguments: tuple[Any, ...]) -> None:
     """In the process: call the function and send what comes of it."""
     progress = PipeProgress(pipe)
     try:
-        module, _, name = function.partition(":")
-        result = getattr(importlib.import_module(module), name)(progress, *arguments)
+        result = named_object(function)(progress, *arguments)
     except (Interrupted, KeyboardInterrupt) as stop:
         progress.send("cancelled", (str(stop), ""))
     except HyperpeftError as error:

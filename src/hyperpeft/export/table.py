@@ -7,12 +7,12 @@ register_exporter(Exporter("toy", ".toy", "a toy format", "mine.toy:write_toy"))
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from hyperpeft.errors import ConfigError
+from hyperpeft.system.lazy_names import named_object
 
 FOLDER = ""  # the suffix of an exporter that writes a folder
 
@@ -40,8 +40,7 @@ class Exporter:
 
     def write(self, run: Path, to: Path, **options: str) -> list[Path]:
         """Write a run to a file or folder."""
-        module, _, function = self.home.partition(":")
-        export: Callable[..., list[Path]] = getattr(importlib.import_module(module), function)
+        export: Callable[..., list[Path]] = named_object(self.home)
         return export(run, to, **options)
 
 

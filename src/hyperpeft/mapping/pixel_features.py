@@ -12,7 +12,6 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -33,6 +32,7 @@ from hyperpeft.spectral import (
     read_tensors,
 )
 from hyperpeft.system.files import replacing
+from hyperpeft.system.lazy_names import named_object
 
 FORMAT = "hyperpeft pixel features 1"
 TILE = 128  # pixels; few enough that the features of a scattered pixel cost little
@@ -118,8 +118,7 @@ class PixelFeatures(ABC):
         odd = [n for n, a in arrays.items() if a.dtype.kind != "f" or not np.isfinite(a).all()]
         if odd:
             raise BundleError(f"{path}: {', '.join(odd[:8])}", expected="finite numbers")
-        module, _, name = home.partition(":")
-        kind: type[PixelFeatures] = getattr(import_module(f"hyperpeft.mapping.{module}"), name)
+        kind: type[PixelFeatures] = named_object(f"hyperpeft.mapping.{home}")
         try:
             return kind.from_tensors(arrays, json.loads(texts["values"]), path)
         except (KeyError, TypeError, ValueError, RecursionError) as error:

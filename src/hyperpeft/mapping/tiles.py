@@ -110,8 +110,6 @@ def cell_of(device: str) -> int:
     return CELL.get(device, 16)
 
 
-STRIP = 2**22  # values converted to float at a time
-
 Index = tuple[slice, slice]
 
 

@@ -1,4 +1,4 @@
-"""Names of a package that are loaded on first use, so that importing the package costs nothing."""
+"""What is named before it is needed, by a package or a table: imported when it is used."""
 
 from __future__ import annotations
 
@@ -34,3 +34,15 @@ def lazy_names(
         return getattr(importlib.import_module(f"{package}.{modules[name]}"), name)
 
     return load, lambda: sorted(modules)
+
+
+def named_object(home: str) -> Any:
+    """What "module:name" names, such as the function of a row of a table.
+
+    Examples
+    --------
+    >>> named_object("math:sqrt")(9)
+    3.0
+    """
+    module, _, name = home.partition(":")
+    return getattr(importlib.import_module(module), name)

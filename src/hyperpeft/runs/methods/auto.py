@@ -122,7 +122,7 @@ class PreparedAuto(Prepared):
             "spectra-lda": spectra,
             "spectra-svm": spectra,
         }
-        if len(self.targets) <= len(self.class_ids):
+        if not pixel_models.enough_for_discriminant(self.targets):
             del features["spectra-lda"]
         return features
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from hyperpeft.scenes.readers.detect import Probe, check_file
 from hyperpeft.scenes.readers.notes import reading_errors
 from hyperpeft.scenes.readers.remote.address import is_address
 from hyperpeft.scenes.readers.stores import split_spec
+from hyperpeft.system.lazy_names import named_object
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,7 @@ class LabelReader:
 
     def read(self, probe: Probe, *arguments: Any) -> Any:
         """What the function returns for a file of this kind."""
-        module, _, function = self.home.partition(":")
-        read = getattr(importlib.import_module(module), function)
+        read = named_object(self.home)
         if not self.title:
             return read(probe, *arguments)
         with reading_errors(probe.path, self.title, LabelsError):

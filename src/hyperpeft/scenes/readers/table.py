@@ -12,7 +12,6 @@ Rows are asked in their order, and the first that recognises a file reads it.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +22,7 @@ from hyperpeft.scenes.cubes.layouts import parse_layout
 from hyperpeft.scenes.readers import detect
 from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.notes import reading_errors
+from hyperpeft.system.lazy_names import named_object
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,7 @@ class Reader:
             raise ConfigError(
                 f"layout {layout!r}: {probe.path} is {self.title} and knows its own axes"
             )
-        module, _, function = self.home.partition(":")
-        read: Any = getattr(importlib.import_module(module), function)
+        read = named_object(self.home)
         if self.own_errors:
             return _as_cube(read(probe, key=key, layout=layout))
         with reading_errors(probe.path, self.title):
