@@ -1,6 +1,6 @@
 """How much a frozen encoder's features are worth: ridge heads, no training.
 
-    HYPERPEFT_DATA=... python benchmarks/features.py tiny tiny:scratch FILE.safetensors \
+    HYPERPEFT_DATA=... python -m benchmarks.features tiny tiny:scratch FILE.safetensors \
         --out benchmarks/records/features.json
 
 Six scenes, ten labels a class at random, five seeds, 500 test pixels of each; overall accuracy of
@@ -27,23 +27,11 @@ from hyperpeft.models import image_size_of, load_backbone, weights_sha256
 from hyperpeft.models.windows import Windows
 from hyperpeft.records import Scene
 from hyperpeft.runs.sections import source_state
-from hyperpeft.scenes import open_scene
 from hyperpeft.system.files import replacing
 from hyperpeft.training.classifier import Classifier
+from tools.accelerator.prepare import JUDGES, open_judge
 
-SCENES = ("salinas-a", "indian-pines-10band", "enmap-potsdam", "berlin", "jasper-ridge", "samson")
 SEEDS, LABELS, TESTED = 5, 10, 500
-
-
-def open_one(name: str) -> Scene:
-    if name != "berlin":
-        return open_scene(name)
-    folder = Path(os.environ["HYPERPEFT_DATA"]) / "berlin-enmap"
-    return open_scene(
-        folder / "EnMAP_BerlinUrbanGradient.bsq",
-        labels=folder / "LandCov_BerlinUrbanGradient.shp",
-        class_field="Level_2",
-    )
 
 
 def accuracies(scene: Scene, encoder: Any, patch_size: int) -> dict[str, list[float]]:
@@ -78,7 +66,8 @@ def main() -> None:
     parser.add_argument("--num-heads", type=int, default=3)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    scenes = {name: open_one(name) for name in SCENES}
+    data = Path(os.environ["HYPERPEFT_DATA"])
+    scenes = {name: open_judge(name, data) for name in JUDGES}
     rows = []
     for weights in options.weights:
         name, _, how = weights.partition(":")
@@ -102,7 +91,7 @@ def main() -> None:
                 print(json.dumps(rows[-1]), flush=True)
     commit, dirty = source_state()
     record = {
-        "command": "python benchmarks/features.py " + " ".join(Path(a).name for a in sys.argv[1:]),
+        "command": "python -m benchmarks.features " + " ".join(Path(a).name for a in sys.argv[1:]),
         "protocol": {"labels_per_class": LABELS, "seeds": SEEDS, "test_pixels": TESTED},
         "commit": commit,
         "dirty": dirty,

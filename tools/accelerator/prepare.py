@@ -46,7 +46,7 @@ def judges(data: Path) -> dict[str, np.ndarray]:
     """For each scene and seed: components, training and test pixels and their class indices."""
     arrays: dict[str, np.ndarray] = {}
     for name in JUDGES:
-        scene = _open(name, data)
+        scene = open_judge(name, data)
         assert scene.labels is not None
         arrays[f"{name}/cube"] = spectral.fit(scene, normalise="sqrt").reduce(scene)
         for kind in ("random", "disjoint"):
@@ -69,7 +69,8 @@ def _split(kind: str, scene: Scene, seed: int) -> Split:
     return splits.disjoint(scene.labels, window=WINDOW, n=LABELS, seed=seed, valid=scene.valid)
 
 
-def _open(name: str, data: Path) -> Scene:
+def open_judge(name: str, data: Path) -> Scene:
+    """One of `JUDGES` of the data folder."""
     if name != "berlin":
         return open_scene(name)
     folder = data / "berlin-enmap"

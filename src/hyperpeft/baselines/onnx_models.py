@@ -21,6 +21,7 @@ as scikit-learn's `decision_function_shape="ovr"`; of two classes [-d, d].
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
@@ -231,12 +232,19 @@ def rebuilt_linear(model: onnx.ModelProto) -> onnx.ModelProto:
         "mean": (features,), "scale": (features,), "weight": (features, classes),
         "intercept": (classes,),
     }  # fmt: skip
-    wrong = {n: a.shape for n, a in arrays.items() if a.shape != shapes[n]}
-    if wrong or not features or not 1 < classes < 2**16:
+    _check_numbers(arrays, shapes)
+    if not 1 < classes < 2**16:
+        raise ValueError(f"{classes} classes")
+    return linear_graph(arrays)
+
+
+def _check_numbers(arrays: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """ValueError unless arrays have these shapes, none empty, and are finite; scales above 0."""
+    wrong = {n: a.shape for n, a in arrays.items() if a.shape != shapes[n] or not a.size}
+    if wrong:
         raise ValueError(f"shapes that do not fit each other: {wrong}")
     if not all(np.isfinite(a).all() for a in arrays.values()) or not (arrays["scale"] > 0).all():
         raise ValueError("numbers that are not finite, or a scale that is not above 0")
-    return linear_graph(arrays)
 
 
 _MACHINE_NUMBERS = ("mean", "scale", "vectors", "minus_gamma", "coefficients", "intercept")
@@ -333,11 +341,9 @@ def rebuilt_machine(model: onnx.ModelProto) -> onnx.ModelProto:
         "minus_gamma": (),
         "coefficients": (count, pairs), "intercept": (pairs,),
     }  # fmt: skip
-    wrong = {n: a.shape for n, a in arrays.items() if a.shape != shapes[n]}
-    if wrong or not count or not features or classes_of_pairs(pairs) >= 2**16:
-        raise ValueError(f"shapes that do not fit each other: {wrong}")
-    if not all(np.isfinite(a).all() for a in arrays.values()) or not (arrays["scale"] > 0).all():
-        raise ValueError("numbers that are not finite, or a scale that is not above 0")
+    _check_numbers(arrays, shapes)
+    if classes_of_pairs(pairs) >= 2**16:
+        raise ValueError(f"{pairs} pairs of classes")
     return machine_graph(arrays)
 
 
