@@ -69,6 +69,10 @@ def test_the_last_option_wins():
         options={"epochs": 9},
     )
     assert [(c.method, c.seed, c.config.epochs) for c in restricted] == [("probe", 1, 9)]
+    bench = make_bench({**SMALL, "splits": ["random", "disjoint"]})
+    assert expand(bench, splits=["disjoint"]) == [c for c in expand(bench) if c.split == "disjoint"]
+    with pytest.raises(ConfigError, match="has no split 'polygons'"):
+        expand(bench, splits=["polygons"])
 
 
 def test_official_masks_have_one_size_only():

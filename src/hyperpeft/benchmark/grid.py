@@ -107,6 +107,7 @@ def expand(
     *,
     scenes: Sequence[str] = (),
     methods: Sequence[str] = (),
+    splits: Sequence[str] = (),
     seeds: Sequence[int] = (),
     options: Mapping[str, Any] | None = None,
 ) -> list[Cell]:
@@ -115,7 +116,7 @@ def expand(
     Parameters
     ----------
     bench : BenchConfig
-    scenes, methods, seeds : sequences, optional
+    scenes, methods, splits, seeds : sequences, optional
         Restrict the grid to these.
     options : mapping, optional
         Options of every cell that win over the file's.
@@ -126,7 +127,7 @@ def expand(
         A label cannot be a folder's name, a restriction or an override names what is not there,
         or a cell's options are wrong; the message names the cell.
     """
-    _check_labels(bench, scenes, methods)
+    _check_labels(bench, {"scene": scenes, "method": methods, "split": splits})
     cells = []
     for scene, own in bench.scenes.items():
         if scenes and scene not in scenes:
@@ -134,6 +135,8 @@ def expand(
         axes = _axes(bench, scene)
         own = {k: v for k, v in own.items() if k not in ("splits", "budgets", "seeds")}
         for label, kind in axes["splits"].items():
+            if splits and label not in splits:
+                continue
             for budget, size in list(axes["budgets"].items())[: 1 if _sized(kind) else None]:
                 rows = {}
                 for method, theirs in bench.methods.items():
@@ -228,7 +231,7 @@ def _check(cell: Cell, written: Mapping[str, Any]) -> None:
         raise ConfigError(f"{cell.path}: {error}") from None
 
 
-def _check_labels(bench: BenchConfig, scenes: Sequence[str], methods: Sequence[str]) -> None:
+def _check_labels(bench: BenchConfig, restricted: Mapping[str, Sequence[str]]) -> None:
     axes = [_axes(bench, scene) for scene in bench.scenes]
     labels: dict[str, Iterable[str]] = {
         "scene": bench.scenes,
@@ -244,7 +247,7 @@ def _check_labels(bench: BenchConfig, scenes: Sequence[str], methods: Sequence[s
                 expected="letters, digits and + . _ = -",
                 hint="give it a label, and its value as an option",
             )
-    named = [("scene", scenes), ("method", methods)]
+    named = list(restricted.items())
     named += [("method", [bench.reference])] if bench.reference else []
     named += [(axis, getattr(o, axis)) for o in bench.overrides for axis in labels]
     for axis, names in named:

@@ -46,6 +46,9 @@ def bench(
     method: Annotated[
         list[str] | None, typer.Option(help="Only this method of the grid; repeatable.")
     ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Only this split of the grid; repeatable.")
+    ] = None,
     seeds: Annotated[str | None, typer.Option(help="Only these seeds, such as 0,1,2.")] = None,
     set_: Annotated[
         list[str] | None,
@@ -77,7 +80,10 @@ def bench(
         options = field_names(read_options(set_ or []))
     except ValueError as error:
         raise ConfigError(f"--set: {error}") from None
-    cells = expand(plan, scenes=scene or (), methods=method or (), seeds=only, options=options)
+    cells = expand(
+        plan, scenes=scene or (), methods=method or (), splits=split or (), seeds=only,
+        options=options,
+    )  # fmt: skip
     folder = out or Path("runs") / plan.name
     if dry_run:
         _show_plan(plan, cells, folder, quiet=quiet, as_json=as_json)
