@@ -9,8 +9,9 @@ from itertools import combinations
 
 import matplotlib as mpl
 import numpy as np
+import pyproj
 import pytest
-import rioxarray  # noqa: F401
+import rioxarray
 import torch
 import torch.nn.functional as F
 import xarray as xr
@@ -24,7 +25,7 @@ from hyperpeft.models.patch_geometry import check_patch_size
 from hyperpeft.models.windows import Windows, apply_symmetry, draw_symmetries, resize
 from hyperpeft.progress import NotebookProgress, Progress, default_progress
 from hyperpeft.records import Scene, palette
-from hyperpeft.scenes import open_scene
+from hyperpeft.scenes import labels_for, open_scene
 from tests.helpers.small import CRS, TRANSFORM, planted, write_scene
 
 mpl.use("Agg")
@@ -66,6 +67,73 @@ def test_other_names_of_dims_and_coordinates():
     np.testing.assert_array_equal(scene.cube.values[3], data.values[:, 3, :])
 
 
+PARTS = {
+    "cut": lambda a: a[:, 2:5, 1:4],
+    "thinned": lambda a: a[:, ::2, ::3],
+    "turned": lambda a: a[:, ::-1],
+    "one row": lambda a: a[:, 3:4],
+    "one pixel": lambda a: a[:, 3:4, 2:3],
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("source", ["rioxarray", "hyperpeft"])
+def test_a_part_of_a_dataarray_lies_where_it_lay(tmp_path, source, part):
+    path, _ = write_scene(tmp_path, planted())
+    whole = rioxarray.open_rasterio(path) if source == "rioxarray" else open_scene(path).cube
+    cut = PARTS[part](whole)
+    scene = Scene.from_array(cut)
+    np.testing.assert_array_equal(scene.cube.x, cut.x)
+    np.testing.assert_array_equal(scene.cube.y, cut.y)
+    a, _, c, _, e, f = scene.transform
+    assert (c + a / 2, f + e / 2) == (float(cut.x[0]), float(cut.y[0]))
+    step = 3 if part == "thinned" else 1
+    assert a == step * TRANSFORM.a
+    assert scene.crs is not None
+
+
+def test_coordinates_alone_are_a_georeference_that_others_read(tmp_path):
+    given = xr.DataArray(
+        np.random.default_rng(0).random((4, 12, 15)), dims=("band", "y", "x"),
+        coords={"y": 5e6 - 30 * np.arange(12.0), "x": 5e5 + 30 * np.arange(15.0)},
+    ).rio.write_crs("EPSG:32633", grid_mapping_name="crs")  # fmt: skip
+    given["crs"].attrs.pop("GeoTransform", None)
+    scene = Scene.from_array(given)
+    assert scene.transform == (30, 0, 499985, 0, -30, 5000015)
+    scene.cube.rio.to_raster(tmp_path / "scene.tif")
+    assert rioxarray.open_rasterio(tmp_path / "scene.tif").rio.crs.to_epsg() == 32633
+    assert open_scene(tmp_path / "scene.tif").transform == scene.transform
+    assert Scene.from_array(scene.cube).transform == scene.transform
+
+
+def test_a_grid_mapping_of_cf_without_wkt():
+    attributes = pyproj.CRS("EPSG:32633").to_cf()
+    del attributes["crs_wkt"]
+    given = xr.DataArray(np.ones((3, 4, 5)), dims=("band", "y", "x"))
+    given = given.assign_coords(utm=((), 0, attributes))
+    given.attrs["grid_mapping"] = "utm"
+    assert "UTM zone 33N" in Scene.from_array(given, transform=TRANSFORM).crs
+
+
+def test_whole_wavelengths_of_a_dim():
+    waves = np.arange(400, 700, 50)
+    given = xr.DataArray(np.ones((3, 4, 6)), dims=("y", "x", "wavelength"))
+    scene = Scene.from_array(given.assign_coords(wavelength=waves))
+    np.testing.assert_array_equal(scene.wavelengths, waves)
+
+
+def test_labels_and_valid_pixels_in_the_order_of_their_dims():
+    rng = np.random.default_rng(0)
+    cube = xr.DataArray(rng.random((5, 5, 4)), dims=("x", "y", "band"))
+    ids, valid = rng.integers(0, 3, (5, 5)), rng.random((5, 5)) < 0.5
+    labels = xr.DataArray(ids, dims=("col", "row"))
+    mask = xr.DataArray(valid[None], dims=("band", "x", "y"))
+    scene = Scene.from_array(cube, labels, valid=mask)
+    np.testing.assert_array_equal(scene.labels.ids, ids.T)
+    np.testing.assert_array_equal(scene.valid, valid.T)
+    np.testing.assert_array_equal(labels_for(scene, labels).ids, ids.T)
+
+
 def test_wavelengths_and_places_are_coordinates():
     cube = np.random.default_rng(0).random((6, 5, 61)).astype(np.float32)
     waves = np.linspace(400, 1000, 61)
@@ -92,6 +160,25 @@ def test_invalid_pixels_and_nodata():
     mask = np.zeros((4, 4), bool)
     mask[1] = True
     assert Scene.from_array(np.ones((4, 4, 3)), valid=mask).valid.sum() == 4
+    for kind in (np.int16, np.float32):
+        masked = np.ma.masked_equal(np.arange(48, dtype=kind).reshape(4, 4, 3), 7)
+        scene = Scene.from_array(masked)
+        assert np.argwhere(~scene.valid).tolist() == [[0, 2]]
+        assert scene.cube.dtype == kind
+    cube[1, 1, 0], cube[2, 2, 2] = 1e300, -np.inf
+    assert np.argwhere(~Scene.from_array(cube).valid).tolist() == [[0, 0], [1, 1], [2, 2]]
+
+
+def test_a_fill_value_of_stored_numbers_is_none_of_the_decoded_ones(tmp_path):
+    stored = np.arange(90, dtype=np.int16).reshape(3, 5, 6) * 100
+    attributes = {"scale_factor": 1e-4, "add_offset": -0.1}
+    xr.Dataset({"cube": (("band", "y", "x"), stored, attributes)}).to_netcdf(
+        tmp_path / "scene.nc", encoding={"cube": {"_FillValue": 0}}
+    )
+    with xr.open_dataset(tmp_path / "scene.nc") as opened:
+        cube = opened["cube"].load()
+    assert (cube == 0).sum() == 1  # a value of one band, of a pixel that is there
+    assert np.argwhere(~Scene.from_array(cube).valid).tolist() == [[0, 0]]
 
 
 def test_other_values_are_another_scene():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import xarray as xr
 from hyperpeft.errors import LabelsError, SceneError
 from hyperpeft.records.colours import default_rgb, palette
 from hyperpeft.records.labels import UNLABELLED, Labels
-from hyperpeft.records.windows import GRID
+from hyperpeft.records.windows import GRID, Transform
 
 DIMS = ("band", "y", "x")
 _OTHER_NAMES = {
@@ -19,8 +20,10 @@ _OTHER_NAMES = {
     "y": ("y", "row", "rows", "lat", "latitude", "northing"),
     "x": ("x", "col", "cols", "column", "columns", "lon", "longitude", "easting"),
 }
+_WAVELENGTHS = ("wavelength", "wavelengths")  # dims or coordinates in nm or micrometres
 _MICROMETRES = 100  # wavelengths that are all below this are in micrometres
 _LARGEST_ID = 65535
+_FLOAT32_MAX = float(np.finfo(np.float32).max)  # what is computed with is float32
 
 
 def parts_of_array(
@@ -35,17 +38,12 @@ def parts_of_array(
     wkt = _crs(data if crs is None else crs)
     place = _transform_of(data) if transform is None else _transform(transform, name)
     values = data.values
-    if valid is None:
-        mask = np.isfinite(values).all(axis=0) if values.dtype.kind == "f" else np.ones(
-            (height, width), bool)  # fmt: skip
-        if nodata is not None:
-            mask &= (values != nodata).all(axis=0)
-    else:
-        mask = np.asarray(valid, bool)
-        if mask.shape != (height, width):
-            raise SceneError(f"{name}: valid", expected=f"shape {(height, width)}", got=mask.shape)
-        if values.dtype.kind == "f":
-            mask = mask & np.isfinite(values).all(axis=0)
+    mask = _valid_of(cube, values, nodata if valid is None else None)
+    if valid is not None:
+        given = grid_values(valid).astype(bool)
+        if given.shape != (height, width):
+            raise SceneError(f"{name}: valid", expected=f"shape {(height, width)}", got=given.shape)
+        mask &= given
     plain = xr.DataArray(values, dims=DIMS, coords={a: data[a] for a in "yx" if a in data.coords})
     digest = hashlib.sha256(f"{values.dtype.str}{values.shape}".encode())
     digest.update(np.ascontiguousarray(values).tobytes())
@@ -57,11 +55,34 @@ def parts_of_array(
     return parts, None if labels is None else labels_of_array(labels)
 
 
+def _valid_of(cube: Any, values: np.ndarray, nodata: float | None) -> np.ndarray:
+    """Pixels (H, W) whose bands are numbers that float32 holds, not masked and not nodata."""
+    valid = np.ones(values.shape[1:], bool)
+    if values.dtype.kind == "f":
+        wide = values.dtype.itemsize > 4
+        valid &= (np.abs(values) <= _FLOAT32_MAX if wide else np.isfinite(values)).all(axis=0)
+    if nodata is not None:
+        valid &= (values != nodata).all(axis=0)
+    if isinstance(cube, np.ma.MaskedArray):
+        valid &= ~np.ma.getmaskarray(cube).any(axis=2)
+    return valid
+
+
+def grid_values(values: Any) -> np.ndarray:
+    """An array (H, W); of a DataArray its dims y and x in this order, without one of length 1."""
+    if isinstance(values, xr.DataArray):
+        named = _renamed(values)
+        if named.ndim == 3 and named.sizes.get("band") == 1:
+            named = named.squeeze("band")
+        values = named.transpose("y", "x") if set(named.dims) == {"y", "x"} else named
+    return np.asarray(values)
+
+
 def labels_of_array(labels: Any) -> Labels:
-    """Labels of an array (H, W) of whole numbers from 0."""
+    """Labels of an array, or DataArray, (H, W) of whole numbers from 0."""
     if isinstance(labels, Labels):
         return labels
-    array = np.asarray(labels)
+    array = grid_values(labels)
     if array.dtype.kind == "f" and np.isfinite(array).all() and (array % 1 == 0).all():
         array = array.astype(np.int64)
     if array.dtype.kind not in "iub":
@@ -89,8 +110,7 @@ def _data(cube: Any, name: str) -> xr.DataArray:
     if isinstance(cube, xr.DataArray):
         data = _ordered(cube, name)
     else:
-        array = np.ma.filled(cube, np.nan) if isinstance(cube, np.ma.MaskedArray) else cube
-        array = np.asarray(array)
+        array = np.ma.getdata(cube)  # see `_valid_of` for its mask
         if array.ndim != 3:
             raise SceneError(
                 f"{name}", expected="an array (H, W, B)", got=_what(cube, array),
@@ -109,24 +129,35 @@ def _what(cube: Any, array: np.ndarray) -> str:
     return f"shape {array.shape}" if array.dtype.kind in "iuf" else f"a value of type {kind}"
 
 
-def _ordered(cube: xr.DataArray, name: str) -> xr.DataArray:
+def _renamed(array: xr.DataArray) -> xr.DataArray:
+    """The same with dims that are known by another name called band, y and x."""
     known = {other: dim for dim, others in _OTHER_NAMES.items() for other in others}
-    found = {str(dim): known.get(str(dim).lower()) for dim in cube.dims}
-    if sorted(map(str, found.values())) != sorted(DIMS):
+    found = {dim: known.get(str(dim).lower(), str(dim)) for dim in array.dims}
+    if len(set(found.values())) < len(found):
+        return array
+    names = {old: new for old, new in found.items() if old != new}
+    return array.rename(names)
+
+
+def _ordered(cube: xr.DataArray, name: str) -> xr.DataArray:
+    named = _renamed(cube)
+    if sorted(map(str, named.dims)) != sorted(DIMS):
         raise SceneError(
             f"{name}: dims of the DataArray", expected="band, y and x, in any order",
             got=", ".join(map(str, cube.dims)), hint="rename them: cube.rename(old='band')",
         )  # fmt: skip
-    names = {old: new for old, new in found.items() if old != new and new is not None}
-    return cube.rename(names).transpose(*DIMS)
+    for dim in _WAVELENGTHS:
+        if dim in cube.dims and dim in cube.coords:
+            named = named.assign_coords({dim: ("band", cube[dim].values)})
+    return named.transpose(*DIMS)
 
 
 def _wavelengths_of(data: xr.DataArray) -> Any:
-    for name in ("wavelength", "wavelengths"):
+    for name in _WAVELENGTHS:
         if name in data.coords and data[name].dims == ("band",):
             return data[name].values
     own = data["band"].values if "band" in data.coords else np.array([])
-    # A dimension called wavelength was renamed to band: its values are no counts.
+    # Numbers of bands are whole, or count from 1.
     plausible = own.dtype.kind == "f" and len(own) > 1 and (own > 0.2).all() and (own[0] != 1)
     return own if plausible else data.attrs.get("wavelengths")
 
@@ -144,23 +175,35 @@ def _wavelengths(values: Any, bands: int, name: str) -> np.ndarray:
     return centres * 1000 if centres.max() < _MICROMETRES else centres
 
 
+def _grid(data: xr.DataArray) -> Mapping[str, Any]:
+    """Attributes of the grid mapping, by the name that rioxarray or CF gives it."""
+    name = data.encoding.get("grid_mapping") or data.attrs.get("grid_mapping") or GRID
+    grid = data.coords.get(str(name))
+    return {} if grid is None else {str(key): value for key, value in grid.attrs.items()}
+
+
 def _crs(given: Any) -> str | None:
     """WKT of a CRS, or of what rioxarray keeps in a DataArray."""
     if isinstance(given, xr.DataArray):
-        grid = given.coords.get(GRID)
-        given = None if grid is None else grid.attrs.get("crs_wkt") or grid.attrs.get(GRID)
+        grid = _grid(given)
+        given = grid.get("crs_wkt") or grid.get(GRID)
+        if given is None and "grid_mapping_name" in grid:
+            given = grid
     if given is None:
         return None
     from pyproj import CRS, exceptions  # only where a CRS is given
 
     try:
-        found = CRS.from_user_input(given if isinstance(given, int) else str(given))
-    except exceptions.CRSError as problem:
+        if isinstance(given, Mapping):
+            found = CRS.from_cf(dict(given))
+        else:
+            found = CRS.from_user_input(given if isinstance(given, int) else str(given))
+    except (exceptions.CRSError, KeyError) as problem:
         raise SceneError(f"the CRS {given} cannot be understood ({problem})") from None
     return str(found.to_wkt())
 
 
-def _transform(given: Any, name: str) -> tuple[float, float, float, float, float, float]:
+def _transform(given: Any, name: str) -> Transform:
     try:
         a, b, c, d, e, f = (float(value) for value in tuple(given)[:6])
     except (TypeError, ValueError):
@@ -170,31 +213,56 @@ def _transform(given: Any, name: str) -> tuple[float, float, float, float, float
     return a, b, c, d, e, f
 
 
-def _transform_of(
-    data: xr.DataArray,
-) -> tuple[float, float, float, float, float, float] | None:
-    """From rioxarray's attribute, or from evenly spaced coordinates of pixel centres."""
-    grid = data.coords.get(GRID)
-    if grid is not None and "GeoTransform" in grid.attrs:
-        c, a, b, f, d, e = (float(v) for v in str(grid.attrs["GeoTransform"]).split())
-        return a, b, c, d, e, f
-    steps = []
-    for axis in ("x", "y"):
-        if axis not in data.coords or data.sizes[axis] < 2:
-            return None
-        values = data[axis].values.astype(float)
-        step = (values[-1] - values[0]) / (len(values) - 1)
-        if step == 0 or np.abs(np.diff(values) - step).max() > 0.01 * abs(step):
-            return None
-        steps.append((step, values[0] - step / 2))
-    (a, c), (e, f) = steps
-    if (a, c, e, f) == (1.0, -0.5, 1.0, -0.5):
-        return None  # rows and columns
-    return a, 0.0, c, 0.0, e, f
+def _transform_of(data: xr.DataArray) -> Transform | None:
+    """From evenly spaced coordinates of pixel centres, and rioxarray's attribute.
+
+    xarray cuts, thins and turns coordinates with the values and leaves the attribute as it is: it
+    counts where no coordinate says otherwise.
+    """
+    text = _grid(data).get("GeoTransform")
+    given = None
+    if text is not None:
+        c, a, b, f, d, e = (float(v) for v in str(text).split())
+        given = (a, b, c, d, e, f)
+        if b != 0 or d != 0:
+            return given  # rotated: no coordinates say where pixels are
+    x = _axis(data, "x", None if given is None else (given[0], given[2]))
+    y = _axis(data, "y", None if given is None else (given[4], given[5]))
+    if x is None or y is None:
+        return None
+    (a, c), (e, f) = x, y
+    whole = all(data[axis].dtype.kind in "iu" for axis in "xy") and not _grid(data)
+    counted = (a, e) == (1.0, 1.0) and (whole or (c, f) == (-0.5, -0.5))
+    return None if counted else (a, 0.0, c, 0.0, e, f)  # rows and columns are no place
+
+
+def _axis(
+    data: xr.DataArray, axis: str, given: tuple[float, float] | None
+) -> tuple[float, float] | None:
+    """Step and start of an axis in units of the CRS, as `given` where no coordinate differs."""
+    count = data.sizes[axis]
+    if axis not in data.coords:
+        return given
+    values = data[axis].values.astype(float)
+    if given is not None:
+        step, start = given
+        expected = start + step * (np.arange(count) + 0.5)
+        counted = np.array_equal(values, np.arange(count))
+        if counted or np.abs(values - expected).max() < 0.5 * abs(step):
+            return given
+        if count < 2:
+            return step, float(values[0]) - step / 2
+    if count < 2:
+        return None
+    step = float(values[-1] - values[0]) / (count - 1)
+    if step == 0 or np.abs(np.diff(values) - step).max() > 0.01 * abs(step):
+        return None
+    return step, float(values[0]) - step / 2
 
 
 def _nodata(data: xr.DataArray) -> float | None:
-    for source in (data.attrs, data.encoding):
+    # What `encoding` says is of the stored numbers: of floats read from a file they are NaN.
+    for source in (data.attrs,) if data.dtype.kind == "f" else (data.attrs, data.encoding):
         for key in ("_FillValue", "nodata", "missing_value"):
             if key in source:
                 return float(np.asarray(source[key]).ravel()[0])

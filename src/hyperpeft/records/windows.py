@@ -91,7 +91,7 @@ def with_coordinates(
     if crs is not None or transform is not None:
         attributes = {} if crs is None else {"crs_wkt": crs, GRID: crs}
         if transform is not None:
-            a, b, c, d, e, f = transform
+            a, b, c, d, e, f = map(float, transform)
             attributes["GeoTransform"] = f"{c!r} {a!r} {b!r} {f!r} {d!r} {e!r}"
         cube = cube.assign_coords({GRID: ((), 0, attributes)})
         encoding["grid_mapping"] = GRID
