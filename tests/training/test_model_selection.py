@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.numpy import load_file
 from scipy.special import log_softmax
 from sklearn.linear_model import Ridge
 
@@ -294,7 +295,12 @@ def test_the_recipe_follows_the_left_out_pixels(tmp_path, monkeypatch, gain, ada
     assert 0 <= verdict["frozen_loss"] < 2
     assert 0 <= verdict["adapted_loss"] < 2
     assert tuple(record.config["targets"]) == (TARGETS if adapts else ("q", "v"))
-    assert any("adapts" in note for note in record.notes)
+    says = "adapts freely" if adapts else "does not adapt"
+    assert any(note.startswith(says) for note in record.notes)
+    tensors = load_file(tmp_path / "out" / "adapter" / "adapter_model.safetensors")
+    firsts = [name for name in tensors if name.endswith("lokr_w1")]
+    changed = [n for n in firsts if tensors[n].any() and tensors[n[:-1] + "2"].any()]
+    assert bool(changed) is adapts
     # What was written is the model that was tested.
     scene = open_scene(tmp_path / "scene.tif", labels=tmp_path / "scene_labels.tif")
     bundle = load_run(tmp_path / "out")

@@ -245,7 +245,7 @@ class PreparedAdapter(Prepared):
         )
 
     def _adapt_freely_if_it_pays(self, progress: Progress) -> Verdict | None:
-        """Take the free recipe if the training pixels favour it; None where it is not tried."""
+        """Adapt freely or not at all, as the training pixels say; None where it is not tried."""
         device, targets = PartialState().device, self.train.targets.numpy()
         width = self.model.encoder.dim
         if self.dense or not self.follows_labels or self.selection is None:
@@ -281,6 +281,7 @@ class PreparedAdapter(Prepared):
             self.model.start_heads(selection.heads, factor)
         else:
             self.config = plain
+            self.model.encoder.requires_grad_(False)
         return verdict
 
     def _untrained(self) -> Classifier:

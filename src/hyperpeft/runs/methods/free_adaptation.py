@@ -1,10 +1,13 @@
 """How far to adapt with a moderate number of labels, decided on pixels that were left out.
 
 With ten labels a class the ridge heads are nearly all that can be learned; with a tenth of the
-scene labelled, free adapters gain much (see `dense_labels`). Between, it depends on the scene: a
+scene labelled, free adapters gain much (see `refinement`). Between, it depends on the scene: a
 free recipe gains five points on one and loses five on another. So where a class has fifteen labels
 or more, the free recipe is tried on halves of the training pixels, for half as long, and taken if
-it gives the other halves a higher likelihood than the frozen features do.
+it gives the other halves a higher likelihood than the frozen features do. Otherwise the encoder
+stays as it is and the heads alone learn: where free adaptation forgets what was left out, the
+short default recipe does too, to a lesser degree (of 13 such runs it gained 0.2 points in the
+median and lost 13 in one).
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ class Verdict(NamedTuple):
     @property
     def note(self) -> str:
         """For the user and the record."""
-        what = "adapts freely" if self.adapts else "adapts little"
+        what = "adapts freely" if self.adapts else "does not adapt"
         return (
             f"{what}: pixels left out have a loss of {self.adapted_loss:.2f} after free adaptation "
             f"on the others, {self.frozen_loss:.2f} without"
