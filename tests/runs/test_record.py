@@ -9,7 +9,6 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from hyperpeft import cli
 from hyperpeft.cli.run_options import spelled
@@ -132,22 +131,6 @@ def test_the_page_of_the_run_folder_has_every_key():
         section = name.removesuffix("Section").lower()
         keys = set(re.findall(r"`(\w+)`", table[section]))
         assert set(model.model_fields) <= keys, section
-
-
-def example_runs() -> list[Path]:
-    """YAML files of the repository that configure a run."""
-    found = []
-    for folder in ("examples", "configs", "docs", "benchmarks", "src"):
-        for path in sorted((ROOT / folder).rglob("*.y*ml")):
-            values = yaml.safe_load(path.read_text())
-            if isinstance(values, dict) and {"scene", "method"} & values.keys():
-                found.append(path)
-    return found
-
-
-@pytest.mark.parametrize("path", example_runs(), ids=lambda path: path.name)
-def test_shipped_examples_parse(path):
-    make_config({"scene": "demo", **read_config(path)})
 
 
 def test_defaults():

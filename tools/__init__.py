@@ -1,1 +1,0 @@
-"""What developers run: tests of robustness, work for an accelerator, parts of the documentation."""
