@@ -10,6 +10,7 @@ import pyogrio
 import pyogrio.raw
 import pytest
 import shapely
+from rasterio.transform import from_origin
 
 from hyperpeft import cli
 from hyperpeft.assessment import (
@@ -25,7 +26,9 @@ from hyperpeft.assessment import (
 from hyperpeft.assessment.estimators import of_ratio, of_sum, wilson
 from hyperpeft.assessment.tables import to_html, to_latex
 from hyperpeft.assessment.uncertainty import choose, uncertainty
-from hyperpeft.errors import ConfigError, InputError
+from hyperpeft.errors import ConfigError, InputError, LabelsError
+from hyperpeft.mapping.outputs.geotiff import write_class_map
+from hyperpeft.records import palette
 from hyperpeft.runs.load import load_run
 from hyperpeft.scenes import open_scene, read_labels
 from tests.helpers.small import (
@@ -150,6 +153,39 @@ def test_strata_of_another_raster_and_another_map(world, tmp_path):
     assert any("its strata stay as they were drawn" in note for note in other.notes)
 
 
+def test_a_map_of_another_grid_is_refused(world, tmp_path):
+    """A map that is right on the ground, but whose rows and columns are others."""
+    _, _, truth, _, _ = world
+    path = write_map(tmp_path / "map.tif", truth)
+    sample_map(path, tmp_path / "p.gpkg", size=150)
+    points = fill_reference(tmp_path / "p.gpkg", truth)
+
+    def other(ids, transform):
+        write_class_map(tmp_path / "o.tif", ids, MAP_NAMES, palette(MAP_NAMES), crs=CRS,
+                        transform=tuple(transform)[:6])  # fmt: skip
+        return assess_map(tmp_path / "o.tif", points)
+
+    same = other(np.pad(truth, ((0, 9), (0, 9)), constant_values=2), TRANSFORM)
+    assert same.estimates.overall.value == pytest.approx(1)
+    cut = np.pad(truth[10:, 20:], ((0, 10), (0, 20)), constant_values=2)
+    halved = truth.repeat(2, axis=0).repeat(2, axis=1)
+    for ids, transform in (
+        (cut, from_origin(364_600, 5_809_700, 30, 30)),
+        (halved, from_origin(364_000, 5_810_000, 15, 15)),
+    ):
+        with pytest.raises(LabelsError, match=r"drawn on another grid than .* of 150 at others"):
+            other(ids, transform)
+    with pytest.raises(LabelsError, match=r"rows and columns within \(30, 30\)"):
+        other(truth[:30, :30], TRANSFORM)
+    plain = write_map(tmp_path / "plain.tif", truth, crs=None)
+    found = assess_map(plain, points)
+    assert any("plain.tif has no georeference" in note for note in found.notes)
+    sample_map(plain, tmp_path / "p.gpkg", size=150)
+    fill_reference(points, truth)
+    found = other(truth, TRANSFORM)
+    assert any("the map that was sampled has no georeference" in note for note in found.notes)
+
+
 def test_points_of_another_origin_and_crs(world, tmp_path):
     _, path, truth, mapped, _ = world
     from rasterio.warp import transform
@@ -194,9 +230,6 @@ def test_a_map_without_a_georeference(tmp_path):
 
 def test_geographic_areas_are_those_of_the_ellipsoid(tmp_path):
     from pyproj import Geod
-
-    from hyperpeft.mapping.outputs.geotiff import write_class_map
-    from hyperpeft.records import palette
 
     ids = np.ones((50, 40), np.uint8)
     write_class_map(tmp_path / "m.tif", ids, MAP_NAMES, palette(MAP_NAMES), crs="EPSG:4326",

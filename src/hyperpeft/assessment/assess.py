@@ -144,7 +144,7 @@ def assess_map(
         sizes, strata_names = np.array(list(mapped.pixels.values())), tuple(mapped.names.values())
         classes: np.ndarray | None = np.array(order)
     else:
-        at, strata = _designed(mapped, design, columns, reference, notes)
+        at, strata = _designed(mapped, design, columns, (xy, crs), reference, notes)
         sizes, strata_names = design.pixels, design.names
         classes = _classes_of(design, mapped)
     texts = [_text(value) for value in columns[field].tolist()]
@@ -249,10 +249,11 @@ def _designed(
     mapped: ClassRaster,
     design: Design,
     columns: Mapping[str, np.ndarray],
+    points: tuple[np.ndarray, str | None],
     reference: Path,
     notes: list[str],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Map class and stratum of each point of a sample."""
+    """Map class and stratum of each point of a sample; `points` are coordinates and CRS."""
     place = {i: n for n, i in enumerate(design.ids.tolist())}
     ids = columns["id"].tolist() if "id" in columns else []
     if not ids or any(i not in place for i in ids) or len(set(ids)) != len(ids):
@@ -265,12 +266,7 @@ def _designed(
     rows, across = design.rows[index], design.columns[index]
     if design.about.get("map_sha256") == mapped.sha256:
         return design.map_ids[index], design.strata[index]
-    height, width = mapped.shape
-    if (rows >= height).any() or (across >= width).any() or (rows < 0).any() or (across < 0).any():
-        raise LabelsError(
-            f"reference {reference} was drawn on another grid than {mapped.path}",
-            expected=f"rows and columns within {mapped.shape}",
-        )
+    notes += _check_grid(mapped, np.stack([rows, across], axis=1), *points, reference)
     if int(design.pixels.sum()) != sum(mapped.pixels.values()):
         notes.append(
             f"{mapped.path.name} has classes on {sum(mapped.pixels.values()):,} pixels, the map "
@@ -281,6 +277,30 @@ def _designed(
         f"they were drawn, and the classes are those of {mapped.path.name} (Stehman 2014)"
     )
     return _classes_at(mapped, rows, across), design.strata[index]
+
+
+def _check_grid(
+    mapped: ClassRaster, drawn: np.ndarray, xy: np.ndarray, crs: str | None, reference: Path
+) -> list[str]:
+    """Refuse a map on whose grid the points (n, 2) do not lie at the pixels that were drawn."""
+    what = f"reference {reference} was drawn on another grid than {mapped.path}"
+    hint = "bring the map onto the grid of the one that was sampled, or draw a sample of it"
+    if ((drawn < 0) | (drawn >= mapped.shape)).any():
+        raise LabelsError(what, expected=f"rows and columns within {mapped.shape}", hint=hint)
+    there = np.isfinite(xy).all(axis=1)
+    drawn, xy = drawn[there], xy[there]
+    plain = crs is None and np.allclose(xy, (drawn[:, ::-1] + 0.5) * (1, -1))
+    if plain or mapped.transform is None:
+        side = "the map that was sampled" if plain else mapped.path.name
+        return [f"{side} has no georeference: rows and columns are taken to be of one grid"]
+    pixels = np.stack(_pixels_of(xy, crs, mapped, reference), axis=1)
+    moved = int(np.count_nonzero((pixels != drawn).any(axis=1)))
+    if moved:
+        raise LabelsError(
+            what, expected="every point at the row and column that was drawn",
+            got=f"{moved} of {len(drawn)} at others", hint=hint,
+        )  # fmt: skip
+    return []
 
 
 def _classes_of(design: Design, mapped: ClassRaster) -> np.ndarray | None:
