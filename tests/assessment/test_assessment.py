@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -216,6 +217,62 @@ def test_unfilled_points_and_new_classes_are_said(world, tmp_path):
     assert any("have no reference class" in note for note in found.notes)
     assert any("classes that the map does not have: cloud" in note for note in found.notes)
     assert found.left_out > 0
+
+
+def test_zero_is_no_class_of_the_reference(world, tmp_path):
+    """Points that were not visited are 0 in a field of numbers, as unlabelled pixels are."""
+    _, path, truth, mapped, _ = world
+    rows, cols = np.nonzero(mapped)
+    rows, cols = rows[::97], cols[::97]
+    values = truth[rows, cols].astype(np.int32)
+    values[::2] = 0
+    found = assess_map(path, write_visited(tmp_path / "p.gpkg", rows, cols, values))
+    assert found.left_out == np.count_nonzero(values == 0)
+    assert set(found.names.values()) == set(MAP_NAMES.values())
+    agree = (mapped == truth)[rows, cols][1::2]
+    assert np.trace(found.estimates.counts) == agree.sum()
+    assert any("have no reference class (the field is empty, or 0)" in n for n in found.notes)
+    write_class_map(tmp_path / "named.tif", truth, {1: "0", 2: "b", 4: "c"}, palette(MAP_NAMES),
+                    crs=CRS, transform=tuple(TRANSFORM)[:6])  # fmt: skip
+    texts = np.array(["0", "b", "", "c"], object)[truth[rows, cols] - 1]
+    points = write_visited(tmp_path / "q.gpkg", rows, cols, texts)
+    found = assess_map(tmp_path / "named.tif", points)
+    assert found.left_out == 0
+    assert found.estimates.overall.value == pytest.approx(1)
+
+
+def test_names_are_those_of_the_legend(tmp_path):
+    """Classes that the map shows nowhere, and names that differ by case only."""
+    ids = np.ones((40, 40), np.uint8)
+    ids[:, 20:] = 2
+    legend = {1: "Corn", 2: "corn", 3: "water", 7: "rye", 8: "rye"}
+    write_class_map(tmp_path / "m.tif", ids, legend, palette(legend), crs=CRS,
+                    transform=tuple(TRANSFORM)[:6])  # fmt: skip
+    rows, cols = np.divmod(np.arange(0, 1600, 39), 40)
+    texts = np.array(["Corn", "corn"], object)[ids[rows, cols] - 1]
+    texts[0], texts[1], texts[2] = "3", "WATER", "1"
+    truth = np.where(texts == "Corn", 1, 2)
+    truth[:3] = 3, 3, 1
+    found = assess_map(tmp_path / "m.tif", write_visited(tmp_path / "p.gpkg", rows, cols, texts))
+    assert found.names == {1: "Corn", 2: "corn", 3: "water"}
+    for i in (1, 2, 3):
+        column = found.estimates.counts[:, found.estimates.classes.index(i)]
+        assert column.sum() == np.count_nonzero(truth == i)
+    assert "classes of the legend that the map shows nowhere: water" in found.notes
+    for text, classes in (("CORN", "1 (Corn), 2 (corn)"), ("rye", "7 (rye), 8 (rye)")):
+        texts[5] = text
+        with pytest.raises(LabelsError, match=re.escape(f"one of {classes}; write the id")):
+            assess_map(tmp_path / "m.tif", write_visited(tmp_path / "q.gpkg", rows, cols, texts))
+
+
+def write_visited(path, rows, cols, values):
+    """Points of another origin, with the class on the ground at each."""
+    points = shapely.points(TRANSFORM.c + 30 * (cols + 0.5), TRANSFORM.f - 30 * (rows + 0.5))
+    pyogrio.raw.write(
+        path, shapely.to_wkb(points), [values], ["reference"], geometry_type="Point", crs=CRS,
+        driver="GPKG", append=False,
+    )  # fmt: skip
+    return path
 
 
 def test_a_map_without_a_georeference(tmp_path):

@@ -14,12 +14,11 @@ from rasterio.warp import transform
 
 from hyperpeft.assessment.class_raster import ClassRaster, read_class_raster
 from hyperpeft.assessment.estimators import LEVEL, Estimates, Observations, Rule, estimate
-from hyperpeft.assessment.points import Design, read_design, read_points
+from hyperpeft.assessment.points import Design, read_design, read_points, reference_ids
 from hyperpeft.errors import LabelsError
 from hyperpeft.records import UNLABELLED
 
 FEW = 30  # checked pixels of a class, below which a note says that it is few
-_MISSING = ("", "na", "n/a", "nan", "null", "none")
 
 
 @dataclass(frozen=True)
@@ -147,14 +146,19 @@ def assess_map(
         at, strata = _designed(mapped, design, columns, (xy, crs), reference, notes)
         sizes, strata_names = design.pixels, design.names
         classes = _classes_of(design, mapped)
-    texts = [_text(value) for value in columns[field].tolist()]
-    names = dict(mapped.names)
-    found = _reference_ids(texts, names, reference, field, notes)
+    names = {**mapped.names, **mapped.legend}
+    found = reference_ids(columns[field], names, reference, field, notes)
     use = (found != UNLABELLED) & (at != UNLABELLED) & (strata >= 0)
     empty, off = int(np.count_nonzero(found == UNLABELLED)), int(np.count_nonzero(
         (found != UNLABELLED) & ((at == UNLABELLED) | (strata < 0))))  # fmt: skip
     if empty:
-        notes.append(f"{empty} of {len(found)} points have no reference class and are left out")
+        notes.append(
+            f"{empty} of {len(found)} points have no reference class (the field is empty, or 0) "
+            "and are left out"
+        )
+    absent = [names[i] for i in mapped.legend if i not in mapped.names and (found == i).any()]
+    if absent:
+        notes.append(f"classes of the legend that the map shows nowhere: {', '.join(absent)}")
     if off:
         notes.append(f"{off} points lie where the map has no class and are left out")
     if not use.any():
@@ -348,37 +352,3 @@ def _pixels_of(
     moved[~(np.abs(moved) < 2**31).all(axis=1)] = -1
     across, rows = np.floor(moved).astype(np.int64).T
     return rows, across
-
-
-def _text(value: object) -> str:
-    if value is None or value != value:
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    text = str(value).strip()
-    return "" if text.lower() in _MISSING else text
-
-
-def _reference_ids(
-    texts: list[str], names: dict[int, str], reference: Path, field: str, notes: list[str]
-) -> np.ndarray:
-    """Ids (n,) of reference classes; names that the map does not have are added to `names`."""
-    known = {name.lower(): i for i, name in names.items()}
-    known.update({str(i): i for i in names if str(i) not in known})
-    new: list[str] = []
-    ids = []
-    for text in texts:
-        if text and text.lower() not in known:
-            number = max([*names, 0]) + 1
-            names[number], known[text.lower()] = text, number
-            new.append(text)
-        ids.append(known[text.lower()] if text else UNLABELLED)
-    if new and len(new) == len({t.lower() for t in texts if t}):
-        raise LabelsError(
-            f"reference {reference}: no class of the field {field} is one of the map",
-            expected=f"names or ids of {', '.join(n for i, n in names.items() if n not in new)}",
-            got=", ".join(new[:8]),
-        )
-    if new:
-        notes.append(f"classes that the map does not have: {', '.join(new[:12])}")
-    return np.array(ids, np.int64)

@@ -35,6 +35,8 @@ class ClassRaster:
     transform : tuple of 6 floats or None
     names : dict of int to str
         Of the classes that occur, in ascending order of id.
+    legend : dict of int to str
+        All names that the file gives, also of classes that do not occur.
     pixels : dict of int to int
     hectares : dict of int to float, or None
         Mapped area of each class, where the CRS allows.
@@ -48,6 +50,7 @@ class ClassRaster:
     crs: str | None
     transform: Transform | None
     names: dict[int, str]
+    legend: dict[int, str]
     pixels: dict[int, int]
     hectares: dict[int, float] | None
     how: str
@@ -103,6 +106,7 @@ def read_class_raster(path: str | Path, what: str = "map") -> ClassRaster:
         crs,
         transform,
         {i: known.get(i, f"class {i}") for i in order},
+        known,
         {i: pixels[i] for i in order},
         {i: hectares[i] for i in order} if areas is not None else None,
         how,

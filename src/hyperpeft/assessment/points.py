@@ -20,12 +20,14 @@ import numpy as np
 import shapely
 
 from hyperpeft.errors import LabelsError
+from hyperpeft.records import UNLABELLED
 from hyperpeft.scenes import list_layers, read_layer, text_column, write_layer
 from hyperpeft.system.files import flush, replacing
 
 POINTS, DESIGN, STRATA, ABOUT = "points", "design", "strata", "about"
 REFERENCE = "reference"
 UNSURE = "unsure"  # a comment: the point stays without a class
+_MISSING = ("", "na", "n/a", "nan", "null", "none")
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,64 @@ def read_points(
             hint="name the field of the classes with --class-field",
         )  # fmt: skip
     return columns, shapely.get_coordinates(shapes), crs, field
+
+
+def reference_ids(
+    values: np.ndarray, names: dict[int, str], reference: Path, field: str, notes: list[str]
+) -> np.ndarray:
+    """Ids (n,) of reference classes; names that the map does not have are added to `names`.
+
+    A value is a name as it stands, an id, or a name in other case, in this order. 0 is no class,
+    as in a map, unless it is a name.
+
+    Raises
+    ------
+    LabelsError
+        Not one class is one of the map, or a name stands for several of them.
+    """
+    exact: dict[str, set[int]] = {}
+    folded: dict[str, set[int]] = {}
+    for i, name in names.items():
+        exact.setdefault(name, set()).add(i)
+        folded.setdefault(name.lower(), set()).add(i)
+    exact = {**{str(i): {i} for i in names}, **exact}
+    new: list[str] = []
+    ids = []
+    for text in map(_class_text, values.tolist()):
+        if not text or (text == str(UNLABELLED) and text not in exact):
+            ids.append(UNLABELLED)
+            continue
+        alike = exact.get(text) or folded.get(text.lower(), set())
+        if len(alike) > 1:
+            raise LabelsError(
+                f"reference {reference}: {text!r} in the field {field} may be several classes",
+                expected=f"one of {', '.join(f'{i} ({names[i]})' for i in sorted(alike))}",
+                hint="write the id, or the name as the map does",
+            )
+        if not alike:
+            number = max([*names, 0]) + 1
+            names[number], folded[text.lower()] = text, {number}
+            new.append(text)
+            alike = {number}
+        ids += alike
+    if new and len(new) == len(set(ids) - {UNLABELLED}):
+        raise LabelsError(
+            f"reference {reference}: no class of the field {field} is one of the map",
+            expected=f"names or ids of {', '.join(n for i, n in names.items() if n not in new)}",
+            got=", ".join(new[:8]),
+        )
+    if new:
+        notes.append(f"classes that the map does not have: {', '.join(new[:12])}")
+    return np.array(ids, np.int64)
+
+
+def _class_text(value: object) -> str:
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = str(value).strip()
+    return "" if text.lower() in _MISSING else text
 
 
 def read_design(path: Path) -> Design | None:
