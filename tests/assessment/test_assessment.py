@@ -25,13 +25,13 @@ from hyperpeft.assessment import (
     suggest,
 )
 from hyperpeft.assessment.estimators import of_ratio, of_sum, wilson
-from hyperpeft.assessment.tables import to_html, to_latex
+from hyperpeft.assessment.tables import all_tables, to_html, to_latex
 from hyperpeft.assessment.uncertainty import choose, uncertainty
 from hyperpeft.errors import ConfigError, InputError, LabelsError
 from hyperpeft.mapping.outputs.geotiff import write_class_map
 from hyperpeft.records import palette
 from hyperpeft.runs.load import load_run
-from hyperpeft.scenes import open_scene, read_labels
+from hyperpeft.scenes import open_scene, pixel_areas, read_labels
 from tests.helpers.small import (
     CRS,
     MAP_NAMES,
@@ -295,6 +295,92 @@ def test_geographic_areas_are_those_of_the_ellipsoid(tmp_path):
     outline = shapely.box(13, 51.5, 13.4, 52).segmentize(0.01)
     real = abs(Geod(ellps="WGS84").geometry_area_perimeter(outline)[0]) / 1e4
     assert found.hectares[1] == pytest.approx(real, rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def long_map(tmp_path_factory):
+    """From 60 N to the equator: a class of the north, one of the south, errors in the south."""
+    mapped = np.ones((600, 10), np.uint8)
+    mapped[300:] = 2
+    truth = mapped.copy()
+    truth[400:500, 5:] = 1
+    truth[250:300, :3] = 2
+    path = tmp_path_factory.mktemp("long") / "m.tif"
+    write_class_map(path, mapped, MAP_NAMES, palette(MAP_NAMES), crs="EPSG:4326",
+                    transform=(0.1, 0, 10, 0, -0.1, 60))  # fmt: skip
+    hectares = pixel_areas((600, 10), "EPSG:4326", (0.1, 0, 10, 0, -0.1, 60))[0] / 1e4
+    return path, mapped, truth, np.repeat(hectares[:, None], 10, axis=1)
+
+
+def test_shares_are_of_the_area_where_pixels_differ(long_map, tmp_path):
+    path, mapped, truth, hectares = long_map
+    sample_map(path, tmp_path / "p.gpkg", size=200)
+    found = assess_map(path, fill_reference(tmp_path / "p.gpkg", mapped))
+    assert found.hectares == pytest.approx(hectares.sum())
+    for i in (1, 2):  # the map is right: no error of sampling
+        part = hectares[mapped == i].sum()
+        assert found.estimates.areas[i].value == pytest.approx(part / hectares.sum())
+        assert found.mapped_hectares[i] == pytest.approx(part)
+        assert found.mapped[i] == pytest.approx(part / hectares.sum())
+    strata = (1 + np.arange(6000).reshape(600, 10) // 3500).astype(np.uint8)
+    write_class_map(tmp_path / "s.tif", strata, MAP_NAMES, palette(MAP_NAMES), crs="EPSG:4326",
+                    transform=(0.1, 0, 10, 0, -0.1, 60))  # fmt: skip
+    sample_map(path, tmp_path / "q.gpkg", size=400, strata=tmp_path / "s.tif")
+    found = assess_map(path, fill_reference(tmp_path / "q.gpkg", truth), level=0.999)
+    assert found.hectares == pytest.approx(hectares.sum())
+    real = hectares[truth == 1].sum() / hectares.sum()
+    assert found.estimates.areas[1].low < real < found.estimates.areas[1].high
+    assert np.abs(found.estimates.areas[1].value - real) < 0.05
+    assert found.mapped_hectares[1] == pytest.approx(hectares[mapped == 1].sum())
+
+
+def test_intervals_hold_the_area_where_pixels_differ(long_map):
+    """300 samples: unbiased, and 95 % intervals hold the truth, which is not the pixels' share."""
+    _, mapped, truth, hectares = long_map
+    pixels = [np.flatnonzero(mapped == i) for i in (1, 2)]
+    right, area = (truth == mapped).ravel(), hectares.ravel()
+    real = {"overall": area @ right / area.sum()}
+    for name, group in (("users", mapped == 2), ("producers", truth == 2)):
+        real[name] = area[group.ravel() & right].sum() / area[group.ravel()].sum()
+    areas = np.array([area[where].sum() for where in pixels])
+    random, seen = np.random.default_rng(0), {name: [] for name in real}
+    for _ in range(300):
+        u = np.concatenate([random.choice(where, 150, replace=False) for where in pixels])
+        found = estimate(
+            Observations(np.repeat([0, 1], 150), mapped.ravel()[u], truth.ravel()[u],
+                         np.array([3000.0, 3000]), np.array([1, 2]), areas, area[u]), (1, 2),
+        )  # fmt: skip
+        for name, e in (("overall", found.overall), ("users", found.users[2]),
+                        ("producers", found.producers[2])):  # fmt: skip
+            seen[name].append((e.value, e.standard_error, e.low <= real[name] <= e.high))
+    for name, rows in seen.items():
+        values_, errors, held = np.array(rows).T
+        assert values_.mean() == pytest.approx(real[name], abs=0.004)
+        assert errors.mean() == pytest.approx(values_.std(), rel=0.15)
+        assert 0.92 <= held.mean() <= 0.99
+    assert real["overall"] < right.mean() - 0.01  # what a share of pixels would say
+
+
+def test_mapped_areas_are_of_the_part_that_was_checked(tmp_path):
+    """50, 25 and 25 ha, the third class not checked."""
+    ids = np.repeat([[1, 1, 2, 4]], 100, axis=0).repeat(25, axis=1).astype(np.uint8)
+    write_class_map(tmp_path / "m.tif", ids, MAP_NAMES, palette(MAP_NAMES), crs=CRS,
+                    transform=tuple(from_origin(364_000, 5_810_000, 10, 10))[:6])  # fmt: skip
+    sample_map(tmp_path / "m.tif", tmp_path / "p.gpkg", size=150)
+    some = np.where(ids == 4, 9, ids)
+    points = fill_reference(tmp_path / "p.gpkg", some, {**MAP_NAMES, 9: ""})
+    found = assess_map(tmp_path / "m.tif", points)
+    table = all_tables(found)[2][2]
+    assert [row[1] for row in table] == [row[2] for row in table] == ["66.7", "33.3"]
+    assert [row[4] for row in table] == [row[5] for row in table] == ["50.0", "25.0"]
+    assert found.to_dict()["areas"]["forest"]["mapped_hectares"] == pytest.approx(25)
+    assert any("speak of the other 75.0 % of the pixels" in note for note in found.notes)
+    sample_map(tmp_path / "m.tif", points, size=150, strata=tmp_path / "m.tif")
+    found = assess_map(tmp_path / "m.tif", fill_reference(points, some, {**MAP_NAMES, 9: ""}))
+    assert found.hectares == pytest.approx(75)
+    assert found.mapped_hectares == pytest.approx({1: 50, 2: 25, 4: 25})
+    assert any("the whole map, 10,000 pixels; the estimates speak of 7,500" in note
+               for note in found.notes)  # fmt: skip
 
 
 def test_the_page_and_the_tables(world, tmp_path):

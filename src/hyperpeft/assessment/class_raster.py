@@ -63,6 +63,16 @@ class ClassRaster:
                 ids = _rows(self.path, dataset, top)
             yield top, ids
 
+    def classes_at(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Ids (n,) at these pixels; 0 outside."""
+        height, width = self.shape
+        found = np.full(len(rows), UNLABELLED, np.int64)
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        for top, ids in self.blocks():
+            here = inside & (rows >= top) & (rows < top + len(ids))
+            found[here] = ids[rows[here] - top, columns[here]]
+        return found
+
 
 def read_class_raster(path: str | Path, what: str = "map") -> ClassRaster:
     """Open a class map: one band of whole numbers, 0 and nodata are no class.
