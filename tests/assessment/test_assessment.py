@@ -11,10 +11,12 @@ import pyogrio
 import pyogrio.raw
 import pytest
 import shapely
+from rasterio import warp
 from rasterio.transform import from_origin
 
 from hyperpeft import cli
 from hyperpeft.assessment import (
+    CheckList,
     Observations,
     allocate,
     assess_map,
@@ -189,14 +191,12 @@ def test_a_map_of_another_grid_is_refused(world, tmp_path):
 
 def test_points_of_another_origin_and_crs(world, tmp_path):
     _, path, truth, mapped, _ = world
-    from rasterio.warp import transform
-
     random = np.random.default_rng(0)
     rows, cols = np.nonzero(mapped)
     chosen = random.choice(len(rows), 200, replace=False)
     rows, cols = rows[chosen], cols[chosen]
     x, y = TRANSFORM.c + 30 * (cols + 0.4), TRANSFORM.f - 30 * (rows + 0.7)
-    lon, lat = transform(CRS, "EPSG:4326", x, y)
+    lon, lat = warp.transform(CRS, "EPSG:4326", x, y)
     texts = np.array([MAP_NAMES[int(i)].upper() for i in truth[rows, cols]], dtype=object)
     pyogrio.raw.write(
         tmp_path / "p.geojson", shapely.to_wkb(shapely.points(lon, lat)), [texts], ["seen"],
@@ -239,6 +239,55 @@ def test_zero_is_no_class_of_the_reference(world, tmp_path):
     found = assess_map(tmp_path / "named.tif", points)
     assert found.left_out == 0
     assert found.estimates.overall.value == pytest.approx(1)
+
+
+def test_an_empty_point_is_left_out(world, tmp_path):
+    _, path, truth, mapped, _ = world
+    rows, cols = np.nonzero(mapped)
+    rows, cols = rows[::97], cols[::97]
+    x, y = TRANSFORM.c + 30 * (cols + 0.5), TRANSFORM.f - 30 * (rows + 0.5)
+    for crs in (CRS, "EPSG:4326"):
+        points = shapely.points(*warp.transform(CRS, crs, x, y))
+        points[3] = shapely.Point()
+        pyogrio.raw.write(
+            tmp_path / "p.gpkg", shapely.to_wkb(points), [truth[rows, cols]], ["reference"],
+            geometry_type="Point", crs=crs, append=False,
+        )  # fmt: skip
+        found = assess_map(path, tmp_path / "p.gpkg")
+        assert found.left_out == 1
+        agree = np.delete((mapped == truth)[rows, cols], 3)
+        assert np.trace(found.estimates.counts) == agree.sum()
+
+
+def test_a_list_of_points_without_those_that_were_deleted(world, tmp_path):
+    """Deleted in a GIS, as a person does; and a field that was deleted."""
+    folder, path, truth, *_ = world
+    points = tmp_path / "p.gpkg"
+    points.write_bytes((folder / "points.gpkg").read_bytes())
+    fill_reference(points, truth)
+    whole = CheckList(points)
+    meta, _, wkb, columns = pyogrio.raw.read(points, layer="points")
+
+    def rewrite(keep, fields):
+        chosen = [column[keep] for name, column in zip(meta["fields"], columns, strict=True)
+                  if name in fields]  # fmt: skip
+        pyogrio.raw.write(
+            points, wkb[keep], chosen, fields, layer="points", geometry_type="Point",
+            crs=meta["crs"], append=False, driver="GPKG",
+        )  # fmt: skip
+
+    keep = np.arange(300) != 2
+    rewrite(keep, ["id", "reference", "comment"])
+    check = CheckList(points)
+    assert len(check) == 299 == int(assess_map(path, points).estimates.counts.sum())
+    assert check.answers == [a for a, kept in zip(whole.answers, keep, strict=True) if kept]
+    np.testing.assert_array_equal(check.places, whole.places[keep])
+    check.answer(2, "cloud")  # the fourth that was drawn
+    assert CheckList(points).answers[2] == "cloud"
+    assert "cloud" in pyogrio.raw.read(points, layer="points", where="id = 4")[3][1]
+    rewrite(keep, ["id", "reference"])
+    with pytest.raises(LabelsError, match="its points have lost the field comment"):
+        CheckList(points)
 
 
 def test_names_are_those_of_the_legend(tmp_path):
@@ -686,6 +735,15 @@ def test_suggestions_of_a_run(tmp_path, monkeypatch, capsys):
     bundle, opened = load_run(tmp_path / "run"), open_scene(cube, labels=labels)
     found = suggest(bundle, opened, count=8)
     np.testing.assert_array_equal(found.places, np.stack([rows, cols], axis=1))
+    # A labelled pixel without data says nothing of what the others are like.
+    hole = np.zeros((48, 48), bool)
+    hole[5, 5] = True
+    empty = replace(scene, cube=scene.cube.where(~hole))
+    holed = open_scene(write_scene(tmp_path, empty, name="holed")[0])
+    assert not holed.valid[5, 5]
+    without = suggest(bundle, opened, count=8, labelled=(some > 0) & ~hole)
+    found_ = suggest(bundle, holed, count=8, labelled=some > 0)
+    np.testing.assert_array_equal(found_.places, without.places)
     with pytest.raises(ConfigError, match="a pixel 50 or more from every label, got none"):
         suggest(bundle, opened, count=8, min_distance=50)
     chances = bundle.classify(opened, probabilities=True).probabilities

@@ -114,6 +114,8 @@ def read_points(
 ) -> tuple[dict[str, np.ndarray], np.ndarray, str | None, str]:
     """The columns of the points, their coordinates (n, 2), their CRS, and the field to use.
 
+    The coordinates of an empty point are NaN.
+
     Raises
     ------
     LabelsError
@@ -136,7 +138,9 @@ def read_points(
             f"reference {path} has no field {field!r}", expected=f"one of {', '.join(columns)}",
             hint="name the field of the classes with --class-field",
         )  # fmt: skip
-    return columns, shapely.get_coordinates(shapes), crs, field
+    xy = np.full((len(shapes), 2), np.nan)
+    xy[~shapely.is_empty(shapes)] = shapely.get_coordinates(shapes)
+    return columns, xy, crs, field
 
 
 def reference_ids(
@@ -269,6 +273,8 @@ def _read(path: Path, layer: str) -> tuple[str | None, np.ndarray, dict[str, np.
 class CheckList:
     """The points of a sample, in the order in which they are to be visited.
 
+    Points that were deleted from the file are not among them.
+
     Parameters
     ----------
     path : Path
@@ -285,20 +291,31 @@ class CheckList:
     Raises
     ------
     LabelsError
-        Another kind of file.
+        Another kind of file, or one without a field that `hyperpeft sample` wrote.
     """
 
     def __init__(self, path: Path) -> None:
         design = read_design(path)
         if design is None:
             raise LabelsError(f"{path} is not a sample", expected="what `hyperpeft sample` writes")
-        self.path, self._design = path, design
         columns, _, _, _ = read_points(path, None)
-        order = {int(i): place for place, i in enumerate(columns["id"])}
-        rows = [order[i] for i in design.ids.tolist()]
+        missing = [name for name in ("id", "comment") if name not in columns]
+        if missing:
+            raise LabelsError(
+                f"{path}: its points have lost the field {' and '.join(missing)}",
+                expected=f"id, {REFERENCE} and comment",
+                hint="add the field again, or draw the sample again with the same seed",
+            )
+        order = {i: place for place, i in enumerate(columns["id"].tolist())}
+        left = np.array([i in order for i in design.ids.tolist()], bool)
+        if not left.any():
+            raise LabelsError(f"{path}: its points are not those of its design",
+                              expected="the ids of the sample in the field id")  # fmt: skip
+        self.path, self._design, self._ids = path, design, design.ids[left]
+        rows = [order[i] for i in self._ids.tolist()]
         self.answers = [_text(columns["reference"][row]) for row in rows]
         self.comments = [_text(columns["comment"][row]) for row in rows]
-        self.places = np.stack([design.rows, design.columns], axis=1)
+        self.places = np.stack([design.rows, design.columns], axis=1)[left]
 
     @property
     def design(self) -> Design:
@@ -330,7 +347,7 @@ class CheckList:
         LabelsError
             It cannot be saved.
         """
-        write_answer(self.path, int(self._design.ids[index]), name or None, comment or None)
+        write_answer(self.path, int(self._ids[index]), name or None, comment or None)
         self.answers[index], self.comments[index] = name, comment
 
 
