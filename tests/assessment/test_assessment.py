@@ -654,6 +654,23 @@ def test_allocation_holds_its_rules():
         assert (counts <= sizes).all()
 
 
+def test_a_standard_error_of_many_classes(tmp_path):
+    """20 classes of 2 points each need more than the standard error does."""
+    ids = np.random.default_rng(1).integers(1, 21, (60, 60)).astype(np.uint8)
+    names = {i: f"c{i}" for i in range(1, 21)}
+    write_class_map(tmp_path / "m.tif", ids, names, palette(names))
+    how = {"standard_error": 0.05, "users": 0.9}
+    drawn = sample_map(tmp_path / "m.tif", tmp_path / "p.gpkg", **how)
+    assert [k for _, k in drawn.strata.values()] == [2] * 20
+    assert drawn.notes == (
+        "20 strata of at least 2 points need 40; the standard error alone asks for 36",
+    )
+    drawn = sample_map(tmp_path / "m.tif", tmp_path / "p.gpkg", minimum=5, **how)
+    assert [k for _, k in drawn.strata.values()] == [5] * 20
+    with pytest.raises(ConfigError, match="20 strata of at least 5 pixels need 100"):
+        sample_map(tmp_path / "m.tif", tmp_path / "p.gpkg", size=40, minimum=5)
+
+
 def test_neyman_gives_uncertain_strata_more():
     sizes = np.array([1000, 1000])
     counts = allocate(sizes, 100, minimum=5, users=np.array([0.5, 0.9]))
