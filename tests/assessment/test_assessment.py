@@ -314,6 +314,21 @@ def test_names_are_those_of_the_legend(tmp_path):
             assess_map(tmp_path / "m.tif", write_visited(tmp_path / "q.gpkg", rows, cols, texts))
 
 
+def test_two_classes_of_one_name_stay_two(tmp_path):
+    ids = np.repeat([[1, 2, 3]], 40, axis=0).repeat(14, axis=1).astype(np.uint8)
+    names = {1: "rye", 2: "oats", 3: "rye"}
+    write_class_map(tmp_path / "m.tif", ids, names, palette(names))
+    drawn = sample_map(tmp_path / "m.tif", tmp_path / "p.gpkg", size=90)
+    shown = ["rye (1)", "oats", "rye (3)"]
+    assert list(drawn.strata) == shown
+    found = assess_map(tmp_path / "m.tif", fill_reference(tmp_path / "p.gpkg", ids, None)).to_dict()
+    assert found["overall"]["value"] == pytest.approx(1)
+    for part in ("users", "producers", "areas", "strata"):
+        assert list(found[part]) == shown
+    points = fill_reference(tmp_path / "p.gpkg", ids, dict(zip((1, 2, 3), shown, strict=True)))
+    assert assess_map(tmp_path / "m.tif", points).to_dict() == found
+
+
 def write_visited(path, rows, cols, values):
     """Points of another origin, with the class on the ground at each."""
     points = shapely.points(TRANSFORM.c + 30 * (cols + 0.5), TRANSFORM.f - 30 * (rows + 0.5))

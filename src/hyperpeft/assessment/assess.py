@@ -12,7 +12,7 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.warp import transform
 
-from hyperpeft.assessment.class_raster import ClassRaster, read_class_raster
+from hyperpeft.assessment.class_raster import ClassRaster, distinct_names, read_class_raster
 from hyperpeft.assessment.estimators import LEVEL, Estimates, Observations, Rule, estimate
 from hyperpeft.assessment.points import Design, read_design, read_points, reference_ids
 from hyperpeft.errors import LabelsError
@@ -155,6 +155,7 @@ def assess_map(
         classes = _classes_of(design, mapped)
     names = {**mapped.names, **mapped.legend}
     found = reference_ids(columns[field], names, reference, field, notes)
+    names = distinct_names(names)
     use = (found != UNLABELLED) & (at != UNLABELLED) & (strata >= 0)
     empty, off = int(np.count_nonzero(found == UNLABELLED)), int(np.count_nonzero(
         (found != UNLABELLED) & ((at == UNLABELLED) | (strata < 0))))  # fmt: skip

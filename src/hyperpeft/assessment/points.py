@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import shapely
 
+from hyperpeft.assessment.class_raster import distinct_names
 from hyperpeft.errors import LabelsError
 from hyperpeft.records import UNLABELLED
 from hyperpeft.scenes import list_layers, read_layer, text_column, write_layer
@@ -158,7 +159,7 @@ def reference_ids(
     """
     exact: dict[str, set[int]] = {}
     folded: dict[str, set[int]] = {}
-    for i, name in names.items():
+    for i, name in (*names.items(), *distinct_names(names).items()):
         exact.setdefault(name, set()).add(i)
         folded.setdefault(name.lower(), set()).add(i)
     exact = {**{str(i): {i} for i in names}, **exact}
