@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,12 @@ import pyogrio
 import pyogrio.raw
 import pytest
 import shapely
+from rasterio import warp
+from rasterio.transform import from_origin
 
 from hyperpeft import cli
 from hyperpeft.assessment import (
+    CheckList,
     Observations,
     allocate,
     assess_map,
@@ -23,11 +27,13 @@ from hyperpeft.assessment import (
     suggest,
 )
 from hyperpeft.assessment.estimators import of_ratio, of_sum, wilson
-from hyperpeft.assessment.tables import to_html, to_latex
+from hyperpeft.assessment.tables import all_tables, to_html, to_latex
 from hyperpeft.assessment.uncertainty import choose, uncertainty
-from hyperpeft.errors import ConfigError, InputError
+from hyperpeft.errors import ConfigError, InputError, LabelsError
+from hyperpeft.mapping.outputs.geotiff import write_class_map
+from hyperpeft.records import palette
 from hyperpeft.runs.load import load_run
-from hyperpeft.scenes import open_scene, read_labels
+from hyperpeft.scenes import open_scene, pixel_areas, read_labels
 from tests.helpers.small import (
     CRS,
     MAP_NAMES,
@@ -150,16 +156,47 @@ def test_strata_of_another_raster_and_another_map(world, tmp_path):
     assert any("its strata stay as they were drawn" in note for note in other.notes)
 
 
+def test_a_map_of_another_grid_is_refused(world, tmp_path):
+    """A map that is right on the ground, but whose rows and columns are others."""
+    _, _, truth, _, _ = world
+    path = write_map(tmp_path / "map.tif", truth)
+    sample_map(path, tmp_path / "p.gpkg", size=150)
+    points = fill_reference(tmp_path / "p.gpkg", truth)
+
+    def other(ids, transform):
+        write_class_map(tmp_path / "o.tif", ids, MAP_NAMES, palette(MAP_NAMES), crs=CRS,
+                        transform=tuple(transform)[:6])  # fmt: skip
+        return assess_map(tmp_path / "o.tif", points)
+
+    same = other(np.pad(truth, ((0, 9), (0, 9)), constant_values=2), TRANSFORM)
+    assert same.estimates.overall.value == pytest.approx(1)
+    cut = np.pad(truth[10:, 20:], ((0, 10), (0, 20)), constant_values=2)
+    halved = truth.repeat(2, axis=0).repeat(2, axis=1)
+    for ids, transform in (
+        (cut, from_origin(364_600, 5_809_700, 30, 30)),
+        (halved, from_origin(364_000, 5_810_000, 15, 15)),
+    ):
+        with pytest.raises(LabelsError, match=r"drawn on another grid than .* of 150 at others"):
+            other(ids, transform)
+    with pytest.raises(LabelsError, match=r"rows and columns within \(30, 30\)"):
+        other(truth[:30, :30], TRANSFORM)
+    plain = write_map(tmp_path / "plain.tif", truth, crs=None)
+    found = assess_map(plain, points)
+    assert any("plain.tif has no georeference" in note for note in found.notes)
+    sample_map(plain, tmp_path / "p.gpkg", size=150)
+    fill_reference(points, truth)
+    found = other(truth, TRANSFORM)
+    assert any("the map that was sampled has no georeference" in note for note in found.notes)
+
+
 def test_points_of_another_origin_and_crs(world, tmp_path):
     _, path, truth, mapped, _ = world
-    from rasterio.warp import transform
-
     random = np.random.default_rng(0)
     rows, cols = np.nonzero(mapped)
     chosen = random.choice(len(rows), 200, replace=False)
     rows, cols = rows[chosen], cols[chosen]
     x, y = TRANSFORM.c + 30 * (cols + 0.4), TRANSFORM.f - 30 * (rows + 0.7)
-    lon, lat = transform(CRS, "EPSG:4326", x, y)
+    lon, lat = warp.transform(CRS, "EPSG:4326", x, y)
     texts = np.array([MAP_NAMES[int(i)].upper() for i in truth[rows, cols]], dtype=object)
     pyogrio.raw.write(
         tmp_path / "p.geojson", shapely.to_wkb(shapely.points(lon, lat)), [texts], ["seen"],
@@ -182,6 +219,126 @@ def test_unfilled_points_and_new_classes_are_said(world, tmp_path):
     assert found.left_out > 0
 
 
+def test_zero_is_no_class_of_the_reference(world, tmp_path):
+    """Points that were not visited are 0 in a field of numbers, as unlabelled pixels are."""
+    _, path, truth, mapped, _ = world
+    rows, cols = np.nonzero(mapped)
+    rows, cols = rows[::97], cols[::97]
+    values = truth[rows, cols].astype(np.int32)
+    values[::2] = 0
+    found = assess_map(path, write_visited(tmp_path / "p.gpkg", rows, cols, values))
+    assert found.left_out == np.count_nonzero(values == 0)
+    assert set(found.names.values()) == set(MAP_NAMES.values())
+    agree = (mapped == truth)[rows, cols][1::2]
+    assert np.trace(found.estimates.counts) == agree.sum()
+    assert any("have no reference class (the field is empty, or 0)" in n for n in found.notes)
+    write_class_map(tmp_path / "named.tif", truth, {1: "0", 2: "b", 4: "c"}, palette(MAP_NAMES),
+                    crs=CRS, transform=tuple(TRANSFORM)[:6])  # fmt: skip
+    texts = np.array(["0", "b", "", "c"], object)[truth[rows, cols] - 1]
+    points = write_visited(tmp_path / "q.gpkg", rows, cols, texts)
+    found = assess_map(tmp_path / "named.tif", points)
+    assert found.left_out == 0
+    assert found.estimates.overall.value == pytest.approx(1)
+
+
+def test_an_empty_point_is_left_out(world, tmp_path):
+    _, path, truth, mapped, _ = world
+    rows, cols = np.nonzero(mapped)
+    rows, cols = rows[::97], cols[::97]
+    x, y = TRANSFORM.c + 30 * (cols + 0.5), TRANSFORM.f - 30 * (rows + 0.5)
+    for crs in (CRS, "EPSG:4326"):
+        points = shapely.points(*warp.transform(CRS, crs, x, y))
+        points[3] = shapely.Point()
+        pyogrio.raw.write(
+            tmp_path / "p.gpkg", shapely.to_wkb(points), [truth[rows, cols]], ["reference"],
+            geometry_type="Point", crs=crs, append=False,
+        )  # fmt: skip
+        found = assess_map(path, tmp_path / "p.gpkg")
+        assert found.left_out == 1
+        agree = np.delete((mapped == truth)[rows, cols], 3)
+        assert np.trace(found.estimates.counts) == agree.sum()
+
+
+def test_a_list_of_points_without_those_that_were_deleted(world, tmp_path):
+    """Deleted in a GIS, as a person does; and a field that was deleted."""
+    folder, path, truth, *_ = world
+    points = tmp_path / "p.gpkg"
+    points.write_bytes((folder / "points.gpkg").read_bytes())
+    fill_reference(points, truth)
+    whole = CheckList(points)
+    meta, _, wkb, columns = pyogrio.raw.read(points, layer="points")
+
+    def rewrite(keep, fields):
+        chosen = [column[keep] for name, column in zip(meta["fields"], columns, strict=True)
+                  if name in fields]  # fmt: skip
+        pyogrio.raw.write(
+            points, wkb[keep], chosen, fields, layer="points", geometry_type="Point",
+            crs=meta["crs"], append=False, driver="GPKG",
+        )  # fmt: skip
+
+    keep = np.arange(300) != 2
+    rewrite(keep, ["id", "reference", "comment"])
+    check = CheckList(points)
+    assert len(check) == 299 == int(assess_map(path, points).estimates.counts.sum())
+    assert check.answers == [a for a, kept in zip(whole.answers, keep, strict=True) if kept]
+    np.testing.assert_array_equal(check.places, whole.places[keep])
+    check.answer(2, "cloud")  # the fourth that was drawn
+    assert CheckList(points).answers[2] == "cloud"
+    assert "cloud" in pyogrio.raw.read(points, layer="points", where="id = 4")[3][1]
+    rewrite(keep, ["id", "reference"])
+    with pytest.raises(LabelsError, match="its points have lost the field comment"):
+        CheckList(points)
+
+
+def test_names_are_those_of_the_legend(tmp_path):
+    """Classes that the map shows nowhere, and names that differ by case only."""
+    ids = np.ones((40, 40), np.uint8)
+    ids[:, 20:] = 2
+    legend = {1: "Corn", 2: "corn", 3: "water", 7: "rye", 8: "rye"}
+    write_class_map(tmp_path / "m.tif", ids, legend, palette(legend), crs=CRS,
+                    transform=tuple(TRANSFORM)[:6])  # fmt: skip
+    rows, cols = np.divmod(np.arange(0, 1600, 39), 40)
+    texts = np.array(["Corn", "corn"], object)[ids[rows, cols] - 1]
+    texts[0], texts[1], texts[2] = "3", "WATER", "1"
+    truth = np.where(texts == "Corn", 1, 2)
+    truth[:3] = 3, 3, 1
+    found = assess_map(tmp_path / "m.tif", write_visited(tmp_path / "p.gpkg", rows, cols, texts))
+    assert found.names == {1: "Corn", 2: "corn", 3: "water"}
+    for i in (1, 2, 3):
+        column = found.estimates.counts[:, found.estimates.classes.index(i)]
+        assert column.sum() == np.count_nonzero(truth == i)
+    assert "classes of the legend that the map shows nowhere: water" in found.notes
+    for text, classes in (("CORN", "1 (Corn), 2 (corn)"), ("rye", "7 (rye), 8 (rye)")):
+        texts[5] = text
+        with pytest.raises(LabelsError, match=re.escape(f"one of {classes}; write the id")):
+            assess_map(tmp_path / "m.tif", write_visited(tmp_path / "q.gpkg", rows, cols, texts))
+
+
+def test_two_classes_of_one_name_stay_two(tmp_path):
+    ids = np.repeat([[1, 2, 3]], 40, axis=0).repeat(14, axis=1).astype(np.uint8)
+    names = {1: "rye", 2: "oats", 3: "rye"}
+    write_class_map(tmp_path / "m.tif", ids, names, palette(names))
+    drawn = sample_map(tmp_path / "m.tif", tmp_path / "p.gpkg", size=90)
+    shown = ["rye (1)", "oats", "rye (3)"]
+    assert list(drawn.strata) == shown
+    found = assess_map(tmp_path / "m.tif", fill_reference(tmp_path / "p.gpkg", ids, None)).to_dict()
+    assert found["overall"]["value"] == pytest.approx(1)
+    for part in ("users", "producers", "areas", "strata"):
+        assert list(found[part]) == shown
+    points = fill_reference(tmp_path / "p.gpkg", ids, dict(zip((1, 2, 3), shown, strict=True)))
+    assert assess_map(tmp_path / "m.tif", points).to_dict() == found
+
+
+def write_visited(path, rows, cols, values):
+    """Points of another origin, with the class on the ground at each."""
+    points = shapely.points(TRANSFORM.c + 30 * (cols + 0.5), TRANSFORM.f - 30 * (rows + 0.5))
+    pyogrio.raw.write(
+        path, shapely.to_wkb(points), [values], ["reference"], geometry_type="Point", crs=CRS,
+        driver="GPKG", append=False,
+    )  # fmt: skip
+    return path
+
+
 def test_a_map_without_a_georeference(tmp_path):
     truth, mapped = truth_and_map()
     path = write_map(tmp_path / "map.tif", mapped, crs=None)
@@ -195,9 +352,6 @@ def test_a_map_without_a_georeference(tmp_path):
 def test_geographic_areas_are_those_of_the_ellipsoid(tmp_path):
     from pyproj import Geod
 
-    from hyperpeft.mapping.outputs.geotiff import write_class_map
-    from hyperpeft.records import palette
-
     ids = np.ones((50, 40), np.uint8)
     write_class_map(tmp_path / "m.tif", ids, MAP_NAMES, palette(MAP_NAMES), crs="EPSG:4326",
                     transform=(0.01, 0, 13, 0, -0.01, 52))  # fmt: skip
@@ -205,6 +359,92 @@ def test_geographic_areas_are_those_of_the_ellipsoid(tmp_path):
     outline = shapely.box(13, 51.5, 13.4, 52).segmentize(0.01)
     real = abs(Geod(ellps="WGS84").geometry_area_perimeter(outline)[0]) / 1e4
     assert found.hectares[1] == pytest.approx(real, rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def long_map(tmp_path_factory):
+    """From 60 N to the equator: a class of the north, one of the south, errors in the south."""
+    mapped = np.ones((600, 10), np.uint8)
+    mapped[300:] = 2
+    truth = mapped.copy()
+    truth[400:500, 5:] = 1
+    truth[250:300, :3] = 2
+    path = tmp_path_factory.mktemp("long") / "m.tif"
+    write_class_map(path, mapped, MAP_NAMES, palette(MAP_NAMES), crs="EPSG:4326",
+                    transform=(0.1, 0, 10, 0, -0.1, 60))  # fmt: skip
+    hectares = pixel_areas((600, 10), "EPSG:4326", (0.1, 0, 10, 0, -0.1, 60))[0] / 1e4
+    return path, mapped, truth, np.repeat(hectares[:, None], 10, axis=1)
+
+
+def test_shares_are_of_the_area_where_pixels_differ(long_map, tmp_path):
+    path, mapped, truth, hectares = long_map
+    sample_map(path, tmp_path / "p.gpkg", size=200)
+    found = assess_map(path, fill_reference(tmp_path / "p.gpkg", mapped))
+    assert found.hectares == pytest.approx(hectares.sum())
+    for i in (1, 2):  # the map is right: no error of sampling
+        part = hectares[mapped == i].sum()
+        assert found.estimates.areas[i].value == pytest.approx(part / hectares.sum())
+        assert found.mapped_hectares[i] == pytest.approx(part)
+        assert found.mapped[i] == pytest.approx(part / hectares.sum())
+    strata = (1 + np.arange(6000).reshape(600, 10) // 3500).astype(np.uint8)
+    write_class_map(tmp_path / "s.tif", strata, MAP_NAMES, palette(MAP_NAMES), crs="EPSG:4326",
+                    transform=(0.1, 0, 10, 0, -0.1, 60))  # fmt: skip
+    sample_map(path, tmp_path / "q.gpkg", size=400, strata=tmp_path / "s.tif")
+    found = assess_map(path, fill_reference(tmp_path / "q.gpkg", truth), level=0.999)
+    assert found.hectares == pytest.approx(hectares.sum())
+    real = hectares[truth == 1].sum() / hectares.sum()
+    assert found.estimates.areas[1].low < real < found.estimates.areas[1].high
+    assert np.abs(found.estimates.areas[1].value - real) < 0.05
+    assert found.mapped_hectares[1] == pytest.approx(hectares[mapped == 1].sum())
+
+
+def test_intervals_hold_the_area_where_pixels_differ(long_map):
+    """300 samples: unbiased, and 95 % intervals hold the truth, which is not the pixels' share."""
+    _, mapped, truth, hectares = long_map
+    pixels = [np.flatnonzero(mapped == i) for i in (1, 2)]
+    right, area = (truth == mapped).ravel(), hectares.ravel()
+    real = {"overall": area @ right / area.sum()}
+    for name, group in (("users", mapped == 2), ("producers", truth == 2)):
+        real[name] = area[group.ravel() & right].sum() / area[group.ravel()].sum()
+    areas = np.array([area[where].sum() for where in pixels])
+    random, seen = np.random.default_rng(0), {name: [] for name in real}
+    for _ in range(300):
+        u = np.concatenate([random.choice(where, 150, replace=False) for where in pixels])
+        found = estimate(
+            Observations(np.repeat([0, 1], 150), mapped.ravel()[u], truth.ravel()[u],
+                         np.array([3000.0, 3000]), np.array([1, 2]), areas, area[u]), (1, 2),
+        )  # fmt: skip
+        for name, e in (("overall", found.overall), ("users", found.users[2]),
+                        ("producers", found.producers[2])):  # fmt: skip
+            seen[name].append((e.value, e.standard_error, e.low <= real[name] <= e.high))
+    for name, rows in seen.items():
+        values_, errors, held = np.array(rows).T
+        assert values_.mean() == pytest.approx(real[name], abs=0.004)
+        assert errors.mean() == pytest.approx(values_.std(), rel=0.15)
+        assert 0.92 <= held.mean() <= 0.99
+    assert real["overall"] < right.mean() - 0.01  # what a share of pixels would say
+
+
+def test_mapped_areas_are_of_the_part_that_was_checked(tmp_path):
+    """50, 25 and 25 ha, the third class not checked."""
+    ids = np.repeat([[1, 1, 2, 4]], 100, axis=0).repeat(25, axis=1).astype(np.uint8)
+    write_class_map(tmp_path / "m.tif", ids, MAP_NAMES, palette(MAP_NAMES), crs=CRS,
+                    transform=tuple(from_origin(364_000, 5_810_000, 10, 10))[:6])  # fmt: skip
+    sample_map(tmp_path / "m.tif", tmp_path / "p.gpkg", size=150)
+    some = np.where(ids == 4, 9, ids)
+    points = fill_reference(tmp_path / "p.gpkg", some, {**MAP_NAMES, 9: ""})
+    found = assess_map(tmp_path / "m.tif", points)
+    table = all_tables(found)[2][2]
+    assert [row[1] for row in table] == [row[2] for row in table] == ["66.7", "33.3"]
+    assert [row[4] for row in table] == [row[5] for row in table] == ["50.0", "25.0"]
+    assert found.to_dict()["areas"]["forest"]["mapped_hectares"] == pytest.approx(25)
+    assert any("speak of the other 75.0 % of the pixels" in note for note in found.notes)
+    sample_map(tmp_path / "m.tif", points, size=150, strata=tmp_path / "m.tif")
+    found = assess_map(tmp_path / "m.tif", fill_reference(points, some, {**MAP_NAMES, 9: ""}))
+    assert found.hectares == pytest.approx(75)
+    assert found.mapped_hectares == pytest.approx({1: 50, 2: 25, 4: 25})
+    assert any("the whole map, 10,000 pixels; the estimates speak of 7,500" in note
+               for note in found.notes)  # fmt: skip
 
 
 def test_the_page_and_the_tables(world, tmp_path):
@@ -429,6 +669,23 @@ def test_allocation_holds_its_rules():
         assert (counts <= sizes).all()
 
 
+def test_a_standard_error_of_many_classes(tmp_path):
+    """20 classes of 2 points each need more than the standard error does."""
+    ids = np.random.default_rng(1).integers(1, 21, (60, 60)).astype(np.uint8)
+    names = {i: f"c{i}" for i in range(1, 21)}
+    write_class_map(tmp_path / "m.tif", ids, names, palette(names))
+    how = {"standard_error": 0.05, "users": 0.9}
+    drawn = sample_map(tmp_path / "m.tif", tmp_path / "p.gpkg", **how)
+    assert [k for _, k in drawn.strata.values()] == [2] * 20
+    assert drawn.notes == (
+        "20 strata of at least 2 points need 40; the standard error alone asks for 36",
+    )
+    drawn = sample_map(tmp_path / "m.tif", tmp_path / "p.gpkg", minimum=5, **how)
+    assert [k for _, k in drawn.strata.values()] == [5] * 20
+    with pytest.raises(ConfigError, match="20 strata of at least 5 pixels need 100"):
+        sample_map(tmp_path / "m.tif", tmp_path / "p.gpkg", size=40, minimum=5)
+
+
 def test_neyman_gives_uncertain_strata_more():
     sizes = np.array([1000, 1000])
     counts = allocate(sizes, 100, minimum=5, users=np.array([0.5, 0.9]))
@@ -510,6 +767,15 @@ def test_suggestions_of_a_run(tmp_path, monkeypatch, capsys):
     bundle, opened = load_run(tmp_path / "run"), open_scene(cube, labels=labels)
     found = suggest(bundle, opened, count=8)
     np.testing.assert_array_equal(found.places, np.stack([rows, cols], axis=1))
+    # A labelled pixel without data says nothing of what the others are like.
+    hole = np.zeros((48, 48), bool)
+    hole[5, 5] = True
+    empty = replace(scene, cube=scene.cube.where(~hole))
+    holed = open_scene(write_scene(tmp_path, empty, name="holed")[0])
+    assert not holed.valid[5, 5]
+    without = suggest(bundle, opened, count=8, labelled=(some > 0) & ~hole)
+    found_ = suggest(bundle, holed, count=8, labelled=some > 0)
+    np.testing.assert_array_equal(found_.places, without.places)
     with pytest.raises(ConfigError, match="a pixel 50 or more from every label, got none"):
         suggest(bundle, opened, count=8, min_distance=50)
     chances = bundle.classify(opened, probabilities=True).probabilities

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -500,6 +501,18 @@ def test_leakage_table(data, file, draw, published):
         assert abs(found - value) < (3 if value == 51 else 2), window
 
 
+def test_many_blocks_take_time_in_proportion():
+    """Blocks of one pixel were each looked for among all pixels; what is drawn is as it was."""
+    start = time.process_time()
+    split = splits.disjoint(make_labels(np.ones((300, 400))), window=1, n=4, seed=0)
+    assert time.process_time() - start < 3
+    assert split.train.tolist() == [[37, 178], [50, 149], [54, 315], [55, 315]]
+    labels = make_labels(np.random.default_rng(5).integers(0, 4, (23, 31)))
+    drawn = [splits.digest(splits.disjoint(labels, window=w, n=4, seed=0, gap=w // 2 + 1))[:16]
+             for w in (1, 3)]  # fmt: skip
+    assert drawn == ["260a30e959e66576", "d2ab7d33a15d64b1"]
+
+
 def test_file_round_trip(tmp_path):
     labels = make_labels(np.arange(60).reshape(6, 10) % 3)
     split = splits.per_class(labels, 14, seed=0, validation=0.2)
@@ -526,7 +539,11 @@ def test_a_split_of_other_labels_is_refused(tmp_path):
     with pytest.raises(SplitError, match=r"trains on classes \[7\]: expected 1 \("):
         splits.load(save_parts(tmp_path / "b.npz", *pixels, [1, 7], [1, 2, 1, 2]), labels)
     found = splits.load(save_parts(tmp_path / "c.npz", *pixels, [1, 2], [1, 2, 2, 7]), labels)
-    assert found.notes == ("1 pixels of the split have another class in the labels",)
+    assert found.notes == (
+        "1 pixels of the split have another class in the labels",
+        "the split tests classes [7], which the labels do not have: every map is wrong at their "
+        "pixels",
+    )
     assert found.test_ids.tolist() == [1, 2, 2, 7]  # a class may be tested that never trains
 
 

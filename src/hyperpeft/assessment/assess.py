@@ -12,14 +12,14 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.warp import transform
 
-from hyperpeft.assessment.class_raster import ClassRaster, read_class_raster
+from hyperpeft.assessment.class_raster import ClassRaster, distinct_names, read_class_raster
 from hyperpeft.assessment.estimators import LEVEL, Estimates, Observations, Rule, estimate
-from hyperpeft.assessment.points import Design, read_design, read_points
+from hyperpeft.assessment.points import Design, read_design, read_points, reference_ids
 from hyperpeft.errors import LabelsError
 from hyperpeft.records import UNLABELLED
+from hyperpeft.scenes import HECTARE, pixel_areas
 
 FEW = 30  # checked pixels of a class, below which a note says that it is few
-_MISSING = ("", "na", "n/a", "nan", "null", "none")
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,13 @@ class Assessment:
     pixels : int
         That the estimates speak of.
     hectares : float or None
-        Their area.
+        Their area; estimated where strata are not the map's classes and do not cover the map.
     mapped : dict of int to float
-        What the map itself says: share of the pixels of each class.
+        What the map itself says: the share of each class in the area that the estimates speak of
+        (in its pixels where areas are not known). Where strata are not the map's classes, in the
+        whole map.
+    mapped_hectares : dict of int to float, or None
+        The same as areas.
     how : str
         Which areas these are, or why there are none.
     level : float
@@ -58,6 +62,7 @@ class Assessment:
     pixels: int
     hectares: float | None
     mapped: dict[int, float]
+    mapped_hectares: dict[int, float] | None
     how: str
     level: float
     left_out: int
@@ -69,7 +74,8 @@ class Assessment:
         areas = {}
         for i, share in found.areas.items():
             areas[names[i]] = {"share": asdict(share), "mapped_share": self.mapped.get(i, 0.0)}
-            if self.hectares is not None:
+            if self.hectares is not None and self.mapped_hectares is not None:
+                areas[names[i]]["mapped_hectares"] = self.mapped_hectares.get(i, 0.0)
                 areas[names[i]]["hectares"] = {
                     key: None if value is None else value * self.hectares
                     for key, value in asdict(share).items()
@@ -138,23 +144,29 @@ def assess_map(
             "within each class of the map. The intervals are wrong for points chosen otherwise"
         )
         rows, columns_ = _pixels_of(xy, crs, mapped, reference)
-        at = _classes_at(mapped, rows, columns_)
+        at = mapped.classes_at(rows, columns_)
         order = list(mapped.pixels)
         strata = np.array([order.index(i) if i in mapped.pixels else -1 for i in at.tolist()])
         sizes, strata_names = np.array(list(mapped.pixels.values())), tuple(mapped.names.values())
         classes: np.ndarray | None = np.array(order)
     else:
-        at, strata = _designed(mapped, design, columns, reference, notes)
+        at, strata, rows = _designed(mapped, design, columns, (xy, crs), reference, notes)
         sizes, strata_names = design.pixels, design.names
         classes = _classes_of(design, mapped)
-    texts = [_text(value) for value in columns[field].tolist()]
-    names = dict(mapped.names)
-    found = _reference_ids(texts, names, reference, field, notes)
+    names = {**mapped.names, **mapped.legend}
+    found = reference_ids(columns[field], names, reference, field, notes)
+    names = distinct_names(names)
     use = (found != UNLABELLED) & (at != UNLABELLED) & (strata >= 0)
     empty, off = int(np.count_nonzero(found == UNLABELLED)), int(np.count_nonzero(
         (found != UNLABELLED) & ((at == UNLABELLED) | (strata < 0))))  # fmt: skip
     if empty:
-        notes.append(f"{empty} of {len(found)} points have no reference class and are left out")
+        notes.append(
+            f"{empty} of {len(found)} points have no reference class (the field is empty, or 0) "
+            "and are left out"
+        )
+    absent = [names[i] for i in mapped.legend if i not in mapped.names and (found == i).any()]
+    if absent:
+        notes.append(f"classes of the legend that the map shows nowhere: {', '.join(absent)}")
     if off:
         notes.append(f"{off} points lie where the map has no class and are left out")
     if not use.any():
@@ -162,7 +174,7 @@ def assess_map(
             f"reference {reference}", expected=f"classes in the field {field}", got="none to use",
             hint=f"fill in the field: a name or an id of {', '.join(mapped.names.values())}",
         )  # fmt: skip
-    used = _Used(at[use], strata[use], found[use], sizes, strata_names, classes)
+    used = _Used(at[use], strata[use], found[use], rows[use], sizes, strata_names, classes)
     left_out = len(found) - int(use.sum())
     return _assessed(mapped, reference, names, used, rule, level, left_out, notes)
 
@@ -172,6 +184,7 @@ class _Used:
     mapped: np.ndarray
     strata: np.ndarray
     reference: np.ndarray
+    rows: np.ndarray
     sizes: np.ndarray
     names: tuple[str, ...]
     classes: np.ndarray | None
@@ -198,12 +211,14 @@ def _assessed(
     if unseen:
         notes.append(
             f"no point of {', '.join(unseen)} was checked: the estimates speak of the other "
-            f"{100 * share:.1f} % of the area"
+            f"{100 * share:.1f} % of the pixels"
         )
     renumbered = np.searchsorted(kept, used.strata)
+    classes = None if used.classes is None else used.classes[kept]
+    areas, areas_of_pixels = _hectares(mapped, used, kept, renumbered)
     seen = Observations(
-        renumbered, used.mapped, used.reference, used.sizes[kept].astype(float),
-        None if used.classes is None else used.classes[kept],
+        renumbered, used.mapped, used.reference, used.sizes[kept].astype(float), classes,
+        None if areas_of_pixels is None else areas, areas_of_pixels,
     )  # fmt: skip
     order = tuple(i for i in names if (seen.mapped == i).any() or (seen.reference == i).any())
     estimates = estimate(seen, order, rule=rule, level=level)
@@ -214,8 +229,14 @@ def _assessed(
     if rule == "normal":
         notes += _replaced(estimates, names)
     pixels = int(used.sizes[kept].sum())
-    area = sum(mapped.hectares.values()) if mapped.hectares is not None else None
-    everything = sum(mapped.pixels.values())
+    amounts: Mapping[int, float] = mapped.pixels if areas is None else mapped.hectares or {}
+    if classes is not None:
+        amounts = {i: amounts[i] for i in classes.tolist()}
+    elif pixels != (everything := sum(mapped.pixels.values())):
+        notes.append(
+            f"what is mapped is that of the whole map, {everything:,} pixels; the estimates speak "
+            f"of {pixels:,}"
+        )
     return Assessment(
         map=mapped.path.name,
         reference=reference.name,
@@ -223,13 +244,36 @@ def _assessed(
         strata={used.names[h]: (int(used.sizes[h]), int(checked[h])) for h in kept.tolist()},
         estimates=estimates,
         pixels=pixels,
-        hectares=None if area is None else area * pixels / everything,
-        mapped={i: n / everything for i, n in mapped.pixels.items()},
+        hectares=None if areas is None else float(areas.sum()),
+        mapped={i: amount / sum(amounts.values()) for i, amount in amounts.items()},
+        mapped_hectares=None if areas is None else dict(amounts),
         how=mapped.how,
         level=level,
         left_out=left_out,
         notes=tuple(notes),
     )
+
+
+def _hectares(
+    mapped: ClassRaster, used: _Used, kept: np.ndarray, strata: np.ndarray
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Areas of the strata that are kept (H,), where they are known, and of checked pixels (n,).
+
+    Strata that are classes of the map have their mapped areas. Of others the pixels are known,
+    whose mean area is estimated by that of the checked ones; so is the sum, unless it is the map's.
+    Areas of pixels are None where all are alike.
+    """
+    of_row, _ = pixel_areas(mapped.shape, mapped.crs, mapped.transform)
+    if of_row is None or mapped.hectares is None:
+        return None, None
+    pixel = of_row[used.rows] / HECTARE
+    if used.classes is not None:
+        areas = np.array([mapped.hectares[i] for i in used.classes[kept].tolist()])
+    else:
+        areas = used.sizes[kept] * np.bincount(strata, weights=pixel) / np.bincount(strata)
+        if used.sizes[kept].sum() == sum(mapped.pixels.values()):
+            areas *= sum(mapped.hectares.values()) / areas.sum()
+    return areas, pixel if np.ptp(of_row) > 0 else None
 
 
 def _replaced(estimates: Estimates, names: Mapping[int, str]) -> list[str]:
@@ -249,10 +293,11 @@ def _designed(
     mapped: ClassRaster,
     design: Design,
     columns: Mapping[str, np.ndarray],
+    points: tuple[np.ndarray, str | None],
     reference: Path,
     notes: list[str],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Map class and stratum of each point of a sample."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Map class, stratum and row of each point of a sample; `points` are coordinates and CRS."""
     place = {i: n for n, i in enumerate(design.ids.tolist())}
     ids = columns["id"].tolist() if "id" in columns else []
     if not ids or any(i not in place for i in ids) or len(set(ids)) != len(ids):
@@ -264,13 +309,8 @@ def _designed(
     index = np.array([place[i] for i in ids])
     rows, across = design.rows[index], design.columns[index]
     if design.about.get("map_sha256") == mapped.sha256:
-        return design.map_ids[index], design.strata[index]
-    height, width = mapped.shape
-    if (rows >= height).any() or (across >= width).any() or (rows < 0).any() or (across < 0).any():
-        raise LabelsError(
-            f"reference {reference} was drawn on another grid than {mapped.path}",
-            expected=f"rows and columns within {mapped.shape}",
-        )
+        return design.map_ids[index], design.strata[index], rows
+    notes += _check_grid(mapped, np.stack([rows, across], axis=1), *points, reference)
     if int(design.pixels.sum()) != sum(mapped.pixels.values()):
         notes.append(
             f"{mapped.path.name} has classes on {sum(mapped.pixels.values()):,} pixels, the map "
@@ -280,7 +320,31 @@ def _designed(
         f"the sample was drawn on {design.about.get('map', 'another map')}; its strata stay as "
         f"they were drawn, and the classes are those of {mapped.path.name} (Stehman 2014)"
     )
-    return _classes_at(mapped, rows, across), design.strata[index]
+    return mapped.classes_at(rows, across), design.strata[index], rows
+
+
+def _check_grid(
+    mapped: ClassRaster, drawn: np.ndarray, xy: np.ndarray, crs: str | None, reference: Path
+) -> list[str]:
+    """Refuse a map on whose grid the points (n, 2) do not lie at the pixels that were drawn."""
+    what = f"reference {reference} was drawn on another grid than {mapped.path}"
+    hint = "bring the map onto the grid of the one that was sampled, or draw a sample of it"
+    if ((drawn < 0) | (drawn >= mapped.shape)).any():
+        raise LabelsError(what, expected=f"rows and columns within {mapped.shape}", hint=hint)
+    there = np.isfinite(xy).all(axis=1)
+    drawn, xy = drawn[there], xy[there]
+    plain = crs is None and np.allclose(xy, (drawn[:, ::-1] + 0.5) * (1, -1))
+    if plain or mapped.transform is None:
+        side = "the map that was sampled" if plain else mapped.path.name
+        return [f"{side} has no georeference: rows and columns are taken to be of one grid"]
+    pixels = np.stack(_pixels_of(xy, crs, mapped, reference), axis=1)
+    moved = int(np.count_nonzero((pixels != drawn).any(axis=1)))
+    if moved:
+        raise LabelsError(
+            what, expected="every point at the row and column that was drawn",
+            got=f"{moved} of {len(drawn)} at others", hint=hint,
+        )  # fmt: skip
+    return []
 
 
 def _classes_of(design: Design, mapped: ClassRaster) -> np.ndarray | None:
@@ -292,17 +356,6 @@ def _classes_of(design: Design, mapped: ClassRaster) -> np.ndarray | None:
     classes = np.full(len(design.pixels), -1)
     classes[design.strata] = design.map_ids
     return classes
-
-
-def _classes_at(mapped: ClassRaster, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """The map's ids (n,) at these pixels; 0 outside."""
-    height, width = mapped.shape
-    found = np.full(len(rows), UNLABELLED, np.int64)
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    for top, ids in mapped.blocks():
-        here = inside & (rows >= top) & (rows < top + len(ids))
-        found[here] = ids[rows[here] - top, columns[here]]
-    return found
 
 
 def _pixels_of(
@@ -328,37 +381,3 @@ def _pixels_of(
     moved[~(np.abs(moved) < 2**31).all(axis=1)] = -1
     across, rows = np.floor(moved).astype(np.int64).T
     return rows, across
-
-
-def _text(value: object) -> str:
-    if value is None or value != value:
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    text = str(value).strip()
-    return "" if text.lower() in _MISSING else text
-
-
-def _reference_ids(
-    texts: list[str], names: dict[int, str], reference: Path, field: str, notes: list[str]
-) -> np.ndarray:
-    """Ids (n,) of reference classes; names that the map does not have are added to `names`."""
-    known = {name.lower(): i for i, name in names.items()}
-    known.update({str(i): i for i in names if str(i) not in known})
-    new: list[str] = []
-    ids = []
-    for text in texts:
-        if text and text.lower() not in known:
-            number = max([*names, 0]) + 1
-            names[number], known[text.lower()] = text, number
-            new.append(text)
-        ids.append(known[text.lower()] if text else UNLABELLED)
-    if new and len(new) == len({t.lower() for t in texts if t}):
-        raise LabelsError(
-            f"reference {reference}: no class of the field {field} is one of the map",
-            expected=f"names or ids of {', '.join(n for i, n in names.items() if n not in new)}",
-            got=", ".join(new[:8]),
-        )
-    if new:
-        notes.append(f"classes that the map does not have: {', '.join(new[:12])}")
-    return np.array(ids, np.int64)

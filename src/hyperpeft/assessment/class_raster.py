@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,9 @@ class ClassRaster:
         WKT.
     transform : tuple of 6 floats or None
     names : dict of int to str
-        Of the classes that occur, in ascending order of id.
+        Of the classes that occur, in ascending order of id; see `distinct_names`.
+    legend : dict of int to str
+        All names that the file gives, also of classes that do not occur.
     pixels : dict of int to int
     hectares : dict of int to float, or None
         Mapped area of each class, where the CRS allows.
@@ -48,6 +51,7 @@ class ClassRaster:
     crs: str | None
     transform: Transform | None
     names: dict[int, str]
+    legend: dict[int, str]
     pixels: dict[int, int]
     hectares: dict[int, float] | None
     how: str
@@ -59,6 +63,16 @@ class ClassRaster:
             with _opened(self.path) as dataset:  # GDAL's environment must not outlive a step
                 ids = _rows(self.path, dataset, top)
             yield top, ids
+
+    def classes_at(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Ids (n,) at these pixels; 0 outside."""
+        height, width = self.shape
+        found = np.full(len(rows), UNLABELLED, np.int64)
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        for top, ids in self.blocks():
+            here = inside & (rows >= top) & (rows < top + len(ids))
+            found[here] = ids[rows[here] - top, columns[here]]
+        return found
 
 
 def read_class_raster(path: str | Path, what: str = "map") -> ClassRaster:
@@ -102,12 +116,23 @@ def read_class_raster(path: str | Path, what: str = "map") -> ClassRaster:
         shape,
         crs,
         transform,
-        {i: known.get(i, f"class {i}") for i in order},
+        distinct_names({i: known.get(i, f"class {i}") for i in order}),
+        known,
         {i: pixels[i] for i in order},
         {i: hectares[i] for i in order} if areas is not None else None,
         how,
         sha256_of(path),
     )
+
+
+def distinct_names(names: Mapping[int, str]) -> dict[int, str]:
+    """The names; one that several ids have is followed by the id.
+
+    >>> distinct_names({1: "rye", 2: "oats", 3: "rye"})
+    {1: 'rye (1)', 2: 'oats', 3: 'rye (3)'}
+    """
+    often = Counter(names.values())
+    return {i: f"{name} ({i})" if often[name] > 1 else name for i, name in names.items()}
 
 
 @contextmanager

@@ -22,6 +22,15 @@ sum_h N_h:
 
 y is 1 where map and reference agree on a class; x is 1 where the map has it (user's accuracy) or
 the reference has it (producer's accuracy).
+
+Pixels of different area, as those of geographic coordinates. The pixels of a stratum were drawn
+with equal probability whatever their area a_u, so N_h mean_h(y) / N would be a share of pixels. A
+share of the area is the separate ratio estimate (Cochran 1977, section 6.10)
+
+    Y = sum_h A_h r_h / A,   r_h = sum_h a_u y_u / sum_h a_u
+
+with A_h the area of stratum h: N_h becomes A_h, a pixel counts by its area, s2_h is that of the
+residuals a_u (y_u - r_h) / mean_h(a), and Wilson's n_h is (sum a_u)^2 / sum a_u^2 (Kish 1965).
 """
 
 from __future__ import annotations
@@ -143,6 +152,8 @@ class Observations:
         Pixels of each stratum.
     classes : ndarray of int, shape (H,), or None
         The map class that each stratum is; None where the strata are others.
+    areas, pixel_areas : ndarray of float, shapes (H,) and (n,), or None
+        Of the strata and of the checked pixels, each in any unit; None where pixels are alike.
     """
 
     strata: np.ndarray
@@ -150,6 +161,8 @@ class Observations:
     reference: np.ndarray
     sizes: np.ndarray
     classes: np.ndarray | None = None
+    areas: np.ndarray | None = None
+    pixel_areas: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -248,25 +261,29 @@ class _Strata:
         self.n = np.bincount(seen.strata, minlength=len(seen.sizes)).astype(float)
         if (self.n == 0).any():
             raise ConfigError("strata", expected="a checked pixel in each", got="none in some")
-        self.weights = seen.sizes / seen.sizes.sum()
+        areas = seen.sizes if seen.areas is None else seen.areas
+        self.weights = areas / areas.sum()
+        self._relative = np.ones(len(seen.strata))  # area of a pixel over the mean of its stratum
+        if seen.pixel_areas is not None:
+            self._relative = seen.pixel_areas / self._means(seen.pixel_areas)[self._index]
         self._rest = np.clip(1 - self.n / seen.sizes, 0, 1)  # finite population correction
         with np.errstate(divide="ignore"):
-            self._size = np.where(self._rest > 0, self.n / self._rest, np.inf)
+            size = self.n / self._means(self._relative)
+            self._size = np.where(self._rest > 0, size / self._rest, np.inf)
 
     def _means(self, values: np.ndarray) -> np.ndarray:
-        return (
-            np.bincount(self._index, weights=values.astype(float), minlength=len(self.n)) / self.n
-        )
+        weights = self._relative * values
+        return np.bincount(self._index, weights=weights, minlength=len(self.n)) / self.n
 
     def mean(self, values: np.ndarray) -> float:
-        return float(self.weights @ self._means(values))
+        return min(float(self.weights @ self._means(values)), 1.0)  # rounding may exceed 1
 
     def _error(self, values: np.ndarray) -> float | None:
         """Standard error of a mean; None where a stratum that is not a census has one pixel."""
         if ((self.n < 2) & (self._rest > 0)).any():
             return None
-        means, squares = self._means(values), self._means(values.astype(float) ** 2)
-        spread = np.maximum(squares - means**2, 0) * self.n / np.maximum(self.n - 1, 1)
+        squares = self._relative * (values - self._means(values)[self._index]) ** 2
+        spread = self._means(squares) * self.n / np.maximum(self.n - 1, 1)
         return math.sqrt(float(self.weights**2 @ (self._rest * spread / self.n)))
 
     def share(self, values: np.ndarray) -> Estimate:

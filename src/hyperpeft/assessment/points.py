@@ -19,13 +19,16 @@ from pathlib import Path
 import numpy as np
 import shapely
 
+from hyperpeft.assessment.class_raster import distinct_names
 from hyperpeft.errors import LabelsError
+from hyperpeft.records import UNLABELLED
 from hyperpeft.scenes import list_layers, read_layer, text_column, write_layer
 from hyperpeft.system.files import flush, replacing
 
 POINTS, DESIGN, STRATA, ABOUT = "points", "design", "strata", "about"
 REFERENCE = "reference"
 UNSURE = "unsure"  # a comment: the point stays without a class
+_MISSING = ("", "na", "n/a", "nan", "null", "none")
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,8 @@ def read_points(
 ) -> tuple[dict[str, np.ndarray], np.ndarray, str | None, str]:
     """The columns of the points, their coordinates (n, 2), their CRS, and the field to use.
 
+    The coordinates of an empty point are NaN.
+
     Raises
     ------
     LabelsError
@@ -134,7 +139,67 @@ def read_points(
             f"reference {path} has no field {field!r}", expected=f"one of {', '.join(columns)}",
             hint="name the field of the classes with --class-field",
         )  # fmt: skip
-    return columns, shapely.get_coordinates(shapes), crs, field
+    xy = np.full((len(shapes), 2), np.nan)
+    xy[~shapely.is_empty(shapes)] = shapely.get_coordinates(shapes)
+    return columns, xy, crs, field
+
+
+def reference_ids(
+    values: np.ndarray, names: dict[int, str], reference: Path, field: str, notes: list[str]
+) -> np.ndarray:
+    """Ids (n,) of reference classes; names that the map does not have are added to `names`.
+
+    A value is a name as it stands, an id, or a name in other case, in this order. 0 is no class,
+    as in a map, unless it is a name.
+
+    Raises
+    ------
+    LabelsError
+        Not one class is one of the map, or a name stands for several of them.
+    """
+    exact: dict[str, set[int]] = {}
+    folded: dict[str, set[int]] = {}
+    for i, name in (*names.items(), *distinct_names(names).items()):
+        exact.setdefault(name, set()).add(i)
+        folded.setdefault(name.lower(), set()).add(i)
+    exact = {**{str(i): {i} for i in names}, **exact}
+    new: list[str] = []
+    ids = []
+    for text in map(_class_text, values.tolist()):
+        if not text or (text == str(UNLABELLED) and text not in exact):
+            ids.append(UNLABELLED)
+            continue
+        alike = exact.get(text) or folded.get(text.lower(), set())
+        if len(alike) > 1:
+            raise LabelsError(
+                f"reference {reference}: {text!r} in the field {field} may be several classes",
+                expected=f"one of {', '.join(f'{i} ({names[i]})' for i in sorted(alike))}",
+                hint="write the id, or the name as the map does",
+            )
+        if not alike:
+            number = max([*names, 0]) + 1
+            names[number], folded[text.lower()] = text, {number}
+            new.append(text)
+            alike = {number}
+        ids += alike
+    if new and len(new) == len(set(ids) - {UNLABELLED}):
+        raise LabelsError(
+            f"reference {reference}: no class of the field {field} is one of the map",
+            expected=f"names or ids of {', '.join(n for i, n in names.items() if n not in new)}",
+            got=", ".join(new[:8]),
+        )
+    if new:
+        notes.append(f"classes that the map does not have: {', '.join(new[:12])}")
+    return np.array(ids, np.int64)
+
+
+def _class_text(value: object) -> str:
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = str(value).strip()
+    return "" if text.lower() in _MISSING else text
 
 
 def read_design(path: Path) -> Design | None:
@@ -209,6 +274,8 @@ def _read(path: Path, layer: str) -> tuple[str | None, np.ndarray, dict[str, np.
 class CheckList:
     """The points of a sample, in the order in which they are to be visited.
 
+    Points that were deleted from the file are not among them.
+
     Parameters
     ----------
     path : Path
@@ -225,20 +292,31 @@ class CheckList:
     Raises
     ------
     LabelsError
-        Another kind of file.
+        Another kind of file, or one without a field that `hyperpeft sample` wrote.
     """
 
     def __init__(self, path: Path) -> None:
         design = read_design(path)
         if design is None:
             raise LabelsError(f"{path} is not a sample", expected="what `hyperpeft sample` writes")
-        self.path, self._design = path, design
         columns, _, _, _ = read_points(path, None)
-        order = {int(i): place for place, i in enumerate(columns["id"])}
-        rows = [order[i] for i in design.ids.tolist()]
+        missing = [name for name in ("id", "comment") if name not in columns]
+        if missing:
+            raise LabelsError(
+                f"{path}: its points have lost the field {' and '.join(missing)}",
+                expected=f"id, {REFERENCE} and comment",
+                hint="add the field again, or draw the sample again with the same seed",
+            )
+        order = {i: place for place, i in enumerate(columns["id"].tolist())}
+        left = np.array([i in order for i in design.ids.tolist()], bool)
+        if not left.any():
+            raise LabelsError(f"{path}: its points are not those of its design",
+                              expected="the ids of the sample in the field id")  # fmt: skip
+        self.path, self._design, self._ids = path, design, design.ids[left]
+        rows = [order[i] for i in self._ids.tolist()]
         self.answers = [_text(columns["reference"][row]) for row in rows]
         self.comments = [_text(columns["comment"][row]) for row in rows]
-        self.places = np.stack([design.rows, design.columns], axis=1)
+        self.places = np.stack([design.rows, design.columns], axis=1)[left]
 
     @property
     def design(self) -> Design:
@@ -270,7 +348,7 @@ class CheckList:
         LabelsError
             It cannot be saved.
         """
-        write_answer(self.path, int(self._design.ids[index]), name or None, comment or None)
+        write_answer(self.path, int(self._ids[index]), name or None, comment or None)
         self.answers[index], self.comments[index] = name, comment
 
 

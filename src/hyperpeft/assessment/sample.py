@@ -161,7 +161,8 @@ def sample_map(
     size : int, optional
         Pixels in all; or
     standard_error : float, optional
-        of overall accuracy that is wanted, from which the size follows; it needs `users`.
+        of overall accuracy that is wanted, from which the size follows, or from the minimum where
+        that needs more; it needs `users`.
     minimum : int, optional
         In each stratum; by default 50, or less where `size` leaves less for each.
     users : float or mapping of str to float, optional
@@ -198,6 +199,12 @@ def sample_map(
     expected = _users(users, [layer.names[i] for i in codes])
     total = size or _size_for(sizes, expected, standard_error)
     least = min(MINIMUM, max(2, total // len(sizes))) if minimum is None else minimum
+    notes = [f"{unused:,} pixels with a class are in no stratum and are left out"] if unused else []
+    needed = int(np.minimum(least, sizes).sum())
+    if size is None and needed > total:
+        notes.append(f"{len(sizes)} strata of at least {least} points need {needed}; the standard "
+                     f"error alone asks for {total}")  # fmt: skip
+        total = needed
     counts = allocate(sizes, total, minimum=least, users=expected)
     places = _draw(mapped, layer, codes, sizes, counts, seed)
     design, xy = _design(mapped, layer, codes, sizes, places, seed, "neyman" if expected is not None
@@ -209,7 +216,6 @@ def sample_map(
     write_points(out, design, xy, mapped.crs, hectares=hectares, map_names=names)
     drawn = {layer.names[i]: (int(s), int(c))
              for i, s, c in zip(codes, sizes, counts, strict=True)}  # fmt: skip
-    notes = [f"{unused:,} pixels with a class are in no stratum and are left out"] if unused else []
     return Sampled(out, drawn, f"{design.about['allocation']}, at least {least} each", tuple(notes))
 
 

@@ -122,7 +122,8 @@ def suggest(
         raise ConfigError("suggest", expected="valid pixels without a label", got="none")
     found = _predict(run, scene, where, measure, max(KEPT, 20 * count), watch)
     marked = np.argwhere(known)
-    features, marked_features = _features(scene, found.places, marked, seed)
+    seen = np.argwhere(known & scene.valid)  # a labelled pixel without data is like no other
+    features, marked_features = _features(scene, found.places, seen, seed)
     chosen = choose(
         found.uncertain, features, found.places, count,
         diversity=diversity, min_distance=min_distance, labelled=marked,

@@ -79,9 +79,10 @@ def _areas(found: Assessment) -> list[list[str]]:
     for i, share in found.estimates.areas.items():
         mapped = found.mapped.get(i, 0.0)
         row = [found.names[i], percent(mapped), percent(share.value), _interval(share)]
-        if found.hectares is not None:
+        if found.hectares is not None and found.mapped_hectares is not None:
+            area = found.mapped_hectares.get(i, 0.0)
             total, digits = found.hectares, 1 if found.hectares < 10_000 else 0
-            row += [f"{mapped * total:,.{digits}f}", f"{(share.value or 0) * total:,.{digits}f}",
+            row += [f"{area:,.{digits}f}", f"{(share.value or 0) * total:,.{digits}f}",
                     _interval(share, total, digits)]  # fmt: skip
         rows.append(row)
     return rows

@@ -215,26 +215,31 @@ class Board:
         rows, columns = np.divmod(where, self.free.shape[1])
         place = np.stack([rows + corner[0], columns + corner[1]], axis=1) // window  # (n, 2)
         blocks, block = np.unique(place, axis=0, return_inverse=True)
+        members = np.split(  # of each block, in the order of `where`
+            np.argsort(block.ravel(), kind="stable"), np.cumsum(np.bincount(block.ravel()))[:-1]
+        )
         order = rng.permutation(len(blocks))
         # Training pixels beside each other share their surroundings: more is left to the test.
         distances = scipy.spatial.distance.cdist(blocks[order], blocks[order[:3]], "chebyshev")
-        away = distances.min(axis=1)
-        clumps = []
-        for b in order[np.argsort(away, kind="stable")]:
-            inside = np.flatnonzero(block.ravel() == b)
-            pixels = np.stack([rows[inside], columns[inside]], axis=1)
-            first = pixels[[rng.integers(len(inside))]]
-            away = scipy.spatial.distance.cdist(pixels, first, "chebyshev")[:, 0]
-            clumps.append(where[inside[np.argsort(away, kind="stable")]])
+        order = order[np.argsort(distances.min(axis=1), kind="stable")].tolist()
+        firsts = [rng.integers(len(members[b])) for b in order]
+        clumps: dict[int, np.ndarray] = {}  # of blocks that were tried, from `first` outwards
         placed = [where[:0]]
         missing = wanted
         for most in (-(-wanted // 3), wanted):  # the second time, clumps grow to make up the number
-            for i, clump in enumerate(clumps):
+            for b, first in zip(order, firsts, strict=True):
                 size = min(most, missing)
-                if size and len(clump) and self.place(clump[:size], self.keep):
+                if not size:
+                    break
+                if b not in clumps:
+                    y, x = rows[members[b]], columns[members[b]]
+                    away = np.maximum(abs(y - y[first]), abs(x - x[first]))
+                    clumps[b] = where[members[b][np.argsort(away, kind="stable")]]
+                clump = clumps[b]
+                if len(clump) and self.place(clump[:size], self.keep):
                     placed.append(clump[:size])
                     missing -= len(clump[:size])
-                    clumps[i] = clump[size:]
+                    clumps[b] = clump[size:]
         return rng.permutation(np.concatenate(placed))
 
     def _end(

@@ -58,8 +58,9 @@ def load(path: Path, labels: Labels | None = None, valid: np.ndarray | None = No
     ------
     SplitError
         When the file is missing or damaged, pixels lie outside the grid, repeat or are in two
-        parts, or ids are missing, do not match the pixels, are 0 or no classes of the labels; or
-        most pixels have another class in the labels.
+        parts, or ids are missing, do not match the pixels or are 0; or those to train on are no
+        classes of the labels, or most pixels have another class there. A class that is only tested
+        may be none of the labels, and a note says so: a map is wrong at its pixels.
     """
     path = Path(path)
     arrays = _read_npz(path)
@@ -98,7 +99,7 @@ def load(path: Path, labels: Labels | None = None, valid: np.ndarray | None = No
 
 
 def _compared(path: Path, parts: dict[str, np.ndarray], labels: Labels) -> list[str]:
-    """A note on pixels of another class than in the labels; a split of other labels is refused."""
+    """Notes on what is other in the labels; a split of other labels is refused."""
     learned = np.concatenate([parts["train_ids"], parts["validation_ids"]])
     unknown = sorted(set(learned.tolist()) - set(labels.classes))
     if unknown:
@@ -117,7 +118,14 @@ def _compared(path: Path, parts: dict[str, np.ndarray], labels: Labels) -> list[
             f"{np.count_nonzero(both)} labelled pixels have another class there",
             hint="give the labels that the split was drawn from",
         )
-    return [f"{other} pixels of the split have another class in the labels"] if other else []
+    notes = [f"{other} pixels of the split have another class in the labels"] if other else []
+    tested = sorted(set(parts["test_ids"].tolist()) - set(labels.classes))
+    if tested:
+        notes.append(
+            f"the split tests classes {tested}, which the labels do not have: every map is wrong "
+            "at their pixels"
+        )
+    return notes
 
 
 def _left_out(path: Path, parts: dict[str, np.ndarray], valid: np.ndarray) -> list[str]:
