@@ -316,12 +316,13 @@ def _check(
         tally.dead_in.append((*where, dead))
     for reason, bad in kinds:
         tally.mask(where, bad[~dead].any(axis=0) if dead.any() else bad.any(axis=0), reason)
+    live = block[~dead] if dead.any() else block  # "in every band" is in every band that is kept
     for value in cube.empty:
-        if fits(value, block.dtype):
-            tally.mask(where, all_equal(block, value), NODATA)
-    fill, zeros = constants(block)
+        if fits(value, live.dtype):
+            tally.mask(where, all_equal(live, value), NODATA)
+    fill, zeros = constants(live)
     if fill.any():
-        tally.fills |= {float(v) for v in np.unique(block[0][fill & tally.valid[where]])}
+        tally.fills |= {float(v) for v in np.unique(live[0][fill & tally.valid[where]])}
         tally.mask(where, fill, UNDECLARED)
     if zeros.any() and 0.0 not in cube.empty:
         if tally.zeros is None:
