@@ -29,7 +29,7 @@ from hyperpeft.scenes.cubes.scan import LARGE
 from hyperpeft.scenes.cubes.valid_pixels import reading_rows
 from hyperpeft.scenes.open import cube_file, open_scene
 from hyperpeft.scenes.readers.envi_header import INTERLEAVES, header_of, interleave, read_fields
-from hyperpeft.scenes.readers.envi_raw import RawCube, raw_cube
+from hyperpeft.scenes.readers.envi_raw import RawCube, holds_numbers, raw_cube
 from hyperpeft.scenes.readers.gdal import open_raster
 from hyperpeft.scenes.readers.read import exists, read_unchecked
 from hyperpeft.system.files import printable
@@ -347,7 +347,7 @@ def _raw(cube: Cube) -> RawCube | None:
     fields = read_fields(path)
     if interleave(fields) not in INTERLEAVES or fields.get("file_compression", "0").strip() != "0":
         return None
-    raw = raw_cube(path, fields)
+    raw = raw_cube(path, fields) if holds_numbers(path, fields) else None
     if raw is None or raw.shape != cube.data.shape or raw.dtype != cube.data.dtype:
         return None
     return raw

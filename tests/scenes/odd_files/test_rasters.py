@@ -13,7 +13,7 @@ from rasterio.enums import ColorInterp
 
 from hyperpeft.errors import SceneError
 from hyperpeft.mapping.outputs.geotiff import write_class_map
-from hyperpeft.scenes import files_of, open_scene
+from hyperpeft.scenes import files_of, open_scene, open_view
 from hyperpeft.scenes.readers import envi_header
 from tests.helpers.scene_files import (
     BANDS,
@@ -366,6 +366,69 @@ def test_a_byte_order_mark(tmp_path, interleave, big_endian):
     assert "33" in scene.crs
     np.testing.assert_allclose(scene.wavelengths, 1000.0 * np.arange(1, 9))
     assert any("byte-order mark" in note for note in scene.notes)
+
+
+LONG_LINE = f"line timestamps = {{{'1, ' * 30_000}1}}\n"
+
+
+@pytest.mark.parametrize("how", ["byte-order mark", "long line"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"reflectance_scale_factor": "10000"},
+        {"data_gain_values": f"{{{', '.join(['0.5'] * BANDS)}}}",
+         "data_offset_values": f"{{{', '.join(map(str, range(BANDS)))}}}"},
+        {"data_gain_values": "{0.5, 0.5}"},  # of another length: not used
+        {"map_info": "{Arbitrary, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0, North}",
+         "data_ignore_value": "-5"},
+        {"map_info": MAP, "data_ignore_value": "0"},
+        {"band_names": "{a, b, c, d, e, f, g, cloud mask}", "bbl": "{1,0,1,1,1,1,1,1}",
+         "wavelength": f"{{{', '.join(map(str, NM))}}}"},
+        {"band_names": f"{{{', '.join(f'{nm:g} nm' for nm in NM)}}}", "fwhm": "{7, 8}"},
+    ],
+    ids=["factor", "gains", "too few gains", "arbitrary", "ignored", "names", "centres in names"],
+)  # fmt: skip
+def test_without_gdal_a_header_means_the_same(tmp_path, how, fields):
+    path = envi(tmp_path / "a.img", integers(), **fields)
+    plain, header = open_scene(path), tmp_path / "a.hdr"
+    text = header.read_text()
+    long = text.replace("byte order = 0\n", f"byte order = 0\n{LONG_LINE}")
+    header.write_text(f"\ufeff{text}" if how == "byte-order mark" else long)
+    scene = open_scene(path)
+    assert noted(scene, "read without GDAL")
+    np.testing.assert_array_equal(scene.cube.values, plain.cube.values)
+    np.testing.assert_array_equal(scene.valid, plain.valid)
+    np.testing.assert_equal(scene.wavelengths, plain.wavelengths)
+    assert scene.transform == plain.transform
+    kept = [note for note in scene.notes if "without GDAL" not in note and "line_times" not in note]
+    assert kept == [note.replace("mask (2300.0)", "mask") for note in plain.notes]
+    if "bbl" in fields:
+        np.testing.assert_array_equal(plain.wavelengths, NM[[0, *range(2, BANDS - 1)]])
+
+
+def test_a_scale_behind_a_long_line(tmp_path):
+    path = envi(tmp_path / "a.img", integers())
+    with (tmp_path / "a.hdr").open("a") as file:
+        file.write(f"{LONG_LINE}reflectance scale factor = 4\n")
+    np.testing.assert_array_equal(open_scene(path).cube.values, CUBE / np.float32(4))
+
+
+def test_a_bad_band_list_of_another_length_behind_a_byte_order_mark(tmp_path):
+    path = rewritten(tmp_path, lambda t: f"\ufeff{t}", bbl="{1, 0}")
+    with pytest.raises(SceneError, match=f"bad-band list: expected {BANDS} values, got 2"):
+        open_scene(path)
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_tiff_beside_an_envi_pair_of_its_name(tmp_path, mark):
+    envi(tmp_path / "a.img", integers())
+    header = tmp_path / "a.hdr"
+    header.write_text(mark + header.read_text())
+    path = geotiff(tmp_path / "a.tif", integers(), interleave="pixel")
+    assert opens(path).transform == tuple(ORIGIN)[:6]
+    values, shown = open_view(path).read(range(BANDS), slice(0, HEIGHT), slice(0, WIDTH))
+    np.testing.assert_array_equal(values, CUBE)
+    assert shown.all()
 
 
 def test_a_byte_order_mark_before_a_header_that_is_not_complete(tmp_path):

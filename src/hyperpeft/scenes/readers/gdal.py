@@ -115,7 +115,12 @@ def crs_of(dataset: Any) -> str | None:
 
 def transform_of(dataset: Any) -> Transform | None:
     """The affine coefficients, or None for the identity that GDAL gives to plain images."""
-    a, b, c, d, e, f = tuple(dataset.transform)[:6]
+    return unless_identity(tuple(dataset.transform)[:6])
+
+
+def unless_identity(coefficients: Transform) -> Transform | None:
+    """The same of coefficients that a file states."""
+    a, b, c, d, e, f = coefficients
     if (a, b, c, d, abs(e), f) == (1.0, 0.0, 0.0, 0.0, 1.0, 0.0):
         return None
     return (a + 0.0, b + 0.0, c + 0.0, d + 0.0, e + 0.0, f + 0.0)  # no -0.0

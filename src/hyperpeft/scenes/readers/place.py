@@ -26,7 +26,7 @@ import pyproj
 import xarray as xr
 
 from hyperpeft.scenes.cubes.cube import Transform
-from hyperpeft.scenes.readers.gdal import wkt_of
+from hyperpeft.scenes.readers.gdal import unless_identity, wkt_of
 
 FITS = 1.0  # pixels; a worse fit is no grid
 _ROUNDING = 1e-9  # of a pixel
@@ -239,9 +239,8 @@ def parse_map_info(text: str, crs: str | None = None) -> tuple[str | None, Trans
     cos, sin = math.cos(angle), math.sin(angle)
     a, b, d, e = width * cos, -width * sin, -height * sin, -height * cos  # as GDAL has it
     c, f = easting - (x - 1) * width, northing + (y - 1) * height
-    transform = (a + 0.0, b + 0.0, c + 0.0, d + 0.0, e + 0.0, f + 0.0)
     known = (None if crs is None else wkt_of(crs)) or _named_crs(parts)
-    return known, transform
+    return known, unless_identity((a, b, c, d, e, f))
 
 
 def _named_crs(parts: list[str]) -> str | None:
