@@ -201,11 +201,11 @@ class SceneView:
             nodata = cube.nodata[band] if cube.nodata else None
             if nodata is not None and fits(nodata, stored.dtype):
                 bad[number] |= stored[number] == typed(nodata, stored.dtype)
+            low, high = cube.limits[band] if cube.limits else (-np.inf, np.inf)
+            bad[number] |= (stored[number] < low) | (stored[number] > high)
         if stored.dtype.kind == "f":
             with np.errstate(invalid="ignore"):
                 bad |= ~(np.abs(stored) <= HUGE)
-        low, high = cube.limits
-        bad |= (stored < low) | (stored > high)
         shown = np.asarray(~bad.any(axis=0))
         for value in cube.empty:
             if fits(value, stored.dtype):

@@ -26,6 +26,7 @@ from tests.helpers.scene_files import (
     geotiff,
     ground,
     integers,
+    labelled_dataset,
 )
 
 CUBE = integers().transpose(2, 0, 1)
@@ -60,7 +61,10 @@ def test_wavelengths_in_the_names(tmp_path):
     for band in range(BANDS):
         geotiff(tmp_path / f"refl_{NM[band]:.0f}nm.tif", integers()[..., band])
     (tmp_path / "refl_430nm.tif").rename(tmp_path / "refl_0430nm.tif")
-    np.testing.assert_array_equal(open_scene(tmp_path).cube.values, CUBE)
+    scene = open_scene(tmp_path)
+    np.testing.assert_array_equal(scene.cube.values, CUBE)
+    np.testing.assert_array_equal(scene.wavelengths, np.round(NM))
+    assert scene.rgb != (0, 0, 0)
 
 
 def test_quality_files_are_named_and_left_out(tmp_path):
@@ -94,6 +98,19 @@ def test_two_instruments_by_wavelength(tmp_path):
     scene = open_scene(",".join(map(str, files)))
     np.testing.assert_array_equal(scene.cube.values, CUBE)
     np.testing.assert_allclose(scene.wavelengths, NM, atol=0.01)
+
+
+def test_each_instrument_has_its_valid_range(tmp_path):
+    array = integers() % 800 + 100
+    array[2, 3, 0], array[4, 5, 6], array[6, 7, 6] = -77, 1500, -1
+    for name, half, high in (("vnir", slice(0, 5), 1000), ("swir", slice(5, BANDS), 2000)):
+        dataset = labelled_dataset(array[..., half], NM[half])
+        dataset["reflectance"].attrs["valid_range"] = np.array([0, high], "int16")
+        dataset.to_netcdf(tmp_path / f"{name}.nc", engine="h5netcdf")
+    scene = open_scene(str(tmp_path / "*.nc"))
+    assert np.argwhere(~scene.valid).tolist() == [[2, 3], [6, 7]]
+    _, shown = open_view(str(tmp_path / "*.nc")).read([0, 6], slice(0, HEIGHT), slice(0, WIDTH))
+    np.testing.assert_array_equal(shown, scene.valid)
 
 
 def test_files_of_equal_bands_without_a_word_are_refused(tmp_path):

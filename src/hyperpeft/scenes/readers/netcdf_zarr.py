@@ -217,7 +217,7 @@ def _to_cube(path: Path, name: str, dataset: xr.Dataset, values: xr.DataArray) -
         fwhm=fwhm,
         good=None if flags is None else flags.values.ravel() != 0,
         marks=means.marks,
-        limits=means.limits,
+        limits=(means.limits,) * bands,
         empty=means.empty,
         scale=np.full(bands, means.scale),
         offset=np.full(bands, means.offset),
