@@ -627,6 +627,19 @@ def test_regions_of_interest_of_envi_5(tmp_path, raster, pixels):
         open_scene(raster, tmp_path / "r.xml")
 
 
+@pytest.mark.parametrize("single", [True, False])
+def test_points_of_regions_of_interest_count_once(tmp_path, raster, single):
+    texts = [f"<Coordinates>{x} {y}</Coordinates>" for x, y in ((3.5, 4.5), (6.5, 7.5))]
+    body = "".join(f"<Point>{text}</Point>" if single else text for text in texts)
+    soil = region("soil", f"<MultiPoint>{body}</MultiPoint>", "none")
+    oak = region("oak", "<Point><Coordinates>1.5 4.5</Coordinates></Point>", "none")
+    (tmp_path / "r.xml").write_text(f"<RegionsOfInterest>{soil}{oak}</RegionsOfInterest>")
+    labels = open_scene(raster, tmp_path / "r.xml").labels
+    assert np.argwhere(labels.ids == 1).tolist() == [[4, 3], [7, 6]]
+    assert np.argwhere(labels.ids == 2).tolist() == [[4, 1]]
+    assert "labels r.xml: 3 pixels labelled from 3 points by the centre rule" in labels.notes
+
+
 def test_regions_of_thresholds_beside_polygons_are_named(tmp_path, raster):
     wkt = rasterio.crs.CRS.from_string(UTM).to_wkt().replace('"', "&quot;")
     body = f"<Polygon>{ring('Exterior', BOXES[0])}</Polygon>"
