@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from typing import Any, NamedTuple
 
 import h5py
@@ -26,7 +25,7 @@ import pyproj
 import xarray as xr
 
 from hyperpeft.scenes.cubes.cube import Transform
-from hyperpeft.scenes.readers.gdal import unless_identity, wkt_of
+from hyperpeft.scenes.readers.gdal import silence_gdal, unless_identity, wkt_of
 
 FITS = 1.0  # pixels; a worse fit is no grid
 _ROUNDING = 1e-9  # of a pixel
@@ -226,8 +225,7 @@ def _code(crs: pyproj.CRS) -> str | None:
         return None
     if crs.is_geographic:
         return "EPSG:4326"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a PROJ string loses the datum, which has no name here
+    with silence_gdal():  # a PROJ string loses the datum, which has no name here
         terms = crs.to_dict()
     if terms.get("proj") != "utm":
         return None
