@@ -20,6 +20,7 @@ from rasterio.warp import transform
 from hyperpeft.errors import ConfigError, LabelsError, SceneError
 from hyperpeft.records import Labels
 from hyperpeft.scenes import match_names, open_scene, read_labels
+from hyperpeft.scenes.labels import rasterize
 from tests.helpers.scene_files import ORIGIN, UTM, cube, geotiff, integers, mat5
 
 H, W = 20, 30
@@ -205,6 +206,28 @@ def test_points_in_one_pixel(tmp_path, scene):
     text = "\n".join(labels.notes)
     assert "1 pixels lie in points of several classes" in text
     assert "1 of 7 points lie outside" in text
+
+
+def test_what_lies_on_top_of_each_other_is_burnt_into_its_bounds(tmp_path, scene, monkeypatch):
+    """Whether hidden ones cover a pixel is counted; a burn of the scene for each took hours."""
+    sizes = []
+
+    def spy(*arguments, out_shape, **options):
+        sizes.append(tuple(out_shape))
+        return burn(*arguments, out_shape=out_shape, **options)
+
+    burn = rasterize.rasterize
+    monkeypatch.setattr(rasterize, "rasterize", spy)
+    sliver = shapely.box(5.6, 5.6, 5.9, 5.9)  # within a pixel, beside its centre
+    shapes = [*[shapely.Point(3.2, 4.9)] * 300, *[shapely.box(12, 2, 16, 5)] * 40, sliver]
+    path = write(tmp_path / "a.gpkg", shapes, crop=["maize"] * 340 + ["wheat"])
+    labels = read_labels(path, scene=scene)
+    text = "\n".join(labels.notes)
+    assert "13 pixels labelled from 340 points and polygons" in text
+    assert "1 of 341 points and polygons cover no pixel centre" in text
+    assert sizes.count(scene.valid.shape) < 6
+    others = set(sizes) - {scene.valid.shape}
+    assert max(height * width for height, width in others) == 4 * 12  # of box and sliver together
 
 
 CSV = [
