@@ -154,6 +154,24 @@ def test_envi_regions_of_interest(tmp_path):
         read_labels(path)
 
 
+def test_a_pixel_in_several_regions_of_interest_stays_unlabelled(tmp_path):
+    points = {"water": [(3, 4), (5, 6), (5, 6)], "roof": [(3, 4), (4, 7)], "soil": [(3, 4), (1, 1)]}
+    head = ["; ENVI Output of ROIs (4.8)", "; File Dimension: 5 x 7"]
+    body = []
+    for name, places in points.items():
+        head += [f"; ROI name: {name}", f"; ROI npts: {len(places)}"]
+        body += [f"{n} {x} {y}" for n, (x, y) in enumerate(places, 1)]
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join(head + body))
+    labels = read_labels(path)
+    expected = np.zeros((7, 5), int)
+    expected[5, 4], expected[6, 3], expected[0, 0] = 1, 2, 3
+    np.testing.assert_array_equal(labels.ids, expected)
+    assert "labels a.txt: 1 pixels lie in regions of several classes and stay unlabelled" in (
+        labels.notes
+    )
+
+
 NAMES = {"CLASS_0": "soil", "CLASS_1": "grass", "CLASS_2": "tree"}
 
 

@@ -689,6 +689,35 @@ def test_netcdf(tmp_path):
         open_scene(tmp_path / "cut.nc")
 
 
+@pytest.mark.parametrize("name", ["a.h5", "a.hdf5"])
+def test_netcdf_that_is_called_hdf5(tmp_path, name):
+    pytest.importorskip("h5netcdf")
+    array = cube(6, 8, 10)
+    array[5, 0, 3] = -1
+    dataset = labelled_dataset(array, np.linspace(400, 900, 10), fill=-1, scale=0.5)
+    dataset = dataset.transpose("band", "y", "x")
+    dataset.to_netcdf(tmp_path / name, engine="h5netcdf")
+    scene = open_scene(tmp_path / name)
+    np.testing.assert_array_equal(scene.cube, scaled(array.transpose(2, 0, 1), 0.5))
+    np.testing.assert_allclose(scene.wavelengths, np.linspace(400, 900, 10))
+    assert scene.transform == PLACE
+    assert np.argwhere(~scene.valid).tolist() == [[5, 0]]
+    np.testing.assert_array_equal(open_scene(f"{tmp_path / name}:reflectance").cube, scene.cube)
+    as_it_is = open_scene(f"{tmp_path / name}:reflectance", layout="b h w")
+    np.testing.assert_array_equal(as_it_is.cube, array.transpose(2, 0, 1))
+
+
+def test_labels_of_netcdf_that_is_called_hdf5(tmp_path):
+    pytest.importorskip("h5netcdf")
+    dataset = labelled_dataset(cube(), NM, southwards=False)
+    dataset.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    ids = np.arange(35, dtype=np.int16).reshape(7, 5) % 3
+    dataset["classes"] = (("y", "x"), ids[::-1])  # rows that run north
+    dataset[["classes"]].transpose("x", "y").to_netcdf(tmp_path / "l.h5", engine="h5netcdf")
+    scene = open_scene(tmp_path / "a.nc", labels=tmp_path / "l.h5")
+    np.testing.assert_array_equal(scene.labels.ids, ids)
+
+
 def test_uneven_coordinates_are_no_georeference(tmp_path):
     pytest.importorskip("h5netcdf")
     dataset = labelled_dataset(cube(dtype="float32"), NM)

@@ -20,6 +20,7 @@ from rasterio.warp import transform
 from hyperpeft.errors import ConfigError, LabelsError, SceneError
 from hyperpeft.records import Labels
 from hyperpeft.scenes import match_names, open_scene, read_labels
+from hyperpeft.scenes.labels import rasterize
 from tests.helpers.scene_files import ORIGIN, UTM, cube, geotiff, integers, mat5
 
 H, W = 20, 30
@@ -205,6 +206,28 @@ def test_points_in_one_pixel(tmp_path, scene):
     text = "\n".join(labels.notes)
     assert "1 pixels lie in points of several classes" in text
     assert "1 of 7 points lie outside" in text
+
+
+def test_what_lies_on_top_of_each_other_is_burnt_into_its_bounds(tmp_path, scene, monkeypatch):
+    """Whether hidden ones cover a pixel is counted; a burn of the scene for each took hours."""
+    sizes = []
+
+    def spy(*arguments, out_shape, **options):
+        sizes.append(tuple(out_shape))
+        return burn(*arguments, out_shape=out_shape, **options)
+
+    burn = rasterize.rasterize
+    monkeypatch.setattr(rasterize, "rasterize", spy)
+    sliver = shapely.box(5.6, 5.6, 5.9, 5.9)  # within a pixel, beside its centre
+    shapes = [*[shapely.Point(3.2, 4.9)] * 300, *[shapely.box(12, 2, 16, 5)] * 40, sliver]
+    path = write(tmp_path / "a.gpkg", shapes, crop=["maize"] * 340 + ["wheat"])
+    labels = read_labels(path, scene=scene)
+    text = "\n".join(labels.notes)
+    assert "13 pixels labelled from 340 points and polygons" in text
+    assert "1 of 341 points and polygons cover no pixel centre" in text
+    assert sizes.count(scene.valid.shape) < 6
+    others = set(sizes) - {scene.valid.shape}
+    assert max(height * width for height, width in others) == 4 * 12  # of box and sliver together
 
 
 CSV = [
@@ -625,6 +648,19 @@ def test_regions_of_interest_of_envi_5(tmp_path, raster, pixels):
     (tmp_path / "r.xml").write_text('<?xml version="1.0"?><RegionsOfInterest version="1.1"/>')
     with pytest.raises(LabelsError, match=r"no polygon and no point.*classification image"):
         open_scene(raster, tmp_path / "r.xml")
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_points_of_regions_of_interest_count_once(tmp_path, raster, single):
+    texts = [f"<Coordinates>{x} {y}</Coordinates>" for x, y in ((3.5, 4.5), (6.5, 7.5))]
+    body = "".join(f"<Point>{text}</Point>" if single else text for text in texts)
+    soil = region("soil", f"<MultiPoint>{body}</MultiPoint>", "none")
+    oak = region("oak", "<Point><Coordinates>1.5 4.5</Coordinates></Point>", "none")
+    (tmp_path / "r.xml").write_text(f"<RegionsOfInterest>{soil}{oak}</RegionsOfInterest>")
+    labels = open_scene(raster, tmp_path / "r.xml").labels
+    assert np.argwhere(labels.ids == 1).tolist() == [[4, 3], [7, 6]]
+    assert np.argwhere(labels.ids == 2).tolist() == [[4, 1]]
+    assert "labels r.xml: 3 pixels labelled from 3 points by the centre rule" in labels.notes
 
 
 def test_regions_of_thresholds_beside_polygons_are_named(tmp_path, raster):

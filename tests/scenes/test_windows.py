@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
+import threading
+import warnings
 
 import h5py
 import numpy as np
 import pytest
 from affine import Affine
+from shapely import Point, to_wkb
 
 from hyperpeft.errors import SceneError
 from hyperpeft.records import cover
-from hyperpeft.scenes import open_scene
+from hyperpeft.scenes import list_layers, open_raster, open_scene, write_layer
 from hyperpeft.scenes.cubes import scan, valid_pixels
 from hyperpeft.scenes.cubes.cube import Cube, from_array
 from hyperpeft.scenes.cubes.valid_pixels import check_pixels
 from tests.helpers.scene_files import ORIGIN, UTM, cube, enmap, geotiff, large_by_pixel, mat73
+
+
+def test_threads_that_read_leave_the_settings_of_the_process(tmp_path):
+    """The first one to open a file is the first to close it."""
+    path, labels = geotiff(tmp_path / "a.tif", cube()), tmp_path / "l.gpkg"
+    points = to_wkb([Point(ORIGIN.c + 15, ORIGIN.f - 15)])
+    write_layer(labels, "roi", {"id": np.array([1])}, points, UTM, "Point")
+    loggers = [logging.getLogger(name) for name in ("rasterio", "pyogrio")]
+    before = [*warnings.filters], [logger.level for logger in loggers]
+    first_is_open, both_are_open = threading.Event(), threading.Event()
+
+    def read_first():
+        with open_raster(path):
+            first_is_open.set()
+            both_are_open.wait(60)
+
+    thread = threading.Thread(target=read_first)
+    thread.start()
+    first_is_open.wait(60)
+    with open_raster(path):
+        both_are_open.set()
+        thread.join()
+        assert list_layers(labels) == {"roi": "Point"}
+        assert [logger.level for logger in loggers] == [logging.CRITICAL] * 2
+    assert ([*warnings.filters], [logger.level for logger in loggers]) == before
 
 
 def spy_on_hdf5(monkeypatch):

@@ -29,7 +29,7 @@ from hyperpeft.scenes.cubes.scan import LARGE
 from hyperpeft.scenes.cubes.valid_pixels import reading_rows
 from hyperpeft.scenes.open import cube_file, open_scene
 from hyperpeft.scenes.readers.envi_header import INTERLEAVES, header_of, interleave, read_fields
-from hyperpeft.scenes.readers.envi_raw import RawCube, raw_cube
+from hyperpeft.scenes.readers.envi_raw import RawCube, holds_numbers, raw_cube
 from hyperpeft.scenes.readers.gdal import open_raster
 from hyperpeft.scenes.readers.read import exists, read_unchecked
 from hyperpeft.system.files import printable
@@ -201,11 +201,11 @@ class SceneView:
             nodata = cube.nodata[band] if cube.nodata else None
             if nodata is not None and fits(nodata, stored.dtype):
                 bad[number] |= stored[number] == typed(nodata, stored.dtype)
+            low, high = cube.limits[band] if cube.limits else (-np.inf, np.inf)
+            bad[number] |= (stored[number] < low) | (stored[number] > high)
         if stored.dtype.kind == "f":
             with np.errstate(invalid="ignore"):
                 bad |= ~(np.abs(stored) <= HUGE)
-        low, high = cube.limits
-        bad |= (stored < low) | (stored > high)
         shown = np.asarray(~bad.any(axis=0))
         for value in cube.empty:
             if fits(value, stored.dtype):
@@ -347,7 +347,7 @@ def _raw(cube: Cube) -> RawCube | None:
     fields = read_fields(path)
     if interleave(fields) not in INTERLEAVES or fields.get("file_compression", "0").strip() != "0":
         return None
-    raw = raw_cube(path, fields)
+    raw = raw_cube(path, fields) if holds_numbers(path, fields) else None
     if raw is None or raw.shape != cube.data.shape or raw.dtype != cube.data.dtype:
         return None
     return raw

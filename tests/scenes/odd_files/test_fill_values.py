@@ -95,6 +95,16 @@ def test_one_value_in_every_band(tmp_path, dtype, value, shown):
     assert any(f"are {shown} in every band although" in note for note in scene.notes)
 
 
+@pytest.mark.parametrize("dead", [0, 5])
+@pytest.mark.parametrize(("value", "nodata"), [(-9999, None), (0, None), (0, 0)])
+def test_one_value_in_every_band_but_an_empty_one(tmp_path, value, nodata, dead):
+    array = strip(value)
+    array[..., dead] = np.nan
+    scene = open_scene(geotiff(tmp_path / "s.tif", array, nodata=nodata))
+    assert scene.shape[2] == BANDS - 1
+    assert masked(scene) == EAST
+
+
 @pytest.mark.parametrize("value", [-(2**31), 2**31 - 1])
 def test_the_ends_of_32_bits_in_one_band(tmp_path, value):
     array = integers(dtype="int32")

@@ -146,6 +146,74 @@ class TestCoordinates:
         np.testing.assert_allclose(scene.transform, expected, atol=0.6)
         assert scene.transform[0] == pytest.approx(pixel, rel=0.02)
 
+    @pytest.mark.parametrize(
+        ("units", "code", "step"),
+        [
+            ("km", 32633, 30.0),
+            ("kilometers", None, 30.0),
+            ("m", 32633, 0.03),
+            ("us-ft", 2227, 0.03),  # a grid in feet
+            ("m", 2227, 0.03 * 3937 / 1200),
+            ("degrees", 4326, 0.03),
+            ("rad", 4326, np.degrees(0.03)),
+        ],
+    )
+    def test_are_converted_to_the_unit_of_the_crs(self, tmp_path, units, code, step):
+        crs = None if code is None else {"crs_wkt": CRS.from_epsg(code).to_wkt()}
+        data = dataset(1 + 0.03 * np.arange(WIDTH), 2 - 0.03 * np.arange(HEIGHT), crs)
+        for axis in "xy":
+            data[axis].attrs["units"] = units
+        scene = opened(tmp_path, data)
+        factor = step / 0.03
+        expected = (step, 0, factor - step / 2, 0, -step, 2 * factor + step / 2)
+        np.testing.assert_allclose(scene.transform, expected, rtol=1e-9, atol=1e-9)
+        assert noted(scene, f"converted from {units} to") == (factor != 1)
+
+    @pytest.mark.parametrize(
+        ("units", "code", "words"),
+        [
+            ("rad", 32633, "rad, which WGS 84 / UTM zone 33N has not"),
+            ("rad", None, "rad, without a CRS"),
+            ("m", 4326, "m, which WGS 84 has not"),
+        ],
+    )
+    def test_in_a_unit_of_another_kind_are_not_used(self, tmp_path, units, code, words):
+        crs = None if code is None else {"crs_wkt": CRS.from_epsg(code).to_wkt()}
+        data = dataset(0.03 * np.arange(WIDTH), -0.03 * np.arange(HEIGHT), crs)
+        for axis in "xy":
+            data[axis].attrs["units"] = units
+        scene = opened(tmp_path, data)
+        assert scene.transform is None
+        assert noted(scene, f"x and y are in {words}: no georeference")
+
+    def test_in_a_unit_that_nobody_knows_are_noted(self, tmp_path):
+        data = dataset()
+        data["x"].attrs["units"] = "paces"
+        scene = opened(tmp_path, data)
+        assert scene.transform == PLACE
+        assert noted(scene, "x and y are in paces, an unknown unit")
+
+    @pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+    def test_that_number_rows_and_columns_are_no_place(self, tmp_path, suffix):
+        data = dataset(np.arange(WIDTH), np.arange(HEIGHT))
+        path = tmp_path / f"s{suffix}"
+        if suffix == ".nc":
+            data.to_netcdf(path, engine="h5netcdf")
+        else:
+            pytest.importorskip("zarr")
+            data.to_zarr(path)
+        scene = open_scene(path)
+        assert scene.transform is None
+        assert noted(scene, "no georeference that is used")
+        np.testing.assert_array_equal(scene.cube.values, reflectance().transpose(2, 0, 1))
+
+    def test_of_rows_and_columns_with_a_unit_or_a_crs_are_a_place(self, tmp_path):
+        data = dataset(np.arange(WIDTH), np.arange(HEIGHT))
+        data["x"].attrs["units"] = data["y"].attrs["units"] = "m"
+        assert opened(tmp_path, data).flipped
+        wkt = {"crs_wkt": CRS.from_string(UTM).to_wkt()}
+        assert opened(tmp_path, dataset(np.arange(WIDTH), np.arange(HEIGHT), wkt)).flipped
+
     def test_that_are_missing_are_noted(self, tmp_path):
         assert noted(opened(tmp_path, dataset(x=False)), "no georeference")
         assert noted(open_scene(geotiff(tmp_path / "s.tif", integers(), crs=None)),

@@ -13,7 +13,7 @@ from rasterio.enums import ColorInterp
 
 from hyperpeft.errors import SceneError
 from hyperpeft.mapping.outputs.geotiff import write_class_map
-from hyperpeft.scenes import files_of, open_scene
+from hyperpeft.scenes import files_of, open_scene, open_view
 from hyperpeft.scenes.readers import envi_header
 from tests.helpers.scene_files import (
     BANDS,
@@ -26,6 +26,7 @@ from tests.helpers.scene_files import (
     geotiff,
     ground,
     integers,
+    labelled_dataset,
 )
 
 CUBE = integers().transpose(2, 0, 1)
@@ -60,7 +61,10 @@ def test_wavelengths_in_the_names(tmp_path):
     for band in range(BANDS):
         geotiff(tmp_path / f"refl_{NM[band]:.0f}nm.tif", integers()[..., band])
     (tmp_path / "refl_430nm.tif").rename(tmp_path / "refl_0430nm.tif")
-    np.testing.assert_array_equal(open_scene(tmp_path).cube.values, CUBE)
+    scene = open_scene(tmp_path)
+    np.testing.assert_array_equal(scene.cube.values, CUBE)
+    np.testing.assert_array_equal(scene.wavelengths, np.round(NM))
+    assert scene.rgb != (0, 0, 0)
 
 
 def test_quality_files_are_named_and_left_out(tmp_path):
@@ -94,6 +98,19 @@ def test_two_instruments_by_wavelength(tmp_path):
     scene = open_scene(",".join(map(str, files)))
     np.testing.assert_array_equal(scene.cube.values, CUBE)
     np.testing.assert_allclose(scene.wavelengths, NM, atol=0.01)
+
+
+def test_each_instrument_has_its_valid_range(tmp_path):
+    array = integers() % 800 + 100
+    array[2, 3, 0], array[4, 5, 6], array[6, 7, 6] = -77, 1500, -1
+    for name, half, high in (("vnir", slice(0, 5), 1000), ("swir", slice(5, BANDS), 2000)):
+        dataset = labelled_dataset(array[..., half], NM[half])
+        dataset["reflectance"].attrs["valid_range"] = np.array([0, high], "int16")
+        dataset.to_netcdf(tmp_path / f"{name}.nc", engine="h5netcdf")
+    scene = open_scene(str(tmp_path / "*.nc"))
+    assert np.argwhere(~scene.valid).tolist() == [[2, 3], [6, 7]]
+    _, shown = open_view(str(tmp_path / "*.nc")).read([0, 6], slice(0, HEIGHT), slice(0, WIDTH))
+    np.testing.assert_array_equal(shown, scene.valid)
 
 
 def test_files_of_equal_bands_without_a_word_are_refused(tmp_path):
@@ -366,6 +383,69 @@ def test_a_byte_order_mark(tmp_path, interleave, big_endian):
     assert "33" in scene.crs
     np.testing.assert_allclose(scene.wavelengths, 1000.0 * np.arange(1, 9))
     assert any("byte-order mark" in note for note in scene.notes)
+
+
+LONG_LINE = f"line timestamps = {{{'1, ' * 30_000}1}}\n"
+
+
+@pytest.mark.parametrize("how", ["byte-order mark", "long line"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"reflectance_scale_factor": "10000"},
+        {"data_gain_values": f"{{{', '.join(['0.5'] * BANDS)}}}",
+         "data_offset_values": f"{{{', '.join(map(str, range(BANDS)))}}}"},
+        {"data_gain_values": "{0.5, 0.5}"},  # of another length: not used
+        {"map_info": "{Arbitrary, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0, North}",
+         "data_ignore_value": "-5"},
+        {"map_info": MAP, "data_ignore_value": "0"},
+        {"band_names": "{a, b, c, d, e, f, g, cloud mask}", "bbl": "{1,0,1,1,1,1,1,1}",
+         "wavelength": f"{{{', '.join(map(str, NM))}}}"},
+        {"band_names": f"{{{', '.join(f'{nm:g} nm' for nm in NM)}}}", "fwhm": "{7, 8}"},
+    ],
+    ids=["factor", "gains", "too few gains", "arbitrary", "ignored", "names", "centres in names"],
+)  # fmt: skip
+def test_without_gdal_a_header_means_the_same(tmp_path, how, fields):
+    path = envi(tmp_path / "a.img", integers(), **fields)
+    plain, header = open_scene(path), tmp_path / "a.hdr"
+    text = header.read_text()
+    long = text.replace("byte order = 0\n", f"byte order = 0\n{LONG_LINE}")
+    header.write_text(f"\ufeff{text}" if how == "byte-order mark" else long)
+    scene = open_scene(path)
+    assert noted(scene, "read without GDAL")
+    np.testing.assert_array_equal(scene.cube.values, plain.cube.values)
+    np.testing.assert_array_equal(scene.valid, plain.valid)
+    np.testing.assert_equal(scene.wavelengths, plain.wavelengths)
+    assert scene.transform == plain.transform
+    kept = [note for note in scene.notes if "without GDAL" not in note and "line_times" not in note]
+    assert kept == [note.replace("mask (2300.0)", "mask") for note in plain.notes]
+    if "bbl" in fields:
+        np.testing.assert_array_equal(plain.wavelengths, NM[[0, *range(2, BANDS - 1)]])
+
+
+def test_a_scale_behind_a_long_line(tmp_path):
+    path = envi(tmp_path / "a.img", integers())
+    with (tmp_path / "a.hdr").open("a") as file:
+        file.write(f"{LONG_LINE}reflectance scale factor = 4\n")
+    np.testing.assert_array_equal(open_scene(path).cube.values, CUBE / np.float32(4))
+
+
+def test_a_bad_band_list_of_another_length_behind_a_byte_order_mark(tmp_path):
+    path = rewritten(tmp_path, lambda t: f"\ufeff{t}", bbl="{1, 0}")
+    with pytest.raises(SceneError, match=f"bad-band list: expected {BANDS} values, got 2"):
+        open_scene(path)
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_tiff_beside_an_envi_pair_of_its_name(tmp_path, mark):
+    envi(tmp_path / "a.img", integers())
+    header = tmp_path / "a.hdr"
+    header.write_text(mark + header.read_text())
+    path = geotiff(tmp_path / "a.tif", integers(), interleave="pixel")
+    assert opens(path).transform == tuple(ORIGIN)[:6]
+    values, shown = open_view(path).read(range(BANDS), slice(0, HEIGHT), slice(0, WIDTH))
+    np.testing.assert_array_equal(values, CUBE)
+    assert shown.all()
 
 
 def test_a_byte_order_mark_before_a_header_that_is_not_complete(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ class Cube:
         As stored: a pixel with this value in any band is not valid.
     marks : tuple of float
         As stored: a pixel with one of these values in any band is not valid.
-    limits : (float, float)
+    limits : tuple of (float, float), one per band, or ()
         As stored: a pixel with a value below the first or above the second is not valid.
     empty : tuple of float
         As stored: a pixel with one of these values in every band is not valid.
@@ -65,7 +64,7 @@ class Cube:
     good: np.ndarray | None = None
     nodata: tuple[float | None, ...] = ()
     marks: tuple[float, ...] = ()
-    limits: tuple[float, float] = (-math.inf, math.inf)
+    limits: tuple[tuple[float, float], ...] = ()
     empty: tuple[float, ...] = ()
     masks: dict[str, np.ndarray] | None = None
     scale: np.ndarray | None = None
@@ -94,6 +93,7 @@ class Cube:
             scale=pick(self.scale),
             offset=pick(self.offset),
             nodata=tuple(self.nodata[i] for i in keep) if self.nodata else (),
+            limits=tuple(self.limits[i] for i in keep) if self.limits else (),
             key=f"{self.key}[{','.join(map(str, keep))}]",
             notes=(*self.notes, note) if note else self.notes,
         )

@@ -21,7 +21,7 @@ from hyperpeft.scenes.cubes.band_values import HUGE
 from hyperpeft.system.files import cache_folder, replacing
 
 LARGE = 2**28  # values
-_FORMAT = 2  # another number where the meaning of what is kept changes
+_FORMAT = 3  # another number where the meaning of what is kept changes
 
 
 def load_scan(path: Path, question: dict[str, Any]) -> dict[str, np.ndarray] | None:

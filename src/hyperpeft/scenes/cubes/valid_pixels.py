@@ -296,12 +296,8 @@ def _check(
         wrong = impossible(block, np.minimum(largest_stored(cube, huge), largest_stored(cube)))
         if wrong is not None and wrong.any():
             kinds.append((IMPOSSIBLE, wrong))
-    low, high = cube.limits
-    with np.errstate(over="ignore"):
-        if low > -np.inf:
-            kinds.append((OUTSIDE, block < low))
-        if high < np.inf:
-            kinds.append((OUTSIDE, block > high))
+    if np.isfinite(cube.limits).any():
+        kinds.append((OUTSIDE, _outside(block, cube.limits)))
     dead = np.zeros(len(block), dtype=bool)
     if kinds:
         any_bad = np.logical_or.reduce([bad for _, bad in kinds]) if len(kinds) > 1 else kinds[0][1]
@@ -316,14 +312,26 @@ def _check(
         tally.dead_in.append((*where, dead))
     for reason, bad in kinds:
         tally.mask(where, bad[~dead].any(axis=0) if dead.any() else bad.any(axis=0), reason)
+    live = block[~dead] if dead.any() else block  # "in every band" is in every band that is kept
     for value in cube.empty:
-        if fits(value, block.dtype):
-            tally.mask(where, all_equal(block, value), NODATA)
-    fill, zeros = constants(block)
+        if fits(value, live.dtype):
+            tally.mask(where, all_equal(live, value), NODATA)
+    fill, zeros = constants(live)
     if fill.any():
-        tally.fills |= {float(v) for v in np.unique(block[0][fill & tally.valid[where]])}
+        tally.fills |= {float(v) for v in np.unique(live[0][fill & tally.valid[where]])}
         tally.mask(where, fill, UNDECLARED)
     if zeros.any() and 0.0 not in cube.empty:
         if tally.zeros is None:
             tally.zeros = np.zeros_like(tally.valid)
         tally.zeros[where] = zeros
+
+
+def _outside(block: np.ndarray, limits: tuple[tuple[float, float], ...]) -> np.ndarray:
+    """Values (B, rows, columns) beyond the limits of their band."""
+    found = np.zeros(block.shape, dtype=bool)
+    for low, high in set(limits):  # mostly one pair for all bands
+        bands = [pair == (low, high) for pair in limits]
+        part = block if all(bands) else block[bands]
+        with np.errstate(over="ignore"):
+            found[bands] = (part < low) | (part > high)
+    return found

@@ -43,6 +43,8 @@ def is_rois(probe: Probe) -> bool:
 def read_rois(probe: Probe, key: Any = None) -> LabelMap:
     """Class ids (H, W) and names: region number k, counted from 1, is class k.
 
+    A pixel in several regions stays unlabelled, as one in vectors of several classes does.
+
     Raises
     ------
     LabelsError
@@ -78,8 +80,22 @@ def read_rois(probe: Probe, key: Any = None) -> LabelMap:
     if ((points < 0) | (points >= (height, width))).any():
         raise LabelsError(f"{path} has points outside its {height} x {width} pixels")
     ids = np.zeros((height, width), dtype=np.int32)
-    ids[points[:, 0], points[:, 1]] = np.repeat(np.arange(1, len(counts) + 1), counts)
-    return LabelMap(path, ids, names={k: n for k, n in enumerate(names, start=1) if n})
+    regions = np.repeat(np.arange(1, len(counts) + 1), counts)
+    ids[points[:, 0], points[:, 1]] = regions
+    claims = np.unique(np.column_stack([points, regions]), axis=0)  # each region once a pixel
+    places, times = np.unique(claims[:, :2], axis=0, return_counts=True)
+    several = places[times > 1]
+    ids[several[:, 0], several[:, 1]] = 0
+    note = (
+        f"labels {path.name}: {len(several)} pixels lie in regions of several classes and stay "
+        "unlabelled"
+    )
+    return LabelMap(
+        path,
+        ids,
+        names={k: n for k, n in enumerate(names, start=1) if n},
+        notes=(note,) if len(several) else (),
+    )
 
 
 _EXPORT = (
@@ -144,7 +160,9 @@ def _shapes(region: ElementTree.Element) -> list[tuple[Any, str]]:
             outer = [_pairs(ring) for ring in polygon.findall("Exterior//Coordinates")]
             holes = [_pairs(ring) for ring in polygon.findall("Interior//Coordinates")]
             found += [(shapely.Polygon(ring, holes), system) for ring in outer]
-        for points in (*geometry.iter("Point"), *geometry.iter("MultiPoint")):
+        # a MultiPoint holds Points or coordinates of its own
+        whole = [p for p in geometry.iter("MultiPoint") if p.find(".//Point") is None]
+        for points in (*geometry.iter("Point"), *whole):
             pairs = [pair for place in points.iter("Coordinates") for pair in _pairs(place)]
             found += [(shapely.Point(pair), system) for pair in pairs]
     return found

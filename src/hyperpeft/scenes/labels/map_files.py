@@ -10,6 +10,7 @@ from rasterio.enums import ColorInterp
 
 from hyperpeft.errors import LabelsError
 from hyperpeft.records import Colour
+from hyperpeft.scenes.cubes.layouts import role_of
 from hyperpeft.scenes.labels.class_names import names_of_ids
 from hyperpeft.scenes.labels.legend import ids_of_picture
 from hyperpeft.scenes.labels.maps import LabelMap
@@ -17,7 +18,7 @@ from hyperpeft.scenes.readers.arrays import read_array
 from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.envi_header import envi_data_file
 from hyperpeft.scenes.readers.gdal import crs_of, open_raster, transform_of
-from hyperpeft.scenes.readers.netcdf_zarr import AXES, PLACES, open_named
+from hyperpeft.scenes.readers.netcdf_zarr import PLACES, open_named
 from hyperpeft.scenes.readers.place import georeference
 from hyperpeft.scenes.readers.stores import Variable, choose_map
 from hyperpeft.system.resources import require_memory
@@ -51,7 +52,7 @@ def read_named_map(probe: Probe, key: Any = None) -> LabelMap:
     if values.ndim != 2:
         raise LabelsError(f"{path}:{name}", expected="2 dimensions", got=values.dims)
     dims = [str(dim) for dim in values.dims]
-    x_first = dims[0].lower() in AXES["x"] and dims[1].lower() in AXES["y"]
+    x_first = [role_of(dim) for dim in dims] == ["x", "y"]
     y, x = (dims[1], dims[0]) if x_first else (dims[0], dims[1])
     place = georeference(dataset, values, y, x)
     array = np.asarray(values.values)

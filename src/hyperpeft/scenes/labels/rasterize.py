@@ -231,7 +231,7 @@ def rasterize_features(features: Features, scene: Scene, *, all_touched: bool = 
             mine[blank] = theirs[blank]
     clear = claims == 1
     class_of[~clear] = 0
-    covers = _covers(shapes, numbers, grid, all_touched, first)
+    covers = _covers(placed.shapes, shapes, numbers, grid, all_touched, first)
     counted = {
         f"pixels labelled from {np.count_nonzero(covers)} {placed.kind} by the centre rule"
         + (", then by touching" if all_touched else ""): clear,
@@ -267,21 +267,32 @@ def _plain(shapes: np.ndarray) -> np.ndarray:
 
 
 def _rasterize(
-    pairs: Iterator[tuple[object, int]], grid: tuple[int, ...], all_touched: bool, add: bool = False
+    pairs: Iterator[tuple[object, int]],
+    grid: tuple[int, ...],
+    all_touched: bool,
+    *,
+    add: bool = False,
+    corner: tuple[int, int] = (0, 0),
 ) -> np.ndarray:
+    """Numbers burnt into `grid` rows and columns from a corner (column, row) on."""
     merge = MergeAlg.add if add else MergeAlg.replace
     array: np.ndarray = rasterize(
-        pairs, out_shape=grid, fill=0, all_touched=all_touched, merge_alg=merge, dtype="int32"
-    )
+        pairs, out_shape=grid, fill=0, all_touched=all_touched, merge_alg=merge, dtype="int32",
+        transform=Affine.translation(*corner),
+    )  # fmt: skip
     return array
 
 
 def _first(
-    shapes: np.ndarray, numbers: np.ndarray, grid: tuple[int, ...], all_touched: bool
+    shapes: np.ndarray,
+    numbers: np.ndarray,
+    grid: tuple[int, ...],
+    all_touched: bool,
+    corner: tuple[int, int] = (0, 0),
 ) -> np.ndarray:
     """The number of the first geometry over each pixel, 0 where there is none."""
     pairs = zip(shapes[::-1], numbers[::-1].tolist(), strict=True)
-    return _rasterize(pairs, grid, all_touched)
+    return _rasterize(pairs, grid, all_touched, corner=corner)
 
 
 def _rasterize_classes(
@@ -307,17 +318,33 @@ def _depth(shapes: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
 
 
 def _covers(
+    placed: np.ndarray,
     shapes: np.ndarray,
     numbers: np.ndarray,
     grid: tuple[int, ...],
     all_touched: bool,
     first: np.ndarray,
 ) -> np.ndarray:
-    """Which geometries cover a pixel, hidden ones included: burn what has not been seen again."""
-    seen = np.isin(numbers, first)
-    fresh = bool(seen.any())
-    while fresh and not seen.all():
-        visible = np.isin(numbers, _first(shapes[~seen], numbers[~seen], grid, all_touched))
-        fresh = bool(visible.any())
-        seen |= visible
+    """Which geometries cover a pixel, hidden ones included.
+
+    A point that reaches into the grid lies in a pixel of it. Polygons that have not been seen are
+    burnt again, each half of the rest without those that hid it, into their bounds: many on top of
+    each other cost their own pixels, not the scene's.
+    """
+    seen = np.isin(numbers, first) | (shapely.get_type_id(placed) == 0)
+    bounds = shapely.bounds(placed)
+    rest = np.flatnonzero(~seen)
+    parts = [rest[np.argsort(bounds[rest, 0])]]  # neighbours stay together
+    while parts:
+        part = parts.pop()
+        if not len(part):
+            continue
+        low = np.maximum(np.floor(bounds[part, :2].min(axis=0)), 0).astype(int)
+        high = np.minimum(np.floor(bounds[part, 2:].max(axis=0)) + 1, grid[::-1]).astype(int)
+        size, corner = tuple((high - low)[::-1].tolist()), (int(low[0]), int(low[1]))
+        burnt = _first(shapes[part], numbers[part], size, all_touched, corner)
+        visible = np.isin(numbers[part], burnt)
+        seen[part[visible]] = True
+        if visible.any():
+            parts += np.array_split(part[~visible], 2)
     return seen

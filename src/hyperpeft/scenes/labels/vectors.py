@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import csv
 import glob
-import logging
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ import shapely
 from hyperpeft.errors import ConfigError, LabelsError
 from hyperpeft.scenes.labels.features import Features, choose_field, to_ids
 from hyperpeft.scenes.readers.detect import Probe
+from hyperpeft.scenes.readers.gdal import silence_gdal
 from hyperpeft.scenes.readers.gdal_checks import refuse_remote_vectors
 from hyperpeft.system.resources import stay_offline
 
@@ -173,19 +172,13 @@ def shapefile_encoding(path: Path) -> str | None:
 
 def _call_ogr(path: Path, call: Any, *arguments: Any, **options: Any) -> Any:
     """Call OGR without its messages; its errors become one."""
-    logger = logging.getLogger("pyogrio")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with silence_gdal():
             return call(*arguments, **options)
     except Exception as problem:  # pyogrio's errors have no common root
         why = " ".join(str(problem).split())[:160]
         beside = "; a shapefile needs its .shx and .dbf beside it" if path.suffix == ".shp" else ""
         raise LabelsError(f"{path} cannot be read as vectors ({why}){beside}", hint=_HINT) from None
-    finally:
-        logger.setLevel(level)
 
 
 def write_layer(
@@ -218,8 +211,7 @@ def write_layer(
     import pyogrio.errors
     import pyogrio.raw
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a layer without a CRS
+    with silence_gdal():  # a layer without a CRS
         try:
             pyogrio.raw.write(
                 path, geometry, list(columns.values()), list(columns), layer=layer,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from hyperpeft.scenes.cubes.lazy import StackedCube
 from hyperpeft.scenes.readers.gdal import same_crs
 
 SAME_WAVELENGTH = 2.0  # nm
+_UNLIMITED = (-np.inf, np.inf)
 _SAME_GRID = 0.01  # of a pixel
 _IN_NAME = re.compile(r"(?<![\d.])(\d{3,4}(?:[.p]\d+)?)\s*nm", re.IGNORECASE)
+_BY_NAMED_WAVELENGTHS = "wavelengths in their names"
 _RANGES = ("pan", "uv", "vis", "vnir", "nir", "swir1", "swir", "swir2", "mwir", "tir", "lwir")
 _EXTRA = re.compile(
     r"(?:^|[_\W])(?:qa|bqa|scl|udm2?|cloud\w*|mask|quality|tci|pvi|aot|wvp|angles?|dem|sza|saa|vza|"
@@ -52,10 +55,14 @@ def stack(cubes: Sequence[Cube], what: str) -> Cube | None:
     if order is None:
         return None
     chosen = [cubes[i] for i in order]
+    named = None
+    if by == _BY_NAMED_WAVELENGTHS:
+        named = np.array([_wavelength_in_name(cube.path) for cube in chosen], np.float64)
     note = f"{len(chosen)} files are stacked as bands, in the order of their {by}: {_named(chosen)}"
     left = ", ".join(cube.path.name for cube in extra)
     notes = (note, f"{left}: not spectral by name, left out") if extra else (note,)
-    return stacked(chosen, notes)
+    whole = stacked(chosen, notes)
+    return whole if named is None else replace(whole, wavelengths=named)
 
 
 def stacked(cubes: Sequence[Cube], notes: tuple[str, ...]) -> Cube:
@@ -68,7 +75,6 @@ def stacked(cubes: Sequence[Cube], notes: tuple[str, ...]) -> Cube:
         for name, mask in (cube.masks or {}).items():
             masks[name] = mask | masks.get(name, np.zeros_like(mask))
     files = [path for cube in cubes for path in (cube.path, *cube.others)]
-    limits = {cube.limits for cube in cubes}
     return Cube(
         path=first.path,
         data=data.to_xarray(block),
@@ -78,7 +84,7 @@ def stacked(cubes: Sequence[Cube], notes: tuple[str, ...]) -> Cube:
         nodata=tuple(v for c, n in _sizes(cubes) for v in (c.nodata or (None,) * n)),
         marks=tuple(sorted({value for cube in cubes for value in cube.marks})),
         empty=tuple(sorted({value for cube in cubes for value in cube.empty})),
-        limits=limits.pop() if len(limits) == 1 else (-np.inf, np.inf),
+        limits=tuple(v for c, n in _sizes(cubes) for v in (c.limits or (_UNLIMITED,) * n)),
         masks=masks or None,
         scale=_joined([np.ones(n) if c.scale is None else c.scale for c, n in _sizes(cubes)]),
         offset=_joined([np.zeros(n) if c.offset is None else c.offset for c, n in _sizes(cubes)]),
@@ -131,10 +137,10 @@ def _order(cubes: Sequence[Cube]) -> tuple[list[int] | None, str]:
     one_band = all(cube.data.shape[0] == 1 for cube in cubes)
     waves = [cube.wavelengths for cube in cubes]
     if one_band and any(w is None for w in waves):
-        told = [_IN_NAME.search(cube.path.stem) for cube in cubes]
-        named = [float(m[1].replace("p", ".")) for m in told if m]
+        told = [_wavelength_in_name(cube.path) for cube in cubes]
+        named = [nm for nm in told if nm is not None]
         if len(named) == len(cubes):
-            return np.argsort(named, kind="stable").tolist(), "wavelengths in their names"
+            return np.argsort(named, kind="stable").tolist(), _BY_NAMED_WAVELENGTHS
     known = [w for w in waves if w is not None]
     if len(known) == len(cubes):
         if len(cubes) > 1 and any(_alike(known[0], other) for other in known[1:]):
@@ -150,6 +156,12 @@ def _order(cubes: Sequence[Cube]) -> tuple[list[int] | None, str]:
     if not known and len({cube.data.shape[0] for cube in cubes}) == len(cubes):
         return names, "names"
     return None, ""
+
+
+def _wavelength_in_name(path: Path) -> float | None:
+    """In nm, from a name such as refl_450nm.tif."""
+    found = _IN_NAME.search(path.stem)
+    return float(found[1].replace("p", ".")) if found else None
 
 
 def _alike(first: np.ndarray, other: np.ndarray) -> bool:

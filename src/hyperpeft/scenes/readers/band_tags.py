@@ -46,7 +46,11 @@ class BandTags:
         self.offsets = np.array(dataset.offsets, dtype=np.float64)
 
     def select(self, keep: np.ndarray) -> None:
-        """Forget all bands but some, by their indices."""
+        """Forget all bands but some, by their indices, also in lists of all bands."""
+        for name in (*_CENTRES, *_WIDTHS, "bbl"):
+            listed = re.findall(_NUMBER, self.whole.get(name, ""))
+            if len(listed) == self.count:
+                self.whole[name] = ", ".join(listed[i] for i in keep)
         self.count = len(keep)
         self.bands = [self.bands[i] for i in keep]
         self.imagery = [self.imagery[i] for i in keep]

@@ -25,7 +25,7 @@ _ROUNDING = 1e-6  # of a physical limit, which may have been written in float32
 
 
 class ValueRules(NamedTuple):
-    """What stored values mean: their type when read, and the rest as in `Cube`."""
+    """What stored values mean: their type when read, and the rest as in `Cube` for every band."""
 
     dtype: np.dtype
     scale: float

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hyperpeft.errors import HyperpeftError
+from hyperpeft.scenes.cubes.layouts import role_of
 from hyperpeft.scenes.readers import hdf5_checks
 
 HEAD = 2**16  # bytes that are looked at
@@ -71,6 +72,11 @@ class Probe:
         if not self.is_hdf5:
             return frozenset()
         return frozenset(hdf5_checks.member_names(self.path))
+
+    @cached_property
+    def dimensions(self) -> list[tuple[str, ...]]:
+        """Names of the dimensions of the arrays of an HDF5 file, as far as they have names."""
+        return hdf5_checks.dimension_names(self.path) if self.is_hdf5 else []
 
     def has(self, *names: str) -> bool:
         """Whether an HDF5 file holds all of these groups and datasets."""
@@ -226,8 +232,16 @@ def is_neon(probe: Probe) -> bool:
 
 
 def is_netcdf4(probe: Probe) -> bool:
-    """NetCDF-4, which is HDF5: told from others by its name."""
-    return probe.is_hdf5 and probe.suffix in _NETCDF_NAMES
+    """NetCDF-4, which is HDF5: told from others by its name, or by the dimensions of a cube."""
+    named = probe.is_hdf5 and probe.suffix in _NETCDF_NAMES
+    return named or _names_dimensions(probe, {"band", "y", "x"})
+
+
+def _names_dimensions(probe: Probe, axes: set[str]) -> bool:
+    """Whether an array of an HDF5 file that is not MATLAB's has these dimensions by their names."""
+    if not probe.is_hdf5 or probe.suffix not in _HDF5_NAMES[1:]:
+        return False
+    return any(len(d) == len(axes) and set(map(role_of, d)) == axes for d in probe.dimensions)
 
 
 def is_netcdf3(probe: Probe) -> bool:
@@ -241,8 +255,8 @@ def is_netcdf(probe: Probe) -> bool:
 
 
 def is_named_arrays(probe: Probe) -> bool:
-    """A Zarr store or a NetCDF file, whose dimensions have names."""
-    return is_zarr(probe) or is_netcdf(probe)
+    """A Zarr store, a NetCDF file or a map in HDF5 whose dimensions have names."""
+    return is_zarr(probe) or is_netcdf(probe) or _names_dimensions(probe, {"y", "x"})
 
 
 def is_arrays(probe: Probe) -> bool:

@@ -30,6 +30,10 @@ TYPES = {
     12: "u2", 13: "u4", 14: "i8", 15: "u8",
 }  # fmt: skip
 _NOT_DATA = (".hdr", ".enp", ".xml", ".txt", ".csv", ".prj", ".ovr", ".png", ".jpg", ".sta", ".rrd")
+_DECIDE = (  # fields that say what the values are, and that GDAL keeps
+    "interleave", "wavelength", "bbl", "data_ignore_value", "fwhm", "reflectance_scale_factor",
+    "data_gain_values", "data_offset_values", "coordinate_system_string",
+)  # fmt: skip
 _LARGEST = 2**26  # bytes of a header that are read
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
@@ -91,8 +95,7 @@ def is_cut_short(fields: dict[str, str], known: Mapping[str, str]) -> bool:
     numbers = ("header_offset", "data_type", "byte_order", "bands", "lines", "samples")
     if any(number(fields, name) != number(theirs, name) for name in numbers if name in fields):
         return True
-    there = ("interleave", "wavelength", "bbl", "data_ignore_value", "fwhm")
-    return any(name in fields and name not in theirs for name in there)
+    return any(name in fields and name not in theirs for name in _DECIDE)
 
 
 def number(fields: dict[str, str], name: str) -> int:

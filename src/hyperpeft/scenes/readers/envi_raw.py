@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,11 @@ import numpy as np
 import xarray as xr
 
 from hyperpeft.errors import SceneError
-from hyperpeft.scenes.cubes.cube import Cube, to_nm, widths_to_nm
+from hyperpeft.scenes.cubes.band_values import scale_note
+from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.cubes.lazy import LazyCube
+from hyperpeft.scenes.readers.band_tags import BandTags, not_spectral
+from hyperpeft.scenes.readers.detect import HDF5_MAGIC, TIFF_MAGIC, ZIP_MAGIC
 from hyperpeft.scenes.readers.envi_header import (
     INTERLEAVES,
     TYPES,
@@ -25,9 +28,10 @@ from hyperpeft.scenes.readers.envi_header import (
 from hyperpeft.scenes.readers.gdal import wkt_of
 from hyperpeft.scenes.readers.place import parse_map_info
 
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
-
-
+_OTHERS = (  # how other formats begin: TIFF, HDF5, PNG, JPEG, NITF, HDF4, NetCDF, Erdas, VRT
+    *TIFF_MAGIC, HDF5_MAGIC, ZIP_MAGIC, b"\x89PNG", b"\xff\xd8\xff", b"\0\0\0\x0cjP", b"NITF",
+    b"\x0e\x03\x13\x01", b"CDF\x01", b"CDF\x02", b"CDF\x05", b"EHFA_HEADER_TAG", b"<VRTDataset",
+)  # fmt: skip
 _SEEK = 2**12  # bytes that are read in a row in the time of a read elsewhere
 
 
@@ -127,13 +131,51 @@ class RawCube(LazyCube):
 
 
 def has_mark(path: Path) -> bool:
-    """Whether the header of a data file begins with a byte-order mark and is ENVI's behind it."""
+    """Whether the header of a data file begins with a byte-order mark and is ENVI's behind it.
+
+    The header of another file with that name does not count, see `holds_numbers`.
+    """
     header = header_of(path)
     if header is None:
         return False
     with header.open("rb") as file:
         head = file.read(16)
-    return head.startswith(b"\xef\xbb\xbfENVI") or head[2:10].replace(b"\0", b"") == b"ENVI"
+    marked = head.startswith(b"\xef\xbb\xbfENVI") or head[2:10].replace(b"\0", b"") == b"ENVI"
+    return marked and holds_numbers(path, read_fields(path))
+
+
+def holds_numbers(path: Path, fields: dict[str, str]) -> bool:
+    """Whether a file may hold the bare numbers of an ENVI header, rather than another format.
+
+    A TIFF beside the header of an ENVI pair of the same name has its own size and begins as TIFF.
+    """
+    if path.stat().st_size == number(fields, "header_offset") + values_size(fields):
+        return True
+    with path.open("rb") as file:
+        return not file.read(16).startswith(_OTHERS)
+
+
+class _Header:
+    """The fields of a header under the names that rasterio has for a raster's."""
+
+    def __init__(self, path: Path, fields: dict[str, str], count: int) -> None:
+        self.name, self.count, self._fields = str(path), count, fields
+        names = self._listed("band_names")[:count]
+        self.descriptions = [*names, *[""] * (count - len(names))]
+        self.scales = self._numbers("data_gain_values", 1.0)
+        self.offsets = self._numbers("data_offset_values", 0.0)
+
+    def tags(self, band: int = 0, ns: str = "") -> dict[str, str]:
+        return {} if band or ns != "ENVI" else self._fields
+
+    def _listed(self, name: str) -> list[str]:
+        text = self._fields.get(name, "").strip()
+        return [part.strip() for part in text.strip("{}").split(",")] if text[:1] == "{" else []
+
+    def _numbers(self, name: str, default: float) -> list[float]:
+        """One a band; as GDAL has it, a list of another length is not used."""
+        numbers = [_to_float(text) for text in self._listed(name)]
+        return numbers if len(numbers) == self.count else [default] * self.count
 
 
 def read_raw(path: Path, why: str) -> Cube:
@@ -142,7 +184,8 @@ def read_raw(path: Path, why: str) -> Cube:
     Raises
     ------
     SceneError
-        The header is not complete, or the file is shorter than it says.
+        The header is not complete or has a bad-band list of another length, or the file is shorter
+        than it says.
     """
     fields = read_fields(path)
     header = header_of(path)
@@ -161,24 +204,32 @@ def read_raw(path: Path, why: str) -> Cube:
         )
     crs, transform = parse_map_info(fields.get("map_info", ""))
     projected = fields.get("coordinate_system_string", "").strip("{} ")
-    centres, widths = _numbers(fields, "wavelength"), _numbers(fields, "fwhm")
-    units = fields.get("wavelength_units", "").strip()
-    ignored = _numbers(fields, "data_ignore_value")
-    good = _numbers(fields, "bbl")
-    bands = raw.shape[0]
-    return Cube(
+    tags = BandTags(_Header(path, fields, raw.shape[0]))
+    out, left_out = not_spectral(tags, set(), [])
+    data = _as_data(raw)
+    if out:
+        keep = np.array([i for i in range(tags.count) if i not in out])
+        tags.select(keep)
+        data = data.isel(band=keep)
+    wavelengths, fwhm = tags.spectral()
+    scale, plus = tags.scaling()
+    ignored = _to_float(fields.get("data_ignore_value", "nan"))
+    cube = Cube(
         path,
-        _as_data(raw),
-        wavelengths=to_nm(centres, units) if len(centres) == bands else None,
-        fwhm=widths_to_nm(widths, units, centres) if len(widths) == bands == len(centres) else None,
-        good=good != 0 if len(good) == bands else None,
-        nodata=(float(ignored[0]),) * bands if len(ignored) == 1 and ignored[0] != 0 else (),
-        empty=(0.0,) if len(ignored) == 1 and ignored[0] == 0 else (),
+        data,
+        wavelengths=wavelengths,
+        fwhm=fwhm,
+        good=tags.good(),
+        nodata=(ignored,) * tags.count if ignored and ignored == ignored else (),
+        empty=(0.0,) if ignored == 0 else (),
+        scale=scale,
+        offset=plus,
         crs=(wkt_of(projected) if projected else None) or crs,
         transform=transform,
         others=() if header is None else (header,),
-        notes=(f"the ENVI header is read without GDAL: {why}",),
     )
+    notes = (f"the ENVI header is read without GDAL: {why}", *left_out)
+    return replace(cube, notes=(*notes, *scale_note(cube), *tags.unused()))
 
 
 def raw_cube(path: Path, fields: dict[str, str]) -> RawCube | None:
@@ -197,5 +248,9 @@ def _as_data(raw: RawCube) -> xr.DataArray:
     return raw.to_xarray((1, raw.shape[2]))
 
 
-def _numbers(fields: dict[str, str], name: str) -> np.ndarray:
-    return np.array([float(n) for n in _NUMBER.findall(fields.get(name, ""))])
+def _to_float(text: str) -> float:
+    """The number in front of a comment; NaN for none."""
+    try:
+        return float(text.split(";")[0].strip("{} "))
+    except ValueError:
+        return float("nan")

@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -35,6 +36,7 @@ from hyperpeft.scenes.readers.notes import first_words
 from hyperpeft.system.text import whole_number
 
 _VECTORS = (".shp", ".geojson", ".json", ".kml", ".kmz", ".gml", ".gpx", ".fgb", ".tab", ".mif")
+_LOGGERS = ("rasterio", "pyogrio")
 _CACHE_MB = "256"  # holds a row of blocks of a wide scene, all bands
 
 
@@ -96,16 +98,42 @@ def list_pages(probe: Probe) -> Iterator[list[Any]]:
 
 @contextmanager
 def silence_gdal() -> Iterator[None]:
-    """No warnings about missing georeference, no GDAL messages on stderr."""
-    logger = logging.getLogger("rasterio")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """No warnings about missing georeference, no messages of GDAL and OGR on stderr.
+
+    Both are settings of the process. Threads may read at the same time: the first one saves the
+    settings, and the last one restores them.
+    """
+    _silence.enter()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        logger.setLevel(level)
+        _silence.leave()
+
+
+class _Silence:
+    """Settings that are changed while anybody needs it."""
+
+    def __init__(self) -> None:
+        self._lock, self._depth, self._settings = threading.Lock(), 0, ExitStack()
+
+    def enter(self) -> None:
+        with self._lock:
+            if self._depth == 0:
+                self._settings.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+                for logger in map(logging.getLogger, _LOGGERS):
+                    self._settings.callback(logger.setLevel, logger.level)
+                    logger.setLevel(logging.CRITICAL)
+            self._depth += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._depth -= 1
+            if self._depth == 0:
+                self._settings.close()
+
+
+_silence = _Silence()
 
 
 def crs_of(dataset: Any) -> str | None:
@@ -115,7 +143,12 @@ def crs_of(dataset: Any) -> str | None:
 
 def transform_of(dataset: Any) -> Transform | None:
     """The affine coefficients, or None for the identity that GDAL gives to plain images."""
-    a, b, c, d, e, f = tuple(dataset.transform)[:6]
+    return unless_identity(tuple(dataset.transform)[:6])
+
+
+def unless_identity(coefficients: Transform) -> Transform | None:
+    """The same of coefficients that a file states."""
+    a, b, c, d, e, f = coefficients
     if (a, b, c, d, abs(e), f) == (1.0, 0.0, 0.0, 0.0, 1.0, 0.0):
         return None
     return (a + 0.0, b + 0.0, c + 0.0, d + 0.0, e + 0.0, f + 0.0)  # no -0.0

@@ -83,6 +83,27 @@ def member_names(path: Path) -> list[str]:
     return names
 
 
+def dimension_names(path: Path) -> list[tuple[str, ...]]:
+    """Of every array whose dimensions all have scales the names of those, without groups.
+
+    None where the file is damaged.
+    """
+    found: list[tuple[str, ...]] = []
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and "DIMENSION_LIST" in item.attrs:
+            scales = [dim[0].name for dim in item.dims if len(dim)]
+            if len(scales) == item.ndim and all(scales):
+                found.append(tuple(str(scale).rsplit("/", 1)[-1] for scale in scales))
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(visit)
+    except Exception:  # h5py's errors of damaged files have no common root
+        return []
+    return found
+
+
 def _can_be_walked(data: mmap.mmap, at: int, width: int) -> bool:
     """Whether the objects of a collection lead to its end; one beyond the file is never walked."""
     end = at + int.from_bytes(data[at + 8 : at + 8 + width], "little")

@@ -24,10 +24,11 @@ import xarray as xr
 from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.scenes.cubes.band_values import scale_note
 from hyperpeft.scenes.cubes.cube import Cube, to_nm, widths_to_nm
-from hyperpeft.scenes.cubes.layouts import Layout, parse_layout
+from hyperpeft.scenes.cubes.layouts import Layout, parse_layout, role_of
 from hyperpeft.scenes.cubes.lazy import DIMS, LazyCube, StoredCube, check_chunks
 from hyperpeft.scenes.readers import cf
-from hyperpeft.scenes.readers.detect import Probe
+from hyperpeft.scenes.readers.arrays import read_arrays
+from hyperpeft.scenes.readers.detect import Probe, is_arrays
 from hyperpeft.scenes.readers.notes import unused_layers
 from hyperpeft.scenes.readers.place import georeference
 from hyperpeft.scenes.readers.stores import (
@@ -45,22 +46,6 @@ from hyperpeft.scenes.readers.stores import (
 )
 
 _CUBES = ("reflectance", "radiance", "rfl", "surface_reflectance")
-AXES = {
-    "band": ("band", "bands", "wavelength", "wavelengths", "wl", "spectral", "channel", "b"),
-    "y": ("y", "row", "rows", "lat", "latitude", "northing", "line", "lines", "ortho_y"),
-    "x": (
-        "x",
-        "col",
-        "cols",
-        "column",
-        "columns",
-        "lon",
-        "longitude",
-        "easting",
-        "sample",
-        "ortho_x",
-    ),
-}
 PLACES = ("lat", "latitude", "lon", "longitude", "x", "y", "xc", "yc")  # 2-D coordinates
 _CENTRES = ("wavelength", "wavelengths", "wl", "center_wavelength", "band", "bands")
 _WIDTHS = ("fwhm", "fwhms", "bandwidth")
@@ -80,7 +65,12 @@ def read_store(store: Any, key: str | None, layout: str | None) -> Cube:
 
 
 def read_netcdf(probe: Probe, key: str | Sequence[str] | None, layout: str | None) -> Cube:
-    """The cube of a NetCDF-4 file, see `_read_labelled`."""
+    """The cube of a NetCDF file, see `_read_labelled`.
+
+    One that is named as HDF5 may be read by a layout, as HDF5 is.
+    """
+    if layout is not None and is_arrays(probe):
+        return read_arrays(probe, key, layout)
     _require_netcdf(probe)
     return _read_labelled(probe.path, key if isinstance(key, str) else None, layout, zarr=False)
 
@@ -227,7 +217,7 @@ def _to_cube(path: Path, name: str, dataset: xr.Dataset, values: xr.DataArray) -
         fwhm=fwhm,
         good=None if flags is None else flags.values.ravel() != 0,
         marks=means.marks,
-        limits=means.limits,
+        limits=(means.limits,) * bands,
         empty=means.empty,
         scale=np.full(bands, means.scale),
         offset=np.full(bands, means.offset),
@@ -279,7 +269,7 @@ def _roles(path: Path, name: str, dataset: xr.Dataset, values: xr.DataArray) -> 
     """Which dimension is which."""
     roles: dict[str, str] = {}
     for dim in map(str, values.dims):
-        role = next((r for r, names in AXES.items() if dim.lower() in names), None)
+        role = role_of(dim)
         if role is None and _along(dataset, dim, ("wavelength", "wavelengths", "wl")) is not None:
             role = "band"
         if role is not None:

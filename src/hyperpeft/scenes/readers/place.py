@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from typing import Any, NamedTuple
 
 import h5py
@@ -26,7 +25,7 @@ import pyproj
 import xarray as xr
 
 from hyperpeft.scenes.cubes.cube import Transform
-from hyperpeft.scenes.readers.gdal import wkt_of
+from hyperpeft.scenes.readers.gdal import silence_gdal, unless_identity, wkt_of
 
 FITS = 1.0  # pixels; a worse fit is no grid
 _ROUNDING = 1e-9  # of a pixel
@@ -62,6 +61,14 @@ def fit_affine(columns: np.ndarray, rows: np.ndarray, xy: np.ndarray) -> AffineF
 
 _POINTS = 10_000  # of 2-D coordinates, to fit a grid to
 _UNEVEN = 1e-3  # of a pixel, over the whole axis
+_NUMBERED = (1.0, 0.0, 1.0, 0.0)  # steps and starts of numbers of columns and rows
+_RADIANS = ("rad", "radian", "radians")
+_METRES = {
+    **dict.fromkeys(("m", "metre", "meter", "metres", "meters"), 1.0),
+    **dict.fromkeys(("km", "kilometre", "kilometer", "kilometres", "kilometers"), 1000.0),
+    **dict.fromkeys(("ft", "foot", "feet", "international foot"), 0.3048),
+    **dict.fromkeys(("us-ft", "us_survey_foot", "us survey foot", "ftus"), 1200 / 3937),
+}
 _LATITUDE, _LONGITUDE = ("lat", "latitude"), ("lon", "longitude")
 
 
@@ -90,20 +97,11 @@ def georeference(dataset: xr.Dataset, values: xr.DataArray, y_dim: str, x_dim: s
             notes.append(
                 f"grid mapping {attributes['grid_mapping_name']} cannot be understood: no CRS"
             )
-    degrees = y_dim.lower() in _LATITUDE and x_dim.lower() in _LONGITUDE
-    x, y = (_axis(dataset, dim) for dim in (x_dim, y_dim))
-    if x is not None and y is not None:
-        if crs is None and degrees:
-            crs, note = _wgs84()
-            notes.append(note)
-        dx, x0, rounded = x
-        dy, y0, rounded_y = y
-        rounded = max(rounded, rounded_y)
-        if rounded > _UNEVEN:
-            notes.append(
-                f"x and y are rounded by up to {rounded:.2g} pixels; the grid is the even one"
-            )
-        return Place(crs, (dx, 0.0, x0 - dx / 2, 0.0, dy, y0 - dy / 2), tuple(notes))
+    even = _from_axes(dataset, y_dim, x_dim, crs)
+    if even is not None:
+        notes += even.notes
+        if even.transform is not None:
+            return Place(even.crs, even.transform, tuple(notes))
     numbers = [float(n) for n in re.findall(r"[-+.\deE]+", str(attributes.get("GeoTransform", "")))]
     if len(numbers) == 6:
         c, a, b, f, d, e = numbers
@@ -111,9 +109,65 @@ def georeference(dataset: xr.Dataset, values: xr.DataArray, y_dim: str, x_dim: s
     place = _from_two_dimensions(dataset, y_dim, x_dim)
     if place is not None:
         return Place(place.crs, place.transform, (*notes, *place.notes))
-    if x_dim in dataset.variables and y_dim in dataset.variables:
+    if even is None and x_dim in dataset.variables and y_dim in dataset.variables:
         notes.append("x and y are not evenly spaced: the scene has no georeference")
     return Place(crs, None, tuple(notes))
+
+
+def _from_axes(dataset: xr.Dataset, y_dim: str, x_dim: str, crs: str | None) -> Place | None:
+    """A place from evenly spaced x and y, in the unit of the CRS; None where they are not that.
+
+    Numbers of rows and columns, and coordinates in a unit of another kind, give no transform.
+    """
+    x, y = (_axis(dataset, dim) for dim in (x_dim, y_dim))
+    if x is None or y is None:
+        return None
+    units = [str(dataset[dim].attrs.get("units", "")).strip() for dim in (x_dim, y_dim)]
+    (dx, x0, rounded), (dy, y0, rounded_y) = x, y
+    if crs is None and not any(units) and (dx, x0, dy, y0) == _NUMBERED:
+        return Place(None, None)
+    notes = []
+    if crs is None and y_dim.lower() in _LATITUDE and x_dim.lower() in _LONGITUDE:
+        crs, note = _wgs84()
+        notes.append(note)
+    sizes = [_unit_size(unit, crs) for unit in units]
+    if None in sizes:
+        against = "without a CRS" if crs is None else f"which {pyproj.CRS(crs).name} has not"
+        unit = units[sizes.index(None)]
+        notes.append(f"x and y are in {unit}, {against}: no georeference is taken from them")
+        return Place(crs, None, tuple(notes))
+    if 0 in sizes:
+        notes.append(f"x and y are in {units[sizes.index(0)]}, an unknown unit: taken as they are")
+    across, down = (size or 1.0 for size in sizes)
+    if across != 1 or down != 1:
+        to = "metres" if crs is None else "the unit of the CRS"
+        notes.append(f"x and y are converted from {units[across == 1]} to {to}")
+    dx, x0, dy, y0 = dx * across, x0 * across, dy * down, y0 * down
+    rounded = max(rounded, rounded_y)
+    if rounded > _UNEVEN:
+        notes.append(f"x and y are rounded by up to {rounded:.2g} pixels; the grid is the even one")
+    return Place(crs, (dx, 0.0, x0 - dx / 2, 0.0, dy, y0 - dy / 2), tuple(notes))
+
+
+def _unit_size(unit: str, crs: str | None) -> float | None:
+    """A unit of coordinates in that of a CRS, in metres or degrees without one.
+
+    0 for a unit that is not known, None for one of another kind: metres where the CRS has degrees.
+    """
+    unit = unit.lower()
+    if unit in ("", "1"):
+        return 1.0
+    angle = 1.0 if unit in _RADIANS else math.radians(1) if unit.startswith("deg") else None
+    size = _METRES.get(unit) if angle is None else angle
+    if size is None:
+        return 0.0
+    if crs is None:
+        return None if unit in _RADIANS else 1.0 if angle is not None else size
+    known = pyproj.CRS(crs)
+    if known.is_geographic != (angle is not None):
+        return None
+    theirs = known.axis_info[0].unit_conversion_factor
+    return 1.0 if math.isclose(size, theirs, rel_tol=1e-9) else size / theirs
 
 
 def _wgs84() -> tuple[str | None, str]:
@@ -171,8 +225,7 @@ def _code(crs: pyproj.CRS) -> str | None:
         return None
     if crs.is_geographic:
         return "EPSG:4326"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a PROJ string loses the datum, which has no name here
+    with silence_gdal():  # a PROJ string loses the datum, which has no name here
         terms = crs.to_dict()
     if terms.get("proj") != "utm":
         return None
@@ -239,9 +292,8 @@ def parse_map_info(text: str, crs: str | None = None) -> tuple[str | None, Trans
     cos, sin = math.cos(angle), math.sin(angle)
     a, b, d, e = width * cos, -width * sin, -height * sin, -height * cos  # as GDAL has it
     c, f = easting - (x - 1) * width, northing + (y - 1) * height
-    transform = (a + 0.0, b + 0.0, c + 0.0, d + 0.0, e + 0.0, f + 0.0)
     known = (None if crs is None else wkt_of(crs)) or _named_crs(parts)
-    return known, transform
+    return known, unless_identity((a, b, c, d, e, f))
 
 
 def _named_crs(parts: list[str]) -> str | None:

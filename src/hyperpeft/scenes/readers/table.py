@@ -160,7 +160,8 @@ READERS: list[Reader] = [
         f"{_HERE}.netcdf_zarr:read_netcdf",
         takes_key=True,
         takes_layout=True,
-        files="NetCDF-4 (.nc) and NetCDF-3 under any name; FILE:VARIABLE",
+        files="NetCDF-4 (.nc, and .h5 whose cube has named dimensions) and NetCDF-3 under any "
+        "name; FILE:VARIABLE",
         used="as of Zarr stores; groups",
     ),
     Reader(
