@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hyperpeft.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from hyperpeft.records.arrays import labels_of_array
+    from hyperpeft.records.arrays import labels_of_array, role_of
     from hyperpeft.records.colours import Colour, default_rgb, palette
     from hyperpeft.records.describe import draw_classes
     from hyperpeft.records.labels import UNLABELLED, Labels
@@ -31,6 +31,7 @@ _MODULES = {
     "mask_of": "split",
     "without_training": "split",
     "palette": "colours",
+    "role_of": "arrays",
     "thinned": "windows",
 }
 
@@ -47,6 +48,7 @@ __all__ = [
     "mask_of",
     "notebook",
     "palette",
+    "role_of",
     "thinned",
     "without_training",
 ]

@@ -15,15 +15,22 @@ from hyperpeft.records.labels import UNLABELLED, Labels
 from hyperpeft.records.windows import GRID, Transform
 
 DIMS = ("band", "y", "x")
-_OTHER_NAMES = {
-    "band": ("band", "bands", "wavelength", "wavelengths", "channel", "b"),
-    "y": ("y", "row", "rows", "lat", "latitude", "northing"),
-    "x": ("x", "col", "cols", "column", "columns", "lon", "longitude", "easting"),
-}
+_NAMES = {  # of dimensions, in lower case
+    "band": ("band", "bands", "wavelength", "wavelengths", "wl", "spectral", "channel", "b"),
+    "y": ("y", "row", "rows", "lat", "latitude", "northing", "line", "lines", "ortho_y"),
+    "x": (
+        "x", "col", "cols", "column", "columns", "lon", "longitude", "easting", "sample", "ortho_x",
+    ),
+}  # fmt: skip
 _WAVELENGTHS = ("wavelength", "wavelengths")  # dims or coordinates in nm or micrometres
 _MICROMETRES = 100  # wavelengths that are all below this are in micrometres
 _LARGEST_ID = 65535
 _FLOAT32_MAX = float(np.finfo(np.float32).max)  # what is computed with is float32
+
+
+def role_of(dimension: str) -> str | None:
+    """Which axis a dimension is by its name: "band", "y" or "x"; None where that does not tell."""
+    return next((role for role, names in _NAMES.items() if dimension.lower() in names), None)
 
 
 def parts_of_array(
@@ -131,8 +138,7 @@ def _what(cube: Any, array: np.ndarray) -> str:
 
 def _renamed(array: xr.DataArray) -> xr.DataArray:
     """The same with dims that are known by another name called band, y and x."""
-    known = {other: dim for dim, others in _OTHER_NAMES.items() for other in others}
-    found = {dim: known.get(str(dim).lower(), str(dim)) for dim in array.dims}
+    found = {dim: role_of(str(dim)) or str(dim) for dim in array.dims}
     if len(set(found.values())) < len(found):
         return array
     names = {old: new for old, new in found.items() if old != new}

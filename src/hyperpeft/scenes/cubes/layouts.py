@@ -31,18 +31,6 @@ from hyperpeft.scenes.cubes.lazy import LazyCube
 DEFAULT = "h w b"
 CUBES = tuple(" ".join(axes) for axes in itertools.permutations("hwb"))
 MATRICES = ("b (h w)", "b (w h)", "(h w) b", "(w h) b")
-_NAMES = {  # of dimensions, in lower case
-    "band": ("band", "bands", "wavelength", "wavelengths", "wl", "spectral", "channel", "b"),
-    "y": ("y", "row", "rows", "lat", "latitude", "northing", "line", "lines", "ortho_y"),
-    "x": (
-        "x", "col", "cols", "column", "columns", "lon", "longitude", "easting", "sample", "ortho_x",
-    ),
-}  # fmt: skip
-
-
-def role_of(dimension: str) -> str | None:
-    """Which axis a dimension is by its name: "band", "y" or "x"; None where that does not tell."""
-    return next((role for role, names in _NAMES.items() if dimension.lower() in names), None)
 
 
 @dataclass(frozen=True)

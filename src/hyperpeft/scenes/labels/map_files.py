@@ -9,8 +9,7 @@ import numpy as np
 from rasterio.enums import ColorInterp
 
 from hyperpeft.errors import LabelsError
-from hyperpeft.records import Colour
-from hyperpeft.scenes.cubes.layouts import role_of
+from hyperpeft.records import Colour, role_of
 from hyperpeft.scenes.labels.class_names import names_of_ids
 from hyperpeft.scenes.labels.legend import ids_of_picture
 from hyperpeft.scenes.labels.maps import LabelMap

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hyperpeft.errors import HyperpeftError
-from hyperpeft.scenes.cubes.layouts import role_of
+from hyperpeft.records import role_of
 from hyperpeft.scenes.readers import hdf5_checks
 
 HEAD = 2**16  # bytes that are looked at
