@@ -289,7 +289,7 @@ def test_a_committed_report_is_that_of_its_records(study, tmp_path):
 
 
 def test_there_is_a_committed_report():
-    names = ["few-labels-before", "few-labels", "indian-pines", "offline"]
+    names = ["few-labels-before", "few-labels", "indian-pines", "label-efficiency", "offline"]
     assert [path.stem for path in RESULTS] == names
     kept = {"README.md", *(f"{name}{ending}" for name in names for ending in (".jsonl", ".md"))}
     assert {path.name for path in (DOCS / "results").iterdir()} == kept

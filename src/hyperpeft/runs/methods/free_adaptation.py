@@ -6,8 +6,8 @@ free recipe gains five points on one and loses five on another. So where a class
 or more, the free recipe is tried on halves of the training pixels, for half as long, and taken if
 it gives the other halves a higher likelihood than the frozen features do. Otherwise the encoder
 stays as it is and the heads alone learn: where free adaptation forgets what was left out, the
-short default recipe does too, to a lesser degree (of 13 such runs it gained 0.2 points in the
-median and lost 13 in one).
+short default recipe does too, to a lesser degree (in 13 such runs it gained nothing in the median
+and lost 13 points in one).
 """
 
 from __future__ import annotations
