@@ -229,6 +229,19 @@ def test_other_bands_are_refused(finished, tmp_path):
         load_run(finished[1]).predict(open_scene(cube))
 
 
+@pytest.mark.parametrize("which", [0, 1])
+def test_no_map_replaces_the_scene_it_is_of(finished, tmp_path, monkeypatch, which):
+    """Another scene than the run's is named by no configuration, but opened from a file."""
+    paths = write_scene(tmp_path, planted(seed=5))
+    before = paths[which].read_bytes()
+    monkeypatch.chdir(tmp_path)
+    scene = open_scene(paths[0].name, paths[1].name)
+    monkeypatch.chdir("/")
+    with pytest.raises(ConfigError, match=f"would replace the {('scene', 'labels')[which]}"):
+        load_run(finished[1]).map(scene, paths[which])
+    assert paths[which].read_bytes() == before
+
+
 def test_another_base_is_refused_with_both_hashes(copied, finished, tmp_path):
     own = finished[0].backbone["weights_sha256"]
     edit(copied, lambda values: values["backbone"].update(weights_sha256="0" * 64))
