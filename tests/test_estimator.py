@@ -163,6 +163,32 @@ def test_labels_of_every_kind(world, tmp_path):
     )
 
 
+def points_of(ids, names, count):
+    """GeoDataFrame of `count` points of each class that has a name."""
+    rows = [(name, place) for i, name in names.items() for place in np.argwhere(ids == i)[:count]]
+    places = [
+        shapely.Point(TRANSFORM.c + 30 * column + 15, TRANSFORM.f - 30 * row - 15)
+        for _, (row, column) in rows
+    ]
+    return geopandas.GeoDataFrame({"class": [name for name, _ in rows]}, geometry=places, crs=CRS)
+
+
+def test_scores_match_classes_by_name(tmp_path):
+    """A file that lacks a class numbers the others anew."""
+    ids = np.repeat([[1, 2, 3]], 8, axis=1).repeat(12, axis=0)  # stripes (12, 24)
+    cube = np.random.default_rng(0).normal(0, 0.01, (12, 24, 20))
+    cube += np.linspace(ids, 4 - 0.3 * ids, 20, axis=2)
+    scene = hyperpeft.Scene.from_array(cube, crs=CRS, transform=TRANSFORM)
+    clf = SceneClassifier("lda", refine="none").fit(
+        scene, points_of(ids, {1: "corn", 2: "grass", 3: "water"}, 12)
+    )
+    fewer = points_of(ids, {2: "grass", 3: "water"}, 40)
+    assert clf.score(scene, fewer) == 1
+    assert SceneClassifier.load(clf.save(tmp_path / "run")).score(scene, fewer) == 1
+    with_new = points_of(ids, {1: "sand", 2: "grass", 3: "water"}, 40)
+    assert clf.score(scene, with_new) == pytest.approx(2 / 3)
+
+
 @pytest.mark.parametrize(
     ("cube", "labels", "says"),
     [

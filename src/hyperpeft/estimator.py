@@ -27,7 +27,7 @@ from hyperpeft.runs.config import RunConfig, make_config
 from hyperpeft.runs.experiment import save_run, split_for, train
 from hyperpeft.runs.load import load_run
 from hyperpeft.runs.methods.contract import Trained
-from hyperpeft.scenes import LABEL_OPTIONS, exists, is_card, labels_for, open_scene
+from hyperpeft.scenes import LABEL_OPTIONS, exists, is_card, labels_for, match_names, open_scene
 from hyperpeft.spectral import check_scale
 
 _NOT_OPTIONS = ("scene", "labels", "layout", "out", "method", "seed")
@@ -134,11 +134,17 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         return _like(cube, np.moveaxis(found, 0, 2), self.classes_)
 
     def score(self, cube: Any, labels: Any = None, sample_weight: Any = None) -> float:
-        """Overall accuracy, from 0 to 1, at the labelled valid pixels."""
+        """Overall accuracy, from 0 to 1, at the labelled valid pixels.
+
+        Classes are matched by their names where both sides have names, as `evaluate` does: ids of
+        text classes are numbered in each file. Pixels of a class that did not train are wrong.
+        """
+        self._check_fitted()
         scene = self._labelled(_scene_of(cube), labels)
         assert scene.labels is not None
-        where = (scene.labels.ids != UNLABELLED) & scene.valid
-        right = self._classify(scene).ids[where] == scene.labels.ids[where]
+        true = match_names(scene.labels, self._known_classes()).ids
+        where = (true != UNLABELLED) & scene.valid
+        right = self._classify(scene).ids[where] == true[where]
         weights = None if sample_weight is None else np.asarray(sample_weight)[where]
         return float(np.average(right, weights=weights))
 
@@ -188,6 +194,13 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         self.classes_ = np.asarray(trained.class_ids)
         self.class_names_ = {i: scene.labels.classes[i] for i in self.classes_.tolist()}
         self.n_features_in_ = scene.shape[2]
+
+    def _known_classes(self) -> Mapping[int, str]:
+        """Names of all classes of the labels that trained, by id; some may not have trained."""
+        if self._bundle is not None:
+            return self._bundle.classes
+        assert self._scene.labels is not None
+        return self._scene.labels.classes
 
     def _check_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
