@@ -18,6 +18,7 @@ from hyperpeft.errors import BundleError, ConfigError
 from hyperpeft.runs import record_sections
 from hyperpeft.runs.config import GROUPS, RunConfig, make_config, resolve_defaults
 from hyperpeft.runs.config_files import read_config
+from hyperpeft.runs.experiment import run
 from hyperpeft.runs.record import RunRecord, check_values
 from tools.write_pages import OPTIONS, pages
 
@@ -290,6 +291,15 @@ def test_the_papers_recipe_fills_in_what_is_not_given():
     default = resolve_defaults(make_config({"scene": "demo"}))
     assert (default.patch_size, default.centre, default.head) == ("auto", True, "ridge")
     assert plain.rate > default.rate
+
+
+@pytest.mark.parametrize("given", [{"recipe": "paper"}, {"head": "random"}])
+def test_auto_has_no_head_that_starts_at_random(given, tmp_path):
+    what = " ".join(*given.items())
+    config = make_config({"scene": "nowhere.tif", "method": "auto", "out": tmp_path / "r", **given})
+    with pytest.raises(ConfigError, match=f"method auto and {what} exclude each other.*krona"):
+        run(config)
+    assert resolve_defaults(make_config({"scene": "demo", "recipe": "paper"})).method == "krona+"
 
 
 def test_the_page_of_options_is_made_from_the_declarations():

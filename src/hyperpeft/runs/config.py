@@ -37,6 +37,7 @@ PAPER: dict[str, Any] = {
 }
 PAPER_LR = {"full": 3e-4}
 PAPER_DEFAULT_LR = 2e-3
+IN_MEMORY = "in memory"  # the scene or the labels of a run that were not opened from a file
 WINDOWS = (1, 3, 5, 7, 9, 11)  # that "auto" chooses from
 BASELINE_WINDOW = 9  # of baselines that look around a pixel and say no other
 

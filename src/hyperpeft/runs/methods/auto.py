@@ -149,9 +149,8 @@ class PreparedAuto(Prepared):
         what = self.targets[folds.pixels]
         truth = what[folds.held]
         selection = self.backbone_part.selection
-        scores = {}
-        if selection is not None:  # a head that starts at random says nothing yet
-            scores[BACKBONE_PART] = selection.factor * selection.scores
+        assert selection is not None  # `select.check` refuses a head that starts at random
+        scores = {BACKBONE_PART: selection.factor * selection.scores}
         for name, (_, fit) in self.fits.items():
             values = self.values[name][folds.pixels]
             parts = pixel_models.out_of_fold(fit, values, what, count, folds.folds)
