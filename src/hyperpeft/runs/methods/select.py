@@ -29,6 +29,13 @@ def check(config: RunConfig) -> None:
         adapters.get_method(METHOD).check_options(config.options)
         return
     if config.method in BASELINES:  # its options were checked when its defaults were filled in
+        if len(config.windows) > 1 and BASELINES[config.method].reach is None:
+            raise ConfigError(
+                f"patch_size of {config.method}",
+                expected="one window",
+                got=",".join(map(str, config.windows)),
+                hint="only adapted backbones average several",
+            )
         return
     if config.method not in adapters.METHODS:
         known = ", ".join([AUTO, *adapters.METHODS, *BASELINES])
