@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import geopandas
+import h5py
 import numpy as np
 import pytest
 import rasterio
@@ -17,6 +18,7 @@ import hyperpeft
 from hyperpeft import SceneClassifier, adapters, load_run
 from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import InputError
+from hyperpeft.runs.evaluate import evaluate
 from hyperpeft.runs.experiment import run
 from hyperpeft.scenes import open_scene
 from tests.helpers.small import CRS, HEADS, TRANSFORM, checkpoint, config, planted, write_scene
@@ -139,6 +141,114 @@ def test_a_run_without_test_pixels_is_saved_too(world, tmp_path):
     assert SceneClassifier.load(folder).record_.metrics["oa"] is None
 
 
+def test_a_run_on_files_names_them(tmp_path):
+    """So it is tested again, and nothing is written over what it was trained on."""
+    paths = write_scene(tmp_path, planted())
+    clf = SceneClassifier("lda", per_class=5, refine="none", map=False).fit(*paths)
+    out = clf.save(tmp_path / "run")
+    assert clf.record_.config["scene"] == str(paths[0])
+    assert clf.record_.config["labels"] == str(paths[1])
+    assert evaluate(out).scores == clf.record_.metrics
+    with pytest.raises(InputError, match="would replace the scene"):
+        load_run(out).map(open_scene(paths[0]), paths[0])
+    assert SceneClassifier.load(out).fit(*paths).score(*paths) == clf.score(*paths)
+
+
+def test_a_run_on_arrays_says_that_it_has_no_file(tmp_path):
+    paths = write_scene(tmp_path, planted())
+    scene = open_scene(*paths)
+    clf = SceneClassifier("lda", per_class=5, refine="none", map=False).fit(scene)
+    with pytest.raises(InputError, match=r"was trained on a scene in memory.*name the scene"):
+        evaluate(clf.save(tmp_path / "run"))
+    (tmp_path / "run.json").hardlink_to(paths[0])
+    with pytest.raises(InputError, match="would replace the scene"):
+        clf.save(tmp_path, overwrite=True)
+    given = clf.fit(paths[0], scene.labels.ids).save(tmp_path / "labels")
+    assert evaluate(given).scores == clf.record_.metrics
+
+
+def test_another_scene_or_split_is_another_run(world, tmp_path):
+    _, _, cube, ids, _ = world
+    clf = SceneClassifier("lda", per_class=5, refine="none", map=False).fit(cube, ids)
+    out = clf.save(tmp_path / "run")
+    (out / "model.onnx").write_bytes(b"of an earlier training")
+    clf.save(out)
+    assert load_run(out).predict(clf._scene).shape == ids.shape
+    saved = (out / "run.json").read_bytes()
+    for other in ((3 * cube, ids), (cube, np.where(ids == 1, 2, 1))):
+        with pytest.raises(InputError, match="holds another run"):
+            clf.fit(*other).save(out)
+        assert not hasattr(clf, "record_")
+    assert (out / "run.json").read_bytes() == saved
+
+
+def test_a_model_exported_before_goes_with_its_run(world, tmp_path):
+    _, _, cube, ids, weights = world
+    clf = quick(weights, "probe", epochs=1, map=False).fit(cube, ids)
+    out = clf.save(tmp_path / "run")
+    (out / "model.onnx").write_bytes(b"of an earlier training")
+    clf.save(out)
+    assert not (out / "model.onnx").exists()
+
+
+def test_a_save_that_fails_does_not_cost_the_earlier_run(world, tmp_path):
+    _, _, cube, ids, _ = world
+    clf = SceneClassifier("lda", per_class=5, refine="none", map=False)
+    out = clf.fit(cube, ids).save(tmp_path / "run")
+    names = sorted(path.name for path in out.iterdir())
+    path = tmp_path / "cube.h5"
+    with h5py.File(path, "w") as file:
+        file["cube"] = np.tile(cube, (4, 4, 1))  # more than HDF5 keeps of it
+    clf.fit(path, np.tile(ids, (4, 4)))
+    path.write_bytes(b"")
+    with pytest.raises(OSError, match="file signature not found"):
+        clf.save(out, overwrite=True)
+    assert sorted(path.name for path in out.iterdir()) == names
+    assert load_run(out).predict(hyperpeft.Scene.from_array(cube)).shape == ids.shape
+
+
+def test_the_papers_recipe_is_the_papers_method(world):
+    _, _, cube, ids, weights = world
+    given = {"recipe": "paper", "per_class": 4, "patch_size": 5, "epochs": 1}
+    clf = SceneClassifier(backbone=weights, num_heads=HEADS, **given).fit(cube, ids)
+    assert clf._trained.adapter["method"] == "krona+"
+    assert clone(clf).get_params() == clf.get_params()
+
+
+def test_a_share_of_all_labelled_pixels_validates(world):
+    _, _, cube, ids, weights = world
+    clf = quick(weights, per_class=None, validation=0.25, refine="none", epochs=1).fit(cube, ids)
+    assert len(clf.split_.validation) == np.count_nonzero(ids) // 4
+    assert len(clf.split_.train) == np.count_nonzero(ids) - len(clf.split_.validation)
+    assert clf._trained.outcome.history[0]["validation_oa"] is not None
+
+
+def test_a_loaded_classifier_has_the_options_and_the_split_of_its_run(fitted, tmp_path):
+    loaded = SceneClassifier.load(fitted.save(tmp_path / "run"))
+    given = fitted.get_params()
+    assert {name: loaded.get_params()[name] for name in given} == given
+    np.testing.assert_array_equal(loaded.split_.train, fitted.split_.train)
+    np.testing.assert_array_equal(loaded.split_.test_ids, fitted.split_.test_ids)
+    assert clone(loaded).get_params() == loaded.get_params()
+
+
+def test_a_run_that_left_its_size_open_is_drawn_again(tmp_path):
+    out = tmp_path / "run"
+    run(config(tmp_path, out, method="lda", per_class=None, refine="none", map=False))
+    loaded = SceneClassifier.load(out)
+    first = loaded.split_.train
+    loaded.fit(tmp_path / "scene.tif", tmp_path / "scene_labels.tif")
+    np.testing.assert_array_equal(loaded.split_.train, first)
+
+
+def test_options_are_attributes(world):
+    _, _, cube, ids, _ = world
+    clf = SceneClassifier("lda", class_field="class")  # which labels of an array do not have
+    clf.per_class = 2
+    assert clf.get_params()["per_class"] == 2
+    assert len(clf.fit(cube, ids).split_.train) == 4
+
+
 def test_labels_of_every_kind(world, tmp_path):
     folder, scene, _, ids, weights = world
     boxes, names = [], []
@@ -161,6 +271,32 @@ def test_labels_of_every_kind(world, tmp_path):
     np.testing.assert_array_equal(
         raster.predict(scene), quick(weights, "svm").fit(scene).predict(scene)
     )
+
+
+def points_of(ids, names, count):
+    """GeoDataFrame of `count` points of each class that has a name."""
+    rows = [(name, place) for i, name in names.items() for place in np.argwhere(ids == i)[:count]]
+    places = [
+        shapely.Point(TRANSFORM.c + 30 * column + 15, TRANSFORM.f - 30 * row - 15)
+        for _, (row, column) in rows
+    ]
+    return geopandas.GeoDataFrame({"class": [name for name, _ in rows]}, geometry=places, crs=CRS)
+
+
+def test_scores_match_classes_by_name(tmp_path):
+    """A file that lacks a class numbers the others anew."""
+    ids = np.repeat([[1, 2, 3]], 8, axis=1).repeat(12, axis=0)  # stripes (12, 24)
+    cube = np.random.default_rng(0).normal(0, 0.01, (12, 24, 20))
+    cube += np.linspace(ids, 4 - 0.3 * ids, 20, axis=2)
+    scene = hyperpeft.Scene.from_array(cube, crs=CRS, transform=TRANSFORM)
+    clf = SceneClassifier("lda", refine="none").fit(
+        scene, points_of(ids, {1: "corn", 2: "grass", 3: "water"}, 12)
+    )
+    fewer = points_of(ids, {2: "grass", 3: "water"}, 40)
+    assert clf.score(scene, fewer) == 1
+    assert SceneClassifier.load(clf.save(tmp_path / "run")).score(scene, fewer) == 1
+    with_new = points_of(ids, {1: "sand", 2: "grass", 3: "water"}, 40)
+    assert clf.score(scene, with_new) == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize(

@@ -21,14 +21,18 @@ from sklearn.exceptions import NotFittedError
 from hyperpeft.errors import ConfigError, LabelsError, SceneError
 from hyperpeft.mapping import ClassMap
 from hyperpeft.progress import Progress, default_progress
-from hyperpeft.records import UNLABELLED, Scene, Split
+from hyperpeft.records import UNLABELLED, Labels, Scene, Split
 from hyperpeft.runs.bundle import Bundle
-from hyperpeft.runs.config import RunConfig, make_config
+from hyperpeft.runs.config import AUTO, IN_MEMORY, RunConfig, make_config
 from hyperpeft.runs.experiment import save_run, split_for, train
+from hyperpeft.runs.file_names import SPLIT
 from hyperpeft.runs.load import load_run
 from hyperpeft.runs.methods.contract import Trained
-from hyperpeft.scenes import LABEL_OPTIONS, exists, is_card, labels_for, open_scene
+from hyperpeft.runs.record import RunRecord
+from hyperpeft.scenes import LABEL_OPTIONS, exists, is_card, labels_for, match_names, open_scene
 from hyperpeft.spectral import check_scale
+from hyperpeft.splits import DEFAULT_PER_CLASS, all_labelled
+from hyperpeft.splits import load as load_split
 
 _NOT_OPTIONS = ("scene", "labels", "layout", "out", "method", "seed")
 
@@ -40,7 +44,7 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
     ----------
     method : str
         `full probe lora lora+ krona krona+ lokr`, a baseline, or "auto": the combination that the
-        training pixels favour.
+        training pixels favour, and with `recipe="paper"` the paper's method, krona+.
     seed : int
     **options
         Every option of a run (`docs/reference/options.md`) but scene, labels, layout and out.
@@ -54,7 +58,8 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
     n_features_in_ : int
         Bands.
     split_ : Split
-        Which pixels trained, and which were kept for testing.
+        Which pixels trained, and which were kept for testing; not there where a run was loaded
+        that does not hold them, such as an exported model.
     record_ : RunRecord
         Of the saved or loaded run; set by `save` and `load`.
 
@@ -76,9 +81,13 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
             )
         self.method = method
         self.seed = seed
-        self._options = tuple(options)
         for name, value in options.items():
             setattr(self, name, value)
+
+    @property
+    def _options(self) -> tuple[str, ...]:
+        """Options that were given: to `__init__`, to `set_params` or as attributes."""
+        return tuple(n for n in vars(self) if n in RunConfig.model_fields and n not in _NOT_OPTIONS)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The parameters, with the options that were given."""
@@ -92,8 +101,6 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
             raise ValueError(f"Invalid parameter {', '.join(map(repr, unknown))} for {self!r}")
         for name, value in params.items():
             setattr(self, name, value)
-            if name not in ("method", "seed", *self._options):
-                self._options = (*self._options, name)
         return self
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -117,8 +124,15 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         """
         config = self._config()
         scene = self._labelled(_scene_of(cube), labels)
-        config = config.model_copy(update={"scene": scene.name})
-        split = split_for(config, scene) if self._draws() else _all_labelled(scene)
+        given = {"scene": _named(cube), "labels": None if labels is None else _named(labels)}
+        config = config.model_copy(update=given)
+        if self._draws():
+            split = split_for(config, scene)
+        else:
+            assert scene.labels is not None
+            split = all_labelled(
+                scene.labels, seed=config.seed, validation=config.validation, valid=scene.valid
+            )
         trained = train(config, scene, split, progress or default_progress())
         self._accept(trained, scene, split, config)
         return self
@@ -134,11 +148,17 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         return _like(cube, np.moveaxis(found, 0, 2), self.classes_)
 
     def score(self, cube: Any, labels: Any = None, sample_weight: Any = None) -> float:
-        """Overall accuracy, from 0 to 1, at the labelled valid pixels."""
+        """Overall accuracy, from 0 to 1, at the labelled valid pixels.
+
+        Classes are matched by their names where both sides have names, as `evaluate` does: ids of
+        text classes are numbered in each file. Pixels of a class that did not train are wrong.
+        """
+        self._check_fitted()
         scene = self._labelled(_scene_of(cube), labels)
         assert scene.labels is not None
-        where = (scene.labels.ids != UNLABELLED) & scene.valid
-        right = self._classify(scene).ids[where] == scene.labels.ids[where]
+        true = match_names(scene.labels, self._known_classes()).ids
+        where = (true != UNLABELLED) & scene.valid
+        right = self._classify(scene).ids[where] == true[where]
         weights = None if sample_weight is None else np.asarray(sample_weight)[where]
         return float(np.average(right, weights=weights))
 
@@ -153,25 +173,32 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     @classmethod
     def load(cls, folder: str | Path, *, backbone: str | Path | None = None) -> SceneClassifier:
-        """A classifier from a run folder of any origin."""
+        """A classifier from a run folder of any origin, with the options of its run."""
         bundle = load_run(folder, backbone=backbone)
-        found = cls(bundle.record.config["method"], bundle.record.config["seed"])
+        config = bundle.record.config
+        found = cls(config["method"], config["seed"], **_options_of(bundle.record))
         found._bundle = bundle
         found.record_ = bundle.record
         found.classes_ = np.asarray(bundle.class_ids)
         found.class_names_ = bundle.classes
         found.n_features_in_ = int(bundle.record.scene["shape"][2])
+        if (Path(folder) / SPLIT).is_file():
+            found.split_ = load_split(Path(folder) / SPLIT)
         return found
 
     def _config(self) -> RunConfig:
-        values = {name: getattr(self, name) for name in self._options}
-        return make_config({"scene": "array", "method": self.method, "seed": self.seed, **values})
+        values = {name: getattr(self, name) for name in ("method", "seed", *self._options)}
+        if self.method == AUTO and "recipe" in values:
+            del values["method"]  # left open, it is the recipe's
+        return make_config({"scene": IN_MEMORY, **values})
 
     def _draws(self) -> bool:
         return any(getattr(self, n, None) is not None for n in ("per_class", "fraction", "split"))
 
     def _labelled(self, scene: Scene, labels: Any) -> Scene:
         how = {n: getattr(self, n) for n in LABEL_OPTIONS if n in self._options}
+        if isinstance(labels, np.ndarray | xr.DataArray | Labels):
+            how.pop("class_field", None)  # of tables
         if labels is not None:
             scene = scene.with_labels(labels_for(scene, labels, **how))
         if scene.labels is None:
@@ -183,11 +210,19 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
     def _accept(self, trained: Trained, scene: Scene, split: Split, config: RunConfig) -> None:
         assert scene.labels is not None
         self._bundle: Bundle | None = None
+        self.__dict__.pop("record_", None)  # of an earlier fit
         self._trained, self._scene, self._run_config = trained, scene, config
         self.split_ = split
         self.classes_ = np.asarray(trained.class_ids)
         self.class_names_ = {i: scene.labels.classes[i] for i in self.classes_.tolist()}
         self.n_features_in_ = scene.shape[2]
+
+    def _known_classes(self) -> Mapping[int, str]:
+        """Names of all classes of the labels that trained, by id; some may not have trained."""
+        if self._bundle is not None:
+            return self._bundle.classes
+        assert self._scene.labels is not None
+        return self._scene.labels.classes
 
     def _check_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
@@ -207,6 +242,25 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         return self._trained.predict(scene, probabilities=probabilities, watch=watch)
 
 
+def _options_of(record: RunRecord) -> dict[str, Any]:
+    """The options of a run that differ from the defaults, for a fit to the same kind of labels."""
+    default = make_config({"scene": ""}).model_dump(mode="json")
+    options = {
+        name: record.config[name]
+        for name in default
+        if name not in _NOT_OPTIONS and record.config.get(name, default[name]) != default[name]
+    }
+    sized = {"per_class", "fraction", "split"} & set(options)
+    if not sized and str(record.split.get("kind")).startswith("per-class"):
+        options["per_class"] = DEFAULT_PER_CLASS  # that a run leaves open
+    return options
+
+
+def _named(given: Any) -> str:
+    """What the configuration of a run says of a cube or of labels."""
+    return str(given) if isinstance(given, str | Path) else IN_MEMORY
+
+
 def _scene_of(cube: Any) -> Scene:
     """A Scene of whatever was given."""
     if isinstance(cube, Scene):
@@ -222,17 +276,6 @@ def _scene_of(cube: Any) -> Scene:
             )
         return open_scene(cube)
     return Scene.from_array(cube)
-
-
-def _all_labelled(scene: Scene) -> Split:
-    """Every labelled valid pixel trains, row by row."""
-    assert scene.labels is not None
-    pixels = np.argwhere((scene.labels.ids != UNLABELLED) & scene.valid)
-    lost = int(np.count_nonzero((scene.labels.ids != UNLABELLED) & ~scene.valid))
-    notes = (f"{lost} labelled pixels are not valid and were left out",) if lost else ()
-    none, no_ids = np.empty((0, 2), np.int64), np.empty(0, np.int32)
-    ids = scene.labels.ids[tuple(pixels.T)]
-    return Split("all labelled", pixels, ids, none, no_ids, none, no_ids, notes)
 
 
 def _like(cube: Any, values: np.ndarray, classes: np.ndarray | None = None) -> Any:

@@ -316,6 +316,21 @@ def test_validation_keeps_the_best_epoch(folder, tmp_path):
     assert record.split["validation"] == 30
 
 
+def test_patience_ends_the_training_of_a_network(folder, tmp_path):
+    given = {"per_class": 30, "validation": 0.5, "epochs": 9, "lr": 1e-12, "map": False}
+    run(quick(folder, "ssftt", tmp_path / "r", patience=2, **given))
+    assert len((tmp_path / "r" / "history.csv").read_text().splitlines()) == 1 + 3
+
+
+def test_options_that_change_nothing_are_noted(folder, tmp_path):
+    given = {"reduce": "mnf", "normalise": "minmax", "weight_decay": 0.05, "patience": 3}
+    record = run(quick(folder, "trees", tmp_path / "r", map=False, **given))
+    assert "trees does not use reduce, normalise, patience" in record.notes
+    assert not any(
+        "does not use" in note for note in run(quick(folder, "svm", tmp_path / "s")).notes
+    )
+
+
 def test_the_rate_of_spectralformer_falls_after_each_tenth(folder, tmp_path):
     run(quick(folder, "spectralformer", tmp_path / "r", epochs=20, lr=1e-3, map=False))
     rows = (tmp_path / "r" / "history.csv").read_text().splitlines()[1:]
@@ -361,6 +376,7 @@ def test_settling_twice_changes_nothing(method):
     ("changes", "says"),
     [
         ({"method": "svn"}, "method: expected one of .*krona.*svm.*ssftt, got 'svn'"),
+        ({"method": "svm-pca", "patch_size": "3,7"}, "of svm-pca: expected one window, got 3,7"),
         ({"options": {"rank": 4}}, "option of svm: expected one of folds, got rank"),
         ({"options": {"folds": 0}}, "option folds of svm: expected a whole number from 1, got 0"),
         ({"options": {"folds": 2.5}}, "option folds of svm: .*got 2.5"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from typing import NamedTuple
@@ -11,13 +12,14 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from hyperpeft import adapters
 from hyperpeft.cli import main
 from hyperpeft.errors import AdapterError, BundleError, ConfigError
 from hyperpeft.export import peft_folders
 from hyperpeft.export.hub import model_card
+from hyperpeft.export.table import export_run
 from hyperpeft.models import load_backbone
 from hyperpeft.runs.experiment import run as train
 from hyperpeft.runs.load import load_run
@@ -196,6 +198,23 @@ def test_merged_weights_are_a_backbone(method, tmp_path):
     assert list(plain.state_dict()) == list(load_backbone("tiny").state_dict())
     assert result["num_heads"] == 3
     assert result["bytes"] == (tmp_path / "merged.safetensors").stat().st_size
+
+
+def test_every_format_takes_a_backbone(run, tmp_path):
+    """`hyperpeft export RUN --to ... --backbone FILE`; a base model that has moved is needed."""
+    base = tmp_path / "base.safetensors"
+    save_file(load_backbone("tiny").state_dict(), base)
+    values = json.loads((run / "run.json").read_text())
+    values["backbone"]["name"], values["config"]["num_heads"] = "moved.safetensors", 3
+    moved = tmp_path / "moved"
+    shutil.copytree(run, moved)
+    (moved / "run.json").write_text(json.dumps(values))
+    assert export_run(moved, tmp_path / "peft", backbone=str(base))[0].is_file()
+    [merged] = export_run(moved, tmp_path / "merged.safetensors", backbone=str(base))
+    [plain] = export_run(run, tmp_path / "plain.safetensors")
+    theirs, ours = load_file(plain), load_file(merged)
+    assert theirs.keys() == ours.keys()
+    assert all(torch.equal(values, ours[name]) for name, values in theirs.items())
 
 
 def test_wrong_merges(run, tmp_path):

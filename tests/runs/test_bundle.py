@@ -26,10 +26,14 @@ from hyperpeft.errors import (
     SceneError,
 )
 from hyperpeft.models import load_backbone, weights_sha256
+from hyperpeft.models.windows import Windows
 from hyperpeft.runs.bank import AdapterBank
+from hyperpeft.runs.config import resolve_defaults
 from hyperpeft.runs.evaluate import evaluate
-from hyperpeft.runs.experiment import Progress, run
+from hyperpeft.runs.experiment import Progress, run, split_for
+from hyperpeft.runs.labelled_scene import labelled_scene
 from hyperpeft.runs.load import load_run
+from hyperpeft.runs.methods.select import prepare
 from hyperpeft.runs.sections import source_state
 from hyperpeft.scenes import open_scene
 from tests.helpers.runs import make_run, make_scene
@@ -227,6 +231,19 @@ def test_other_bands_are_refused(finished, tmp_path):
     cube, _ = write_scene(tmp_path, planted(bands=19))
     with pytest.raises(SceneError, match="expected 20 bands, got 19"):
         load_run(finished[1]).predict(open_scene(cube))
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_no_map_replaces_the_scene_it_is_of(finished, tmp_path, monkeypatch, which):
+    """Another scene than the run's is named by no configuration, but opened from a file."""
+    paths = write_scene(tmp_path, planted(seed=5))
+    before = paths[which].read_bytes()
+    monkeypatch.chdir(tmp_path)
+    scene = open_scene(paths[0].name, paths[1].name)
+    monkeypatch.chdir("/")
+    with pytest.raises(ConfigError, match=f"would replace the {('scene', 'labels')[which]}"):
+        load_run(finished[1]).map(scene, paths[which])
+    assert paths[which].read_bytes() == before
 
 
 def test_another_base_is_refused_with_both_hashes(copied, finished, tmp_path):
@@ -637,6 +654,11 @@ def test_what_does_not_belong_is_refused(bank, folders, tmp_path, windows):
     (heads / "run.json").write_text(json.dumps(record))
     with pytest.raises(BundleError, match=r"'num_heads': 3\}, got .*'num_heads': 2\}"):
         bank.add("new", heads)
+    record["config"].update(num_heads=None, image_size=16)
+    record["backbone"]["weights_sha256"] = weights_sha256(load_backbone("tiny", 16).state_dict())
+    (heads / "run.json").write_text(json.dumps(record))
+    with pytest.raises(BundleError, match=r"set up otherwise than this bank's.*'image_size': 16"):
+        bank.add("new", heads)
     with pytest.raises(AdapterError, match="adapters already"):
         AdapterBank(adapters.attach(load_backbone("tiny"), "lora"))
     with pytest.raises(BundleError, match="expected 18, got 1"):
@@ -644,11 +666,40 @@ def test_what_does_not_belong_is_refused(bank, folders, tmp_path, windows):
     with pytest.raises(BundleError, match="got 'nine'"):
         bank.predict_mixed(windows[:1], ["nine"])
     other = windows[:1, :, :3, :3]
-    words = r"windows of 3 x 3 pixels for run 'one': expected windows of 5.*give the centre pix"
+    words = r"windows of 3 x 3 pixels for run 'one': expected windows of 5.*models.windows.resize"
+    assert hyperpeft.models.windows.resize is not None
     with pytest.raises(BundleError, match=words):
         bank.predict_mixed(other, ["one"])
     assert len(bank.predict_mixed(other, ["one"], centres=other[:, :, 1, 1])) == 1
+    bank.switch("one")
+    with pytest.raises(BundleError, match=r"windows of 3 x 3 .* expected windows of 5"):
+        bank.predict(other)
     assert list(bank) == list(RUNS)
+
+
+def test_a_bank_gives_no_part_of_a_prediction(folder, tmp_path):
+    """A run of several windows averages their logits, and one batch of windows has one size."""
+    out, scene = tmp_path / "r", open_scene(folder / "scene.tif")
+    run(config(folder, out, patch_size="1,5", head="random", epochs=1, map=False))
+    bank = AdapterBank.for_run(out)
+    mine = bank.add("two", out)
+    batch = Windows(mine.reducer.reduce(scene), 5).at(torch.tensor([[2, 3], [8, 9]]))
+    for predict in (bank.predict, lambda windows: bank.predict_mixed(windows, ["two"] * 2)):
+        with pytest.raises(BundleError, match=r"averages several.*bank\['two'\].predict"):
+            predict(batch)
+    assert np.array_equal(mine.predict(scene), load_run(out).predict(scene))
+
+
+def test_validation_pixels_of_a_class_that_does_not_train_are_left_out(folder, tmp_path):
+    values = config(folder, tmp_path / "r", method="probe", validation=0.5)
+    scene = labelled_scene(values)
+    split = split_for(values, scene)
+    ids = split.validation_ids.copy()
+    ids[::2] = 3  # as the rasters of an official split may have it
+    prepared = prepare(resolve_defaults(values), scene, replace(split, validation_ids=ids))
+    assert prepared.validation.targets.tolist() == (ids[1::2] - 1).tolist()
+    assert prepared.validation.positions.tolist() == split.validation[1::2].tolist()
+    assert f"{len(ids[::2])} validation pixels are of classes that do not" in prepared.notes[-1]
 
 
 def test_fifty_runs_on_base(tmp_path):

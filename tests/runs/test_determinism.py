@@ -22,10 +22,11 @@ from scipy.special import softmax
 from hyperpeft.errors import BundleError
 from hyperpeft.mapping.predictor import PooledPredictor
 from hyperpeft.mapping.tiles import SceneWindow, Tile
-from hyperpeft.runs.config import make_config
-from hyperpeft.runs.experiment import run
+from hyperpeft.runs.config import make_config, resolve_defaults
+from hyperpeft.runs.experiment import run, split_for
 from hyperpeft.runs.labelled_scene import labelled_scene
 from hyperpeft.runs.load import load_run
+from hyperpeft.runs.methods.select import prepare
 from hyperpeft.runs.record import RunRecord
 from tests.helpers.small import (
     HEADS,
@@ -133,6 +134,15 @@ def test_the_record_says_what_each_part_counts(finished):
     assert all(0 <= part["accuracy"] <= 100 and part["factor"] > 0 for part in parts.values())
     assert any("pool of" in note and "best alone" in note for note in record.notes)
     assert record.adapter["method"] == "auto"
+
+
+def test_no_other_method_resumes_from_a_checkpoint_of_auto(tmp_path):
+    identities = set()
+    for method in ("auto", "krona+"):
+        values = resolve_defaults(config(tmp_path, tmp_path / "r", method=method))
+        scene = labelled_scene(values)
+        identities.add(prepare(values, scene, split_for(values, scene)).identity)
+    assert len(identities) == 2
 
 
 def test_a_run_comes_back_to_the_bit(finished):

@@ -8,6 +8,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hyperpeft import cli
@@ -17,6 +18,9 @@ from hyperpeft.errors import BundleError, ConfigError
 from hyperpeft.runs import record_sections
 from hyperpeft.runs.config import GROUPS, RunConfig, make_config, resolve_defaults
 from hyperpeft.runs.config_files import read_config
+from hyperpeft.runs.experiment import run
+from hyperpeft.runs.methods.free_adaptation import free_recipe
+from hyperpeft.runs.methods.refinement import dense_recipe
 from hyperpeft.runs.record import RunRecord, check_values
 from tools.write_pages import OPTIONS, pages
 
@@ -173,6 +177,8 @@ def test_a_config_survives_json():
         ({"seed": -1}, "option seed"),
         ({"image_size": 256}, "option image_size"),
         ({"per_class": 5, "fraction": 0.1}, "per_class and fraction exclude each other"),
+        ({"patch_size": []}, "option patch_size: expected one window, or several different"),
+        ({"patch_size": "5,5"}, "option patch_size: expected one window, or several different"),
         ({"epochs": 0, "lr": 0}, "option epochs: .*; option lr: "),
     ],
 )
@@ -273,6 +279,25 @@ def test_the_papers_recipe_fills_in_what_is_not_given():
     default = resolve_defaults(make_config({"scene": "demo"}))
     assert (default.patch_size, default.centre, default.head) == ("auto", True, "ridge")
     assert plain.rate > default.rate
+
+
+def test_recipes_of_many_labels_keep_the_factors_that_are_given():
+    """Factors of 2 x 1 have two terms at most, and these recipes set four."""
+    plain = resolve_defaults(make_config({"scene": "demo", "method": "krona+"}))
+    mine = plain.model_copy(update={"options": {"factors": [2, 1]}})
+    targets = np.repeat([0, 1], 20)
+    for recipe in (lambda c: dense_recipe(c, 600), lambda c: free_recipe(c, targets)):
+        assert recipe(plain).options == {"terms": 4}
+        assert recipe(mine).options == {"factors": [2, 1]}
+
+
+@pytest.mark.parametrize("given", [{"recipe": "paper"}, {"head": "random"}])
+def test_auto_has_no_head_that_starts_at_random(given, tmp_path):
+    what = " ".join(*given.items())
+    config = make_config({"scene": "nowhere.tif", "method": "auto", "out": tmp_path / "r", **given})
+    with pytest.raises(ConfigError, match=f"method auto and {what} exclude each other.*krona"):
+        run(config)
+    assert resolve_defaults(make_config({"scene": "demo", "recipe": "paper"})).method == "krona+"
 
 
 def test_the_page_of_options_is_made_from_the_declarations():

@@ -19,15 +19,29 @@ _NETWORK = "hyperpeft.baselines.network"
 _PLAIN = {"weight_decay": 0.0, "label_smoothing": 0.0, "augment": False}
 
 _TABLE = (
-    Baseline("svm", _SVM, f"{_CLASSICAL}:svm", options={"folds": 5}, reach=0),
-    Baseline("svm-pca", _SVM, f"{_CLASSICAL}:svm_pca", options={"folds": 5, "components": 12}),
-    Baseline("rf", _FOREST, f"{_CLASSICAL}:forest", options={"folds": 5, "trees": 500}, reach=0),
-    Baseline("lda", _LDA, f"{_CLASSICAL}:discriminant", reach=0),
+    Baseline("svm", _SVM, f"{_CLASSICAL}:svm", options={"folds": 5}, reach=0, by_epochs=False),
+    Baseline(
+        "svm-pca",
+        _SVM,
+        f"{_CLASSICAL}:svm_pca",
+        options={"folds": 5, "components": 12},
+        by_epochs=False,
+    ),
+    Baseline(
+        "rf",
+        _FOREST,
+        f"{_CLASSICAL}:forest",
+        options={"folds": 5, "trees": 500},
+        reach=0,
+        by_epochs=False,
+    ),
+    Baseline("lda", _LDA, f"{_CLASSICAL}:discriminant", reach=0, by_epochs=False),
     Baseline(
         "rf-pca",
         _FOREST,
         f"{_CLASSICAL}:forest_pca",
         options={"folds": 5, "trees": 500, "components": 12},
+        by_epochs=False,
     ),
     Baseline(
         "trees",
@@ -35,6 +49,7 @@ _TABLE = (
         f"{_CLASSICAL}:trees",
         options={"folds": 5, "trees": 300},
         reach=16,
+        by_epochs=False,
     ),
     Baseline(
         "emp",
@@ -42,6 +57,7 @@ _TABLE = (
         f"{_CLASSICAL}:morphological_profiles",
         options={"folds": 5, "trees": 300, "components": 8},
         reach=24,
+        by_epochs=False,
     ),
     Baseline(
         "rpnet",
@@ -49,6 +65,7 @@ _TABLE = (
         f"{_CLASSICAL}:random_patches",
         options={"folds": 5, "layers": 5, "patches": 20},
         reach=50,
+        by_epochs=False,
     ),
     Baseline(
         "hybridsn",

@@ -35,7 +35,7 @@ class Task:
         The baseline's own, complete.
     trained : callable, optional
         Told about each step of training.
-    epochs, batch_size, lr, weight_decay, label_smoothing, augment
+    epochs, batch_size, lr, weight_decay, label_smoothing, augment, patience
         Of networks, as in RunConfig.
     """
 
@@ -52,6 +52,7 @@ class Task:
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
     augment: bool = False
+    patience: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Fitted:
     about : dict
         For the record: chosen parameters, sizes, the source of the method.
     reducer : dict
-        For the record: what the bands were reduced by, as `recording.reducer_section` says it.
+        For the record: what the bands were reduced by, as `runs.sections.reducer_section` does.
     parameters : int or None
         Numbers that were trained; None where a model has no fixed number of them.
     history : list of dict
@@ -102,6 +103,8 @@ class Baseline:
         Its own options (`--option NAME=VALUE`) and their values where the user gives none.
     reach : int or None
         Pixels around a pixel that it looks at; None where half a window is what it looks at.
+    by_epochs : bool
+        Trained by epochs, as the options of a run under "Training" say.
     """
 
     name: str
@@ -110,6 +113,7 @@ class Baseline:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     reach: int | None = None
+    by_epochs: bool = True
 
     def fit(self, task: Task) -> Fitted:
         """Fit to the training pixels of a task."""

@@ -2,7 +2,8 @@
 
 The loop is plain: Adam, cross-entropy, batches drawn again in every epoch. Every random choice is
 seeded. Where there are validation pixels the weights of the best epoch are kept, otherwise the
-last. Nothing is written until the end, so an interrupted fit begins again.
+last; `patience` epochs without a better one end the training. Nothing is written until the end,
+so an interrupted fit begins again.
 """
 
 from __future__ import annotations
@@ -141,14 +142,15 @@ class Loop:
         """
         task = self.task
         history: list[dict[str, Any]] = []
-        best, kept = -1.0, None
+        best, best_epoch, kept = -1.0, 0, None
         start = time.monotonic()
         for epoch in range(task.epochs):
             rate = self.schedule.get_last_lr()[0]
             loss = self._epoch(epoch, history)
             accuracy = self._accuracy() if len(task.split.validation) else None
             if accuracy is not None and accuracy > best:
-                best, kept = accuracy, copy.deepcopy(self.model.state_dict())
+                best, best_epoch = accuracy, epoch
+                kept = copy.deepcopy(self.model.state_dict())
             self.schedule.step()
             seconds = round(time.monotonic() - start, 3)
             history.append(
@@ -160,6 +162,8 @@ class Loop:
                     "seconds": seconds,
                 }
             )
+            if kept is not None and 0 < task.patience <= epoch - best_epoch:
+                break
         if kept is not None:
             self.model.load_state_dict(kept)
         return history

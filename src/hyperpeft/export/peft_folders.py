@@ -70,7 +70,7 @@ def _row(folder: Path, record: RunRecord) -> Row:
     )
 
 
-def export(run: Path, to: Path) -> list[Path]:
+def export(run: Path, to: Path, *, backbone: str | None = None) -> list[Path]:
     """Write a run as a folder of PEFT's that stock PEFT loads and `hyperpeft map` maps with.
 
     Beside PEFT's two files lie the head, the reduction to 12 bands, the refinement, the classic
@@ -82,6 +82,8 @@ def export(run: Path, to: Path) -> list[Path]:
         Run folder. Its base model is not needed.
     to : Path
         New or empty folder.
+    backbone : str, optional
+        Not needed; the other formats load the base model from there.
 
     Returns
     -------
@@ -208,9 +210,9 @@ def merge(run: Path, out: Path, *, backbone: str | Path | None = None) -> dict[s
     }
 
 
-def export_merged(run: Path, to: Path) -> list[Path]:
+def export_merged(run: Path, to: Path, *, backbone: str | None = None) -> list[Path]:
     """As `merge`, with the list of files that an exporter returns."""
-    merge(run, to)
+    merge(run, to, backbone=backbone)
     return [to]
 
 

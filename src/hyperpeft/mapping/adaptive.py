@@ -203,7 +203,7 @@ def fill(
     Parameters
     ----------
     described : ndarray of float32, shape (n, F)
-        From `interpolation.describe`, for the valid pixels.
+        From `describe`, for the valid pixels.
     places : ndarray of int, shape (n, 2)
         Their rows and columns.
     encode : callable

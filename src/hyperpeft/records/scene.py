@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,6 +55,9 @@ class Scene:
     flipped : bool
         The file's rows run north and are in reverse here, so that the first row is the
         northernmost; labels that are given by row and column are in the file's order.
+    sources : tuple of str
+        What scene and labels were opened from, as `scenes.files_of` takes it: no map of the scene
+        is written over it. Not compared.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Scene:
     fwhm: np.ndarray | None = None
     part: str = ""
     flipped: bool = False
+    sources: tuple[str, ...] = field(default=(), compare=False)
 
     def __repr__(self) -> str:
         height, width, bands = self.shape

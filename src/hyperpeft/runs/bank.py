@@ -34,6 +34,7 @@ from hyperpeft.models import SIZES, weights_sha256
 from hyperpeft.models.spectralgpt import SpectralGPT
 from hyperpeft.models.windows import centres_of, resize
 from hyperpeft.runs.bundle import Bundle
+from hyperpeft.runs.config import AUTO
 from hyperpeft.runs.file_names import ADAPTER, RUN
 from hyperpeft.runs.methods.baseline_files import check_usable
 from hyperpeft.runs.record import RunRecord, method_of_backbone, sees_centre, windows_of
@@ -206,8 +207,8 @@ class AdapterBank:
             raise BundleError(f"name {name!r} in this bank", expected="a new one", got="one taken")
         record = RunRecord.from_file(folder / RUN)
         check_usable(folder, record)
+        self._check_setup(folder, record)  # other positions of tokens are other weights too
         check_base(folder, record, self._sha256, "the one of this bank")
-        self._check_setup(folder, record)
         method = adapters.get_method(method_of_backbone(record))
         if method.trains_encoder:
             raise BundleError(
@@ -257,9 +258,16 @@ class AdapterBank:
         Returns
         -------
         Tensor, shape (N, K)
+
+        Raises
+        ------
+        BundleError
+            No run is active, the windows are of another size than the run's, or the run averages
+            several predictions: `bank[name].predict` gives them all.
         """
         if self._active is None:
             raise BundleError("this bank has no active run", hint="add one, or switch to one")
+        self._check_window(self._active, windows.shape[-1], "give windows of its own size")
         return self._member(self._active)[0](windows)
 
     @torch.inference_mode()
@@ -272,7 +280,7 @@ class AdapterBank:
         ----------
         windows : Tensor, shape (N, 12, p, p)
             Each reduced by its own run's reducer. Runs with other window sizes mix after
-            `patches.resize`, with `centres`; without them they are refused.
+            `hyperpeft.models.windows.resize`, with `centres`; without them they are refused.
         names : sequence of N str
             The run of each row, in any order.
         centres : Tensor, shape (N, 12), optional
@@ -286,7 +294,8 @@ class AdapterBank:
         Raises
         ------
         BundleError
-            A name that is not in the bank, or windows of another size than a run's.
+            A name that is not in the bank, windows of another size than a run's, or a run that
+            averages several predictions.
 
         Notes
         -----
@@ -304,8 +313,12 @@ class AdapterBank:
             groups.append((name, slice(start, start + sum(n == name for n in names))))
         members = {name: self._member(name)[0] for name, _ in groups}
         window = windows.shape[-1]
+        hint = (
+            "bring them to one size with hyperpeft.models.windows.resize and give the centre "
+            "pixels of the original windows as `centres`, or predict the runs one by one"
+        )
         for name in members:
-            self._check_window(name, window, resized=centres is not None)
+            self._check_window(name, window, hint, resized=centres is not None)
         middle = (centres_of(windows) if centres is None else centres)[order]
         with self._route.take(tuple(groups)):
             images = resize(windows[order], self.encoder.image_size)
@@ -318,20 +331,21 @@ class AdapterBank:
         back = {row: place for place, row in enumerate(order)}
         return [rows[back[row]] for row in range(len(names))]
 
-    def _check_window(self, name: str, window: int, *, resized: bool) -> None:
-        """Refuse windows of a size that a run was not trained on, unless they say their centres."""
-        sizes = windows_of(self[name].record)
-        if window in sizes or (resized and len(sizes) == 1):
-            return
-        hint = "predict the runs one by one" if len(sizes) > 1 else (
-            "bring them to one size with hyperpeft.patches.resize and give the centre pixels of "
-            "the original windows as `centres`, or predict the runs one by one"
-        )  # fmt: skip
-        raise BundleError(
-            f"windows of {window} x {window} pixels for run {name!r}",
-            expected=f"windows of {' or '.join(map(str, sizes))}, as it was trained on",
-            hint=hint,
-        )
+    def _check_window(self, name: str, window: int, hint: str, *, resized: bool = False) -> None:
+        """Refuse windows that do not give a run's prediction; resized ones have their centres."""
+        record = self[name].record
+        sizes = windows_of(record)
+        if len(sizes) > 1 or record.adapter["method"] == AUTO:
+            raise BundleError(
+                f"run {name!r} averages several predictions, and windows of one size give one",
+                hint=f"predict scenes with bank[{name!r}].predict",
+            )
+        if window not in sizes and not resized:
+            raise BundleError(
+                f"windows of {window} x {window} pixels for run {name!r}",
+                expected=f"windows of {sizes[0]}, as it was trained on",
+                hint=hint,
+            )
 
     def _member(self, name: str) -> tuple[_Member, Bundle]:
         if name not in self._members:
@@ -364,4 +378,9 @@ class AdapterBank:
             "num_heads": first.attn.num_heads,  # type: ignore[union-attr]
         }
         if trained != own:
-            raise BundleError(f"{folder} was trained on this base model", expected=own, got=trained)
+            raise BundleError(
+                f"the base model of {folder} is set up otherwise than this bank's",
+                expected=own,
+                got=trained,
+                hint="make a bank for it with AdapterBank.for_run",
+            )

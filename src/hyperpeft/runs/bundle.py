@@ -35,7 +35,7 @@ from hyperpeft.mapping import (
 from hyperpeft.mapping.predictor import window_part_of
 from hyperpeft.progress import default_progress
 from hyperpeft.records import Labels, Scene, draw_classes
-from hyperpeft.runs.inputs import inputs_of
+from hyperpeft.runs.inputs import inputs_of, inputs_of_scene
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.spectral import Reducer, check_scale
 from hyperpeft.system.output_folder import Inputs, refuse_inputs
@@ -216,7 +216,8 @@ class Bundle:
         watch : callable, optional
             Told (pixels done, pixels in all); by default a bar in a notebook.
         inputs : iterable of (str, Path)
-            What must not be written over, besides the files that the run was trained on.
+            What must not be written over, besides the files that the run was trained on and those
+            that the scene was opened from.
 
         Returns
         -------
@@ -237,7 +238,10 @@ class Bundle:
             Path(probabilities) if probabilities is not None else None,
             Path(confidence) if confidence is not None else None,
         )
-        refuse_inputs(outputs.replaced, chain(inputs, inputs_of(self.record.config)))
+        refuse_inputs(
+            outputs.replaced,
+            chain(inputs, inputs_of(self.record.config), inputs_of_scene(scene)),
+        )
         layers = Layers(probabilities is not None, confidence is not None)
         return map_to_files(
             Mapper(self.predictor, layers, adaptive, self.refinement),

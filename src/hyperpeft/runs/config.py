@@ -37,6 +37,7 @@ PAPER: dict[str, Any] = {
 }
 PAPER_LR = {"full": 3e-4}
 PAPER_DEFAULT_LR = 2e-3
+IN_MEMORY = "in memory"  # the scene or the labels of a run that were not opened from a file
 WINDOWS = (1, 3, 5, 7, 9, 11)  # that "auto" chooses from
 BASELINE_WINDOW = 9  # of baselines that look around a pixel and say no other
 
@@ -232,7 +233,8 @@ class RunConfig(BaseModel):
         0,
         ge=0,
         lt=2**31,
-        description="Of the split, the initialisation, the order and the augmentation.",
+        description="Of the split, the initialisation of adapter, head and network, the order and "
+        "the augmentation; an encoder that is not pretrained is the same for every seed.",
     )
 
     map: bool = Field(True, description="Map the whole scene, not only classify the test pixels.")
@@ -275,6 +277,13 @@ class RunConfig(BaseModel):
             return value
         return numbers[0] if len(numbers) == 1 else tuple(numbers)
 
+    @field_validator("patch_size")
+    @classmethod
+    def _each_window_once(cls, value: Any) -> Any:
+        if isinstance(value, tuple) and (not value or len(set(value)) < len(value)):
+            raise ValueError("expected one window, or several different ones such as 1,5,11")
+        return value
+
     @property
     def windows(self) -> tuple[int, ...]:
         """The windows of `patch_size`, or those that "auto" selects from."""
@@ -315,6 +324,11 @@ def resolve_defaults(config: RunConfig) -> RunConfig:
     return config.model_copy(update={**missing, "options": options})
 
 
+def dense_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a Kronecker adapter where labels are many; given factors bound the terms."""
+    return {**({} if "factors" in options else {"terms": DENSE_TERMS}), **options}
+
+
 def set_by_labels(config: RunConfig, found: Mapping[str, Any]) -> set[str]:
     """Options of a record that its run set by its labels, where this configuration left them open.
 
@@ -326,7 +340,7 @@ def set_by_labels(config: RunConfig, found: Mapping[str, Any]) -> set[str]:
         The options of the record.
     """
     names = {name for name in FOLLOW_LABELS if name not in config.model_fields_set}
-    if found.get("options") == {"terms": DENSE_TERMS, **config.options}:
+    if found.get("options") == dense_options(config.options):
         names.add("options")
     return names
 

@@ -20,12 +20,13 @@ from hyperpeft.metrics import score_map
 from hyperpeft.progress import Progress, default_progress, told_to
 from hyperpeft.records import UNLABELLED, Scene, Split, mask_of, without_training
 from hyperpeft.runs.bundle import Bundle
+from hyperpeft.runs.config import IN_MEMORY
 from hyperpeft.runs.file_names import SPLIT
 from hyperpeft.runs.inputs import located
 from hyperpeft.runs.labelled_scene import open_configured
 from hyperpeft.runs.load import load_run
 from hyperpeft.runs.record import RunRecord
-from hyperpeft.scenes import exists, is_card, match_names
+from hyperpeft.scenes import LABEL_OPTIONS, exists, is_card, match_names
 from hyperpeft.spectral import Reducer
 
 
@@ -161,9 +162,17 @@ def reopen(record: RunRecord, folder: Path) -> Scene:
     Raises
     ------
     BundleError
-        When it is not there, or its file has changed since.
+        When it is not there, was in memory, or its file has changed since.
     """
     config = located(record.config, folder)
+    if config.get("scene") == IN_MEMORY:
+        raise BundleError(
+            f"{folder} was trained on a scene in memory, which no file is known to hold",
+            hint="name the scene to use",
+        )
+    bare = config.get("labels") == IN_MEMORY  # the split holds those that were used
+    if bare:
+        config = {n: value for n, value in config.items() if n not in ("labels", *LABEL_OPTIONS)}
     for name in ("scene", "labels"):
         spec = config.get(name)
         if spec is None or Path(spec).is_absolute() or exists(spec):
@@ -184,7 +193,7 @@ def reopen(record: RunRecord, folder: Path) -> Scene:
             got=scene.sha256,
             hint="name the scene to use",
         )
-    return scene
+    return replace(scene, labels=None) if bare else scene
 
 
 class Applicable(NamedTuple):

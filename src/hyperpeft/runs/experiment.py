@@ -173,12 +173,12 @@ def save_run(
 ) -> RunRecord:
     """Write the run folder of what `train` has learned."""
     config = resolve_defaults(config)
-    with run_folder.run_folder(config, False, overwrite):
-        if overwrite:
-            run_folder.clear(config.out)
+    with run_folder.run_folder(config, False, overwrite, (scene, split)):
         predicted = _predict(config, scene, split, trained, Progress())
         notes = [*scene.notes, *split.notes]
         record = _record(config, scene, split, trained, predicted, notes)
+        if overwrite:  # only now: a failure must not cost the earlier run
+            run_folder.clear(config.out)
         return run_folder.write(config, record, trained, split, scene, predicted.mapped)
 
 

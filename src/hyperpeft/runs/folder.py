@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from accelerate import PartialState
@@ -23,6 +23,7 @@ from hyperpeft.runs.file_names import (
     CONFUSION,
     HISTORY,
     MAP,
+    MODEL,
     OUTPUTS,
     PICTURE,
     REDUCER,
@@ -30,7 +31,7 @@ from hyperpeft.runs.file_names import (
     RUN,
     SPLIT,
 )
-from hyperpeft.runs.inputs import inputs_of
+from hyperpeft.runs.inputs import inputs_of, inputs_of_scene
 from hyperpeft.runs.methods.contract import Trained
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.system.files import replacing
@@ -41,8 +42,21 @@ from hyperpeft.training.checkpoint import CHECKPOINT, write_history
 OPEN = ("patch_size", "image_size", "lr", "refine")
 
 
-def run_folder(config: RunConfig, resume: bool, overwrite: bool) -> AbstractContextManager[None]:
+def run_folder(
+    config: RunConfig,
+    resume: bool,
+    overwrite: bool,
+    data: tuple[Scene, Split] | None = None,
+) -> AbstractContextManager[None]:
     """The run folder, checked, and locked against other processes.
+
+    Parameters
+    ----------
+    config : RunConfig
+    resume, overwrite : bool
+        See `experiment.run`.
+    data : (Scene, Split), optional
+        Of a run that has been trained already: its configuration may not name them.
 
     Raises
     ------
@@ -56,13 +70,19 @@ def run_folder(config: RunConfig, resume: bool, overwrite: bool) -> AbstractCont
         out,
         f"run folder {out}",
         outputs=[out / name for name in OUTPUTS],
-        inputs=inputs_of(config.model_dump()),
-        check=lambda cut_off: _check(config, resume, overwrite, cut_off),
+        inputs=chain(inputs_of(config.model_dump()), inputs_of_scene(data[0]) if data else ()),
+        check=lambda cut_off: _check(config, resume, overwrite, cut_off, data),
         first=PartialState().is_main_process,
     )
 
 
-def _check(config: RunConfig, resume: bool, overwrite: bool, cut_off: bool) -> None:
+def _check(
+    config: RunConfig,
+    resume: bool,
+    overwrite: bool,
+    cut_off: bool,
+    data: tuple[Scene, Split] | None,
+) -> None:
     """Make sure that nothing of another run is lost or mixed with this one."""
     out, checkpoint = config.out, (config.out / CHECKPOINT).is_file()
     if resume and overwrite:
@@ -70,7 +90,7 @@ def _check(config: RunConfig, resume: bool, overwrite: bool, cut_off: bool) -> N
     if resume and not checkpoint:
         raise ConfigError(f"--resume: {out} holds no checkpoint", hint="run without --resume")
     if (out / RUN).is_file():
-        if not overwrite and not _same_run(config, RunRecord.from_file(out / RUN).config):
+        if not overwrite and not _same_run(config, RunRecord.from_file(out / RUN), data):
             raise ConfigError(
                 f"{out} holds another run", hint="choose another --out, or add --overwrite"
             )
@@ -84,11 +104,16 @@ def _is_empty(out: Path) -> bool:
     return out.is_dir() and {path.name for path in out.iterdir()} <= {LOCK}
 
 
-def _same_run(config: RunConfig, found: dict[str, Any]) -> bool:
-    """Whether a record's configuration is this one.
+def _same_run(config: RunConfig, record: RunRecord, data: tuple[Scene, Split] | None) -> bool:
+    """Whether a record's configuration is this one, and its data where they are known.
 
     Whatever the path that named the folder, and whatever was chosen where this one leaves it open.
     """
+    if data is not None:
+        hashes = data[0].sha256 or None, splits.digest(data[1])
+        if (record.scene.get("sha256"), record.split.get("sha256")) != hashes:
+            return False
+    found = record.config
     options = config.model_dump(mode="json")
     left_open = [n for n in OPEN if options[n] in (None, "auto")]
     either = {"out": None, **{n: options[n] for n in (*left_open, *set_by_labels(config, found))}}
@@ -123,6 +148,7 @@ def write(
     out, labels = config.out, scene.labels
     assert labels is not None
     notes = list(record.notes)
+    (out / MODEL).unlink(missing_ok=True)  # exported from an earlier run of the same configuration
     adapter = {**record.adapter, "bytes": trained.save(out)}
     if trained.refinement is not None:
         trained.refinement.reducer.to_file(out / REDUCER)

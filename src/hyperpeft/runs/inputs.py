@@ -10,6 +10,7 @@ from typing import Any
 
 from hyperpeft import scenes
 from hyperpeft.models import file_of
+from hyperpeft.records import Scene
 from hyperpeft.runs.file_names import MAP, OUTPUTS
 from hyperpeft.splits import split_kind
 
@@ -52,6 +53,12 @@ def inputs_of(config: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
     backbone = file_of(given["backbone"]) if "backbone" in given else None
     if backbone is not None:
         yield "the backbone", backbone
+
+
+def inputs_of_scene(scene: Scene) -> Iterator[tuple[str, Path]]:
+    """The files that a scene and its labels were opened from."""
+    for what, spec in zip(("the scene", "the labels"), scene.sources, strict=False):
+        yield from ((what, path) for path in scenes.files_of(spec))
 
 
 def files_of_run(folder: Path) -> Iterator[tuple[str, Path]]:

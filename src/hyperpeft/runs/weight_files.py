@@ -38,7 +38,7 @@ def save_weights(folder: Path, model: Classifier, method: str, base: str) -> int
     ----------
     folder : Path
     model : Classifier
-        Not merged.
+        Its adapters may be merged: what they learned is written, not the sums.
     method, base : str
         Names of the method and of the base model.
     """

@@ -60,7 +60,27 @@ def open_scene(
     LabelsError
         The labels cannot be read, or do not fit.
     """
-    text = str(name_or_path)
+    scene = _open(str(name_or_path), labels, layout, class_field, all_touched, resample_labels)
+    given = [name_or_path] if labels is None else [name_or_path, labels]
+    return replace(scene, sources=tuple(map(_wherever_we_are, given)))
+
+
+def _wherever_we_are(spec: str | Path) -> str:
+    """A path that stays right when the working directory changes; other names as they are."""
+    path = Path(spec)
+    if path.is_file() or (path.is_dir() and not is_card(str(spec))):
+        return str(path.absolute())
+    return str(spec)
+
+
+def _open(
+    text: str,
+    labels: str | Path | None,
+    layout: str | None,
+    class_field: str | None,
+    all_touched: bool,
+    resample_labels: bool,
+) -> Scene:
     if labels is None and (class_field is not None or all_touched or resample_labels):
         raise ConfigError(
             "class_field, all_touched and resample_labels say how labels are read",

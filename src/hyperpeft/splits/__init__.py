@@ -2,9 +2,10 @@
 
 from hyperpeft.splits.disjoint import disjoint, leakage
 from hyperpeft.splits.polygons import connected, polygons
-from hyperpeft.splits.random import fraction, from_masks, per_class
+from hyperpeft.splits.random import all_labelled, fraction, from_masks, per_class
 from hyperpeft.splits.save_load import digest, load, save
 from hyperpeft.splits.select import (
+    DEFAULT_PER_CLASS,
     SPLIT_KINDS,
     SplitKind,
     SplitRequest,
@@ -15,9 +16,11 @@ from hyperpeft.splits.select import (
 )
 
 __all__ = [
+    "DEFAULT_PER_CLASS",
     "SPLIT_KINDS",
     "SplitKind",
     "SplitRequest",
+    "all_labelled",
     "budget_label",
     "connected",
     "digest",

@@ -9,6 +9,7 @@ and leaves the test set as well; `Split.notes` says so.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -99,6 +100,20 @@ def fraction(
     quota = rounded_share(share)
     ids, notes = usable(labels, valid)
     return _draw(labels, ids, quota, f"fraction {share:g}", seed, validation, notes)
+
+
+def all_labelled(
+    labels: Labels, *, seed: int, validation: float = 0.0, valid: np.ndarray | None = None
+) -> Split:
+    """Train on every labelled valid pixel but the share that validates; the rows in their order.
+
+    Parameters and errors are those of `per_class`; nothing is left to test on.
+    """
+    ids, notes = usable(labels, valid)
+    drawn = {c: class_rng(seed, c).permutation(where) for c, where in by_class(ids).items()}
+    split = assemble("all labelled", labels.classes, ids.shape, drawn, {}, validation, notes)
+    order = np.lexsort(split.train.T[::-1])
+    return replace(split, train=split.train[order], train_ids=split.train_ids[order])
 
 
 def from_masks(

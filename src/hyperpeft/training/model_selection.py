@@ -17,7 +17,7 @@ for a linear smoother with hat matrix H the residuals of pixels S, when S is lef
 
     r_S = (I - H_SS)^-1 (y - H y)_S
 
-which is exact with a free intercept and a fixed penalty (see `ridge_folds`).
+which is exact with a free intercept and a fixed penalty (see `ridge.leave_out`).
 """
 
 from __future__ import annotations

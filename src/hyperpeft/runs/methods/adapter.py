@@ -114,6 +114,7 @@ class PreparedAdapter(Prepared):
         _attach(encoder, config)
         self.follows_labels = follows_labels
         self.train = self._pixels(split.train, split.train_ids)
+        self.validation = self._validation(progress)
         self._select_windows(encoder, cube, progress)
         self.identity = identity_of(config, scene, split, self.backbone["weights_sha256"])
 
@@ -200,6 +201,18 @@ class PreparedAdapter(Prepared):
         targets = np.searchsorted(self.class_ids, true).astype(np.int64)
         return Pixels(torch.from_numpy(positions.astype(np.int64)), torch.from_numpy(targets))
 
+    def _validation(self, progress: Progress) -> Pixels:
+        """The validation pixels of classes that train: no other can be right."""
+        split = self.split
+        known = np.isin(split.validation_ids, self.class_ids)
+        if not known.all():
+            self.notes.append(
+                f"{np.count_nonzero(~known)} validation pixels are of classes that do not train "
+                "and were left out"
+            )
+            progress.note(self.notes[-1])
+        return self._pixels(split.validation[known], split.validation_ids[known])
+
     def _fit(self, progress: Progress, checkpoints: Checkpoints | None) -> TrainedAdapter:
         verdict = self._adapt_freely_if_it_pays(progress)
         config, model, sizes = self.config, self.model, self.patch_sizes
@@ -208,7 +221,7 @@ class PreparedAdapter(Prepared):
             model,
             self.windows,
             self.train,
-            self._pixels(self.split.validation, self.split.validation_ids),
+            self.validation,
             self._recipe(),
             seed=config.seed,
             checkpoints=checkpoints,

@@ -32,7 +32,7 @@ from hyperpeft.records import Scene, Split
 from hyperpeft.runs.config import AUTO, BACKBONE_PART, METHOD, RunConfig
 from hyperpeft.runs.file_names import FEATURES, MODEL, PARTS
 from hyperpeft.runs.methods.adapter import PreparedAdapter, TrainedAdapter
-from hyperpeft.runs.methods.contract import Prepared, Trained
+from hyperpeft.runs.methods.contract import Prepared, Trained, identity_of
 from hyperpeft.spatial import PROFILE, Standardiser
 from hyperpeft.spectral import Reducer
 from hyperpeft.training.checkpoint import Checkpoints
@@ -98,7 +98,10 @@ class PreparedAuto(Prepared):
         self.config, self.scene, self.split = config, scene, split
         inner = config.model_copy(update={"method": METHOD})
         self.backbone_part = PreparedAdapter(inner, scene, split, progress, follows_labels=False)
-        self.notes, self.identity = self.backbone_part.notes, self.backbone_part.identity
+        self.notes = self.backbone_part.notes
+        self.identity = identity_of(
+            config, scene, split, self.backbone_part.backbone["weights_sha256"]
+        )
         self.class_ids = self.backbone_part.class_ids.astype(np.int32)
         self.targets = self.backbone_part.train.targets.numpy()
         progress.stage("Weighing the parts")
@@ -149,9 +152,8 @@ class PreparedAuto(Prepared):
         what = self.targets[folds.pixels]
         truth = what[folds.held]
         selection = self.backbone_part.selection
-        scores = {}
-        if selection is not None:  # a head that starts at random says nothing yet
-            scores[BACKBONE_PART] = selection.factor * selection.scores
+        assert selection is not None  # `select.check` refuses a head that starts at random
+        scores = {BACKBONE_PART: selection.factor * selection.scores}
         for name, (_, fit) in self.fits.items():
             values = self.values[name][folds.pixels]
             parts = pixel_models.out_of_fold(fit, values, what, count, folds.folds)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperpeft.baselines import BASELINES, Task
+from hyperpeft.baselines import BASELINES, Baseline, Task
 from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
 from hyperpeft.runs import sections
@@ -18,6 +18,15 @@ from hyperpeft.runs.methods.contract import Prepared, Trained, identity_of
 from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.loop import Outcome
 
+# Options that no baseline reads, beside those of the backbone, and those of training by epochs.
+UNREAD = (
+    "recipe", "reduce", "normalise", "reflectance_scale", "centre", "head", "accumulate", "head_lr",
+    "lam", "warmup", "gradient_checkpointing", "precision",
+)  # fmt: skip
+BY_EPOCHS = (
+    "epochs", "batch_size", "lr", "weight_decay", "label_smoothing", "augment", "patience",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class TrainedBaseline(Trained):
@@ -25,6 +34,17 @@ class TrainedBaseline(Trained):
 
     def save(self, folder: Path) -> int | None:
         return save_baseline(folder, self.predictor)
+
+
+def _unread(config: RunConfig, baseline: Baseline) -> list[str]:
+    """Options that were given and change nothing."""
+    names = UNREAD if baseline.by_epochs else (*UNREAD, *BY_EPOCHS)
+    return [
+        name
+        for name in names
+        if name in config.model_fields_set
+        and getattr(config, name) != RunConfig.model_fields[name].default
+    ]
 
 
 class PreparedBaseline(Prepared):
@@ -48,7 +68,12 @@ class PreparedBaseline(Prepared):
             weight_decay=config.weight_decay,
             label_smoothing=config.label_smoothing,
             augment=config.augment,
+            patience=config.patience,
         )
+        unread = _unread(config, self.baseline)
+        if unread:
+            self.notes.append(f"{config.method} does not use {', '.join(unread)}")
+            progress.note(self.notes[-1])
         self.identity = identity_of(config, scene, split)
 
     def _fit(self, progress: Progress, checkpoints: Checkpoints | None) -> TrainedBaseline:
@@ -65,6 +90,7 @@ class PreparedBaseline(Prepared):
             dict.fromkeys(("name", "parameters", "weights_sha256", "pretrained")),
             sections.baseline_adapter_section(config.method, fitted.parameters, self.class_ids),
             Outcome(fitted.history, seconds, rate, fitted.precision, fitted.device),
+            self.notes,
             baseline={"source": baseline.source, **fitted.about},
             predictor=fitted.predictor,
         )

@@ -21,7 +21,7 @@ import torch
 from scipy.special import log_softmax
 
 from hyperpeft.models.windows import Windows
-from hyperpeft.runs.config import DENSE_TERMS, RunConfig
+from hyperpeft.runs.config import RunConfig, dense_options
 from hyperpeft.runs.methods.refinement import BATCH, FULL_LR, HEAD_LR, LR, TARGETS
 from hyperpeft.training.classifier import Classifier, predict
 from hyperpeft.training.combination import temperature_factor
@@ -76,7 +76,7 @@ def free_recipe(config: RunConfig, targets: np.ndarray) -> RunConfig:
     }
     own = {name: value for name, value in own.items() if name not in config.model_fields_set}
     if config.method in ("krona", "krona+"):
-        own["options"] = {"terms": DENSE_TERMS, **config.options}
+        own["options"] = dense_options(config.options)
     return config.model_copy(update=own)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from hyperpeft import spectral
 from hyperpeft.mapping import Refinement
 from hyperpeft.records import Scene, Split
-from hyperpeft.runs.config import DENSE_TERMS, RunConfig
+from hyperpeft.runs.config import RunConfig, dense_options
 from hyperpeft.spatial import RefineOptions, Standardiser
 from hyperpeft.spectral import Reducer
 from hyperpeft.splits import split_kind
@@ -64,7 +64,7 @@ def dense_recipe(config: RunConfig, count: int) -> RunConfig:
     if config.patch_size == "auto":
         own["patch_size"] = WINDOWS
     if config.method in ("krona", "krona+"):
-        own["options"] = {"terms": DENSE_TERMS, **config.options}
+        own["options"] = dense_options(config.options)
     return config.model_copy(update=own)
 
 

@@ -19,9 +19,23 @@ from hyperpeft.runs.methods.contract import Prepared
 def check(config: RunConfig) -> None:
     """Refuse an unknown method, or options that it does not have, before anything is read."""
     if config.method == AUTO:
+        if config.recipe == "paper" or config.head == "random":
+            what = "recipe paper" if config.recipe == "paper" else "head random"
+            raise ConfigError(
+                f"method {AUTO} and {what} exclude each other: {AUTO} weighs its parts by heads "
+                "that are fitted in closed form",
+                hint=f"give another method, such as {METHOD}, or leave out {what}",
+            )
         adapters.get_method(METHOD).check_options(config.options)
         return
     if config.method in BASELINES:  # its options were checked when its defaults were filled in
+        if len(config.windows) > 1 and BASELINES[config.method].reach is None:
+            raise ConfigError(
+                f"patch_size of {config.method}",
+                expected="one window",
+                got=",".join(map(str, config.windows)),
+                hint="only adapted backbones average several",
+            )
         return
     if config.method not in adapters.METHODS:
         known = ", ".join([AUTO, *adapters.METHODS, *BASELINES])
