@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 
 from hyperpeft.errors import AdapterError, BundleError, ConfigError
+from hyperpeft.runs.config import RunConfig
 from hyperpeft.runs.file_names import ADAPTER, HEAD, REDUCER, RUN
 from hyperpeft.runs.record import RunRecord, method_of_backbone, sees_centre
 from hyperpeft.system.files import replacing
@@ -234,13 +235,11 @@ def _describe_head(width: int, windows: list[int], *, centre: bool) -> str:
 
 def _base_options(record: RunRecord, base: str) -> str:
     """What `load_backbone` is called with for the base model of a run, as Python."""
-    from hyperpeft.models.spectralgpt import PATCH
-
     config = record.config
     found = [repr(base), str(config["image_size"])]
     if config.get("num_heads") is not None:
         found.append(f"num_heads={config['num_heads']}")
-    if config.get("stride") not in (None, PATCH):
+    if config.get("stride") not in (None, RunConfig.model_fields["stride"].default):
         found.append(f"stride={config['stride']}")
     if not record.backbone.get("pretrained", True):
         found.append("pretrained=False")

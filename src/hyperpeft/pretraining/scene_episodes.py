@@ -23,7 +23,6 @@ from hyperpeft.models.spectralgpt import BAND_GROUP, BANDS, token_grid
 from hyperpeft.pretraining.config import PretrainConfig, SceneOptions, Stage
 from hyperpeft.pretraining.sources import RealCubes, components_of, source_paths
 from hyperpeft.scenes import Draws, SceneGenerator, SceneRules, SpectralLibrary, read_library
-from hyperpeft.scenes.synthetic.library import library_files
 from hyperpeft.training.ridge import STRENGTH
 
 
@@ -357,9 +356,10 @@ def scene_files(options: SceneOptions | None) -> list[Path]:
     """The files of the library and of the cubes that scenes are drawn from."""
     if options is None:
         return []
-    found = [path for name in options.library for path in library_files(Path(name))]
+    found = [path for name in options.library for path in scenes_package.library_files(Path(name))]
     cubes = [path for name in options.cubes for path in source_paths(name)]
-    found += [file for path in cubes for file in scenes_package.files_of(path)]
+    for path in cubes:
+        found += [path] if path.suffix == ".npz" else scenes_package.files_of(path)
     return [path for path in found if path.is_file()]  # opening reports what is not there
 
 
