@@ -117,6 +117,16 @@ def test_merged_equals_unmerged(variant, dtype):
     assert relative(plain(x), before) < TOLERANCE[dtype]
 
 
+def test_detached_after_a_cast_while_merged():
+    model = train_somehow(adapters.attach(adapter_encoder(), "lora"))
+    for adapter in adapters.adapters_of(model).values():
+        adapter.merge_()
+    plain = adapters.detach(model.double())
+    assert {parameter.dtype for parameter in plain.parameters()} == {torch.float64}
+    x = images().double()
+    assert torch.equal(plain(x), adapter_encoder().double()(x))
+
+
 @DTYPES
 def test_unmerge_gives_the_weights_back_bit_by_bit(variant, dtype):
     x = images().to(dtype)

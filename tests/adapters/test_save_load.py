@@ -265,6 +265,7 @@ OURS = {
 THEIRS = {
     "lora": ("LoraConfig", {"r": 3, "lora_alpha": 12, "lora_dropout": 0.1}),
     "lora gaussian": ("LoraConfig", {"r": 4, "init_lora_weights": "gaussian"}),
+    "lora eva": ("LoraConfig", {"r": 4, "init_lora_weights": "eva"}),
     "lora by pattern": ("LoraConfig", {"target_modules": r".*1\.(attn\.q|mlp\.fc1)"}),
     "lora one block": ("LoraConfig", {"layers_to_transform": [1], "layers_pattern": "blocks"}),
     "lora uneven": ("LoraConfig", {"target_modules": ["blocks.0.attn.q", "blocks.1.mlp.fc2"]}),
@@ -273,6 +274,11 @@ THEIRS = {
     "lokr full": ("LoKrConfig", {"r": 32, "alpha": 16}),
     "lokr both": ("LoKrConfig", {"r": 2, "alpha": 2, "decompose_both": True}),
     "lokr factor": ("LoKrConfig", {"r": 3, "alpha": 8, "decompose_factor": 4}),
+    "lokr factor that divides no side": ("LoKrConfig", {"r": 3, "decompose_factor": 5}),
+    "lokr factor that divides some": (
+        "LoKrConfig",
+        {"r": 3, "decompose_factor": 36, "target_modules": ["q", "fc2"]},
+    ),
     "lokr mixed": ("LoKrConfig", {"r": 6, "target_modules": ["q", "fc1"]}),
     "lokr factor both": (
         "LoKrConfig",
@@ -405,7 +411,7 @@ def test_square_krona_is_a_lokr_with_full_factors_and_alpha_equal_to_r(tmp_path)
         ("LoraConfig", {"modules_to_save": ["norm"]}, "modules_to_save"),
         ("LoraConfig", {"init_lora_weights": "olora"}, "init_lora_weights"),
         ("LoKrConfig", {"rank_pattern": {"blocks.0.attn.q": 2}}, "rank_pattern"),
-        ("LoKrConfig", {"decompose_factor": 5}, "factors"),
+        ("LoKrConfig", {"decompose_factor": 0}, "factors"),
         ("LoHaConfig", {}, "LORA or LOKR, got LOHA"),
     ],
 )

@@ -14,15 +14,17 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from hyperpeft.baselines import BASELINES, Task, classical
-from hyperpeft.errors import BundleError, ConfigError, TrainingError
+from hyperpeft.errors import BundleError, ConfigError, SceneError, TrainingError
 from hyperpeft.estimator import SceneClassifier
 from hyperpeft.export import peft_folders
-from hyperpeft.mapping import classify
+from hyperpeft.mapping import SpectraFeatures, classify
 from hyperpeft.progress import Progress
+from hyperpeft.records import Scene
 from hyperpeft.runs import bank
 from hyperpeft.runs.config import make_config, resolve_defaults
 from hyperpeft.runs.evaluate import evaluate, reopen
 from hyperpeft.runs.experiment import run, split_for
+from hyperpeft.runs.file_names import FEATURES
 from hyperpeft.runs.load import load_run
 from hyperpeft.runs.methods import prepare
 from hyperpeft.runs.record import RunRecord
@@ -468,6 +470,32 @@ def test_a_network_that_does_not_fit_is_refused(method, folder, tmp_path):
     path.write_bytes(b"x")
     with pytest.raises(BundleError, match="cannot be read"):
         load_run(out)
+
+
+@pytest.mark.parametrize("method", ["lda", "spectralformer"])
+def test_another_scale_is_refused(method, tmp_path):
+    """Also from a folder; a network of an earlier version, which knows no level, maps anything."""
+    scene = planted(height=12, width=12, bands=10)
+    cube = 5 + np.moveaxis(np.asarray(scene.cube.values), 0, 2)
+    clf = SceneClassifier(method, per_class=4, patch_size=1, epochs=1, map=False)
+    clf.fit(1000 * cube, scene.labels.ids).save(tmp_path / "r")
+    with pytest.raises(SceneError, match="scale"):
+        clf.predict(cube)
+    other = Scene.from_array(cube)
+    with pytest.raises(SceneError, match="scale"):
+        load_run(tmp_path / "r").map(other, tmp_path / "m.tif")
+    if method == "spectralformer":
+        path = tmp_path / "r" / FEATURES
+        replace(SpectraFeatures.from_file(path), level=None).to_file(path)
+        load_run(tmp_path / "r").map(other, tmp_path / "m.tif")
+        assert (tmp_path / "m.tif").is_file()
+
+
+def test_a_last_batch_of_one_pixel():
+    """It has no variance to normalise by."""
+    clf = SceneClassifier("ssftt", patch_size=5, epochs=1, batch_size=7, per_class=4, map=False)
+    clf.set_params(options={"components": 5}).fit(planted())
+    assert clf.classes_.tolist() == [1, 2]
 
 
 def test_probabilities_of_the_estimator_and_another_array():

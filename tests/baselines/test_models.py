@@ -11,6 +11,7 @@ import pytest
 import torch
 import xarray as xr
 from onnx import TensorProto, helper, numpy_helper
+from scipy.special import softmax
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
@@ -88,6 +89,16 @@ def test_classes_are_those_of_scikit_learns_prediction(pair):
     ranked = np.sort(scores, axis=1)
     clear = ranked[:, -1] - ranked[:, -2] > 1e-5
     assert (part.model.predict(pixels) == scores.argmax(1))[clear].mean() > 0.995
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_scores_of_a_discriminant_are_the_logits_of_its_probabilities(classes):
+    x, targets, others = drawn(classes, 5)
+    part = discriminant(x, targets, classes)
+    expected = part.model.predict_proba(others.astype(np.float64) / 20)
+    assert 0.1 < expected.max(axis=1).mean() < 0.99
+    for scores in (part.scores(others / 20), part.to_model().scores(others / 20)):
+        np.testing.assert_allclose(softmax(scores, axis=1), expected, atol=1e-5)
 
 
 def test_a_pixel_depends_on_no_other(pair):
@@ -450,8 +461,11 @@ def test_components_are_those_of_scikit_learn(fit_on):
 def test_ranges_are_those_of_scikit_learn(fit_on):
     scene = made()
     train = np.argwhere(scene.valid)[::3]
-    cube = values_of(features.ranged(scene, fit_on=fit_on, train=train), scene)
+    seen = features.ranged(scene, fit_on=fit_on, train=train)
+    cube = values_of(seen, scene)
     pixels = np.argwhere(scene.valid) if fit_on == "scene" else train
+    spectrum = scene.cube.values[:, *pixels.T].mean(axis=1)
+    np.testing.assert_allclose(seen.bands.mean, spectrum, atol=1e-6)
     scaler = MinMaxScaler().fit(scene.cube.values[:, *pixels.T].T)
     expected = scaler.transform(scene.cube.values[:, scene.valid].T)
     np.testing.assert_allclose(cube[:, scene.valid].T, expected, atol=1e-5)

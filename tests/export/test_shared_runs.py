@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,13 +15,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import hyperpeft
 from hyperpeft import adapters
 from hyperpeft.cli import main
 from hyperpeft.errors import AdapterError, BundleError, ConfigError
 from hyperpeft.export import peft_folders
 from hyperpeft.export.hub import model_card
 from hyperpeft.export.table import export_run
-from hyperpeft.models import load_backbone
+from hyperpeft.models import image_size_of, load_backbone, weights_sha256
 from hyperpeft.runs.experiment import run as train
 from hyperpeft.runs.load import load_run
 from hyperpeft.runs.record import RunRecord
@@ -188,11 +190,45 @@ def test_export_overwrites_nothing(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"image_size": 16, "stride": 4},
+        {"image_size": 16, "pretrained": False},
+        {"image_size": 8},
+    ],
+    ids=str,
+)
+def test_the_card_loads_the_encoder_of_the_run(options, tmp_path, monkeypatch):
+    place = tmp_path / "private"
+    changes = {"epochs": 1, "map": False, **options}
+    if "pretrained" in options or "stride" in options:
+        changes |= {"backbone": "tiny", "num_heads": None}
+    train(small_config(place, place / "run", **changes))
+    peft_folders.export(place / "run", tmp_path / "new")
+    (line,) = re.findall("^encoder = .*$", (tmp_path / "new/README.md").read_text(), re.MULTILINE)
+    monkeypatch.chdir(place)  # where the backbone is, if it is a file
+    names = {"hyperpeft": hyperpeft}
+    exec(line, names)
+    base = names["encoder"]
+    record = json.loads((place / "run/run.json").read_text())
+    assert weights_sha256(base.state_dict()) == record["backbone"]["weights_sha256"]
+    x = images()
+    expected = load_run(place / "run").model.encoder.cpu()
+    found = adapters.merge(adapters.load(base, tmp_path / "new"))
+    size = options["image_size"]
+    assert torch.equal(found(x[..., :size, :size]), expected(x[..., :size, :size]))
+    peft_folders.merge(place / "run", tmp_path / "merged.safetensors")
+    assert image_size_of(tmp_path / "merged.safetensors") == size
+
+
 @pytest.mark.parametrize("method", ["krona+", "lora", "lokr", "full"])
 def test_merged_weights_are_a_backbone(method, tmp_path):
     run = make_run(tmp_path / "run", method)
     result = peft_folders.merge(run, tmp_path / "merged.safetensors")
-    plain = load_backbone(tmp_path / "merged.safetensors")
+    trained_at = json.loads((run / "run.json").read_text())["config"]["image_size"]
+    assert image_size_of(tmp_path / "merged.safetensors") == trained_at
+    plain = load_backbone(tmp_path / "merged.safetensors", trained_at)
     x = images()
     assert torch.equal(plain(x), load_run(run).model.encoder.cpu()(x))
     assert list(plain.state_dict()) == list(load_backbone("tiny").state_dict())

@@ -29,6 +29,7 @@ from hyperpeft.mapping import (
     tiles_here,
 )
 from hyperpeft.mapping.adaptive import Kriging, describe, fill, margins, upper_bound
+from hyperpeft.mapping.dask_cluster import tiles_on
 from hyperpeft.mapping.mapper import Layers
 from hyperpeft.mapping.tiled import identify
 from hyperpeft.mapping.tiles import SceneWindow, Tile, by_cell
@@ -476,6 +477,19 @@ def test_two_workers_and_one_killed(cluster, pieces, tmp_path):
     assert result.pixels == expected.size
     with rasterio.open(again.map) as file:
         np.testing.assert_array_equal(file.read(1), expected)
+
+
+def test_a_map_that_stops_leaves_nothing_on_the_workers(cluster, pieces):
+    scene, mapper, _ = pieces
+    tiles = tiles_on(cluster.scheduler_address, mapper, scene, plan(scene.valid.shape, 16, 16))
+    next(tiles)
+    held = [name for name in cluster.scheduler.worker_plugins if name.startswith("hyperpeft")]
+    assert len(held) == 1
+    tiles.close()
+    with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
+        left = client.run(lambda dask_worker: list(dask_worker.plugins))
+    assert not any(set(held) & set(names) for names in left.values())
+    assert held[0] not in cluster.scheduler.worker_plugins
 
 
 def test_no_scheduler(pieces, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -19,10 +20,13 @@ from safetensors.torch import load_file
 
 from hyperpeft.errors import BundleError, ConfigError, SceneError
 from hyperpeft.models import load_backbone, weights_sha256
+from hyperpeft.models.spectralgpt import MaskedAutoencoder
 from hyperpeft.models.windows import resize
+from hyperpeft.pretraining import episodes
 from hyperpeft.pretraining.config import PretrainConfig, read_pretrain_config
-from hyperpeft.pretraining.episodes import EpisodeHead, EpisodeRules, draw_episode
-from hyperpeft.pretraining.run import pretrain
+from hyperpeft.pretraining.episodes import EpisodeHead, EpisodeRules, Steps, draw_episode
+from hyperpeft.pretraining.loop import Objectives, Plan, Pretrainer
+from hyperpeft.pretraining.run import pretrain, save_losses
 from hyperpeft.pretraining.sources import SENTINEL2, draw_windows, find_sources
 from hyperpeft.scenes import random_scene
 from hyperpeft.spectral import BIGEARTHNET_MEAN, BIGEARTHNET_STD
@@ -246,6 +250,11 @@ def test_shipped_configurations_are_read(path):
         ({"patch_sizes": {4: 1.0}}, "patch"),
         ({"normalise": ["whiten"]}, "whiten"),
         ({"episodes": {"ways": [1, 4]}}, "ways"),
+        ({"scenes": {}, "masked": {"weight": 1, "sources": ["a.npz"]}}, "no masked.sources"),
+        ({"scenes": {}, "masked": {"weight": 1, "generated": 0.5}}, "masked.generated"),
+        ({"scenes": {"size": 16}, "patch_sizes": {33: 1.0}}, "16 x 16 pixels for windows of 33"),
+        ({"scenes": {"size": 16}, "episodes": {"queries": 300}}, "at most the 256 pixels"),
+        ({"episodes": {"queries": 3000}}, "at most the 4096 pixels"),
     ],
 )
 def test_wrong_options_are_named(tmp_path, changes, message):
@@ -254,6 +263,65 @@ def test_wrong_options_are_named(tmp_path, changes, message):
     file.write_text(yaml.safe_dump(values))
     with pytest.raises(ConfigError, match=message):
         read_pretrain_config(file)
+
+
+def quick(**changes) -> dict:
+    """A run of two steps from scratch, on generated scenes."""
+    return {
+        "stages": [{"steps": 2, "image_size": 8}],
+        "episodes": {"scenes": 1, "ways": [2, 2], "shots": [3], "queries": 3},
+        **changes,
+    }
+
+
+def test_sources_of_a_loss_that_is_left_out(tmp_path):
+    masked = {"weight": 0, "sources": [str(write_chips(tmp_path / "chips.npz"))]}
+    record = pretrain(PretrainConfig(**quick(masked=masked)), tmp_path / "out")
+    assert record["sources"] == []
+    assert record["windows"] > 0
+
+
+def test_the_start_follows_the_seed(tmp_path):
+    """A rate of next to nothing leaves the weights where they started."""
+    found = []
+    for seed in (0, 1):
+        values = quick(seed=seed, lr=1e-30, weight_decay=0.0)
+        pretrain(PretrainConfig(**values), tmp_path / str(seed))
+        found.append(load_backbone(tmp_path / str(seed) / "backbone.safetensors", 8))
+        start = load_backbone("tiny", 8, seed=seed, pretrained=False)
+        assert torch.equal(found[-1].blocks[0].attn.q.weight, start.blocks[0].attn.q.weight.half())
+    assert not torch.equal(found[0].blocks[0].attn.q.weight, found[1].blocks[0].attn.q.weight)
+
+
+def test_queries_that_no_scene_has(monkeypatch):
+    monkeypatch.setattr(episodes, "MOST_DRAWN", 4)
+    with pytest.raises(ConfigError, match="none of 4 generated scenes has 2 classes"):
+        draw_episode(np.random.default_rng(0), dataclasses.replace(RULES, queries=600))
+
+
+def test_skipped_steps_are_no_part_of_the_history(tmp_path):
+    """Losses that are not finite: in every second step, then in all of a row."""
+    plan = Plan(60, 1e-3, 1, 0.0, 1.0, episodes=1.0, masked=0.0)
+    work = Pretrainer(
+        Objectives(MaskedAutoencoder(encoder(image_size=8)), 8, plan),
+        Steps(0, 0, None, None, []), plan, folder=tmp_path, identity="one", precision="fp32",
+    )  # fmt: skip
+
+    def some(step):
+        number = work.state.step
+        loss = sum(p.sum() for p in work.plain.encoder.parameters())
+        bad = number % 2 == 0 if number < 20 else number < 40
+        value = torch.tensor(torch.nan if bad else 2.0)
+        return loss * 0 + value, {"episode_loss": value}
+
+    work.plain.forward = some
+    history = work.run().history
+    assert [row["episode_loss"] for row in history] == [2.0, None, 2.0]
+    assert [row["step"] for row in history] == [20, 40, 60]
+    save_losses(tmp_path / "losses.png", history)
+    assert (tmp_path / "losses.png").is_file()
+    rows = (tmp_path / "history.csv").read_text().splitlines()
+    assert rows[2].endswith(",")
 
 
 RULES = EpisodeRules(1, (2, 6), (3, 5), 4, {1: 0.3, 5: 0.7}, ("sqrt",), (30, 36))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -16,7 +17,8 @@ import yaml
 from sklearn.metrics import homogeneity_score
 
 from hyperpeft import spectral
-from hyperpeft.errors import Interrupted, SceneError, TrainingError
+from hyperpeft.errors import BundleError, InputError, Interrupted, SceneError, TrainingError
+from hyperpeft.models import image_size_of
 from hyperpeft.models.windows import Windows
 from hyperpeft.pretraining.config import PretrainConfig
 from hyperpeft.pretraining.run import pretrain
@@ -203,6 +205,48 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_weights(tmp_path):
     again = pretrain(config, tmp_path / "stopped")
     assert again["backbone"]["weights_sha256"] == whole["backbone"]["weights_sha256"]
     assert again["windows"] == whole["windows"]
+
+
+def test_the_files_that_scenes_come_from_are_part_of_the_run(tmp_path):
+    values = options(tmp_path, stages=[{"steps": 2, "image_size": 8}])
+    values["scenes"] |= {"real": 1.0, "image_sizes": {16: 1.0}}
+    config = PretrainConfig(**values)
+
+    def stop(done: int, total: int, figures: dict[str, float]) -> None:
+        if done == 1:
+            os.kill(os.getpid(), 2)
+
+    with pytest.raises(Interrupted):
+        pretrain(config, tmp_path / "out", watch=stop)
+    cubes = (tmp_path / "cubes.npz").read_bytes()
+    np.savez(tmp_path / "cubes.npz", planted=np.zeros((20, 40, 40), np.float32))
+    with pytest.raises(BundleError, match="other sources"):
+        pretrain(config, tmp_path / "out")
+    (tmp_path / "cubes.npz").write_bytes(cubes)
+    record = pretrain(config, tmp_path / "out")
+    files = {file["name"]: file["sha256"] for file in record["scene_files"]}
+    assert set(files) == {"library.npz", "cubes.npz"}
+    assert files["cubes.npz"] == hashlib.sha256(cubes).hexdigest()
+    # The size that was drawn, and not that of the stage.
+    assert record["backbone"]["image_size"] == 16
+    assert image_size_of(tmp_path / "out" / "backbone.safetensors") == 16
+
+
+def test_a_folder_that_scenes_come_from_is_not_written_over(tmp_path):
+    values = options(tmp_path)
+    values["scenes"]["library"] = [str(tmp_path / "out" / "history.csv")]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "history.csv").write_text("mine")
+    with pytest.raises(InputError, match=r"history\.csv"):
+        pretrain(PretrainConfig(**values), tmp_path / "out")
+    assert (tmp_path / "out" / "history.csv").read_text() == "mine"
+
+
+def test_more_masked_windows_than_an_episode_has(tmp_path):
+    values = options(tmp_path, stages=[{"steps": 1, "image_size": 8}])
+    values["masked"]["windows"] = 256
+    record = pretrain(PretrainConfig(**values), tmp_path / "out")
+    assert 0 < record["windows"] < 256
 
 
 def test_steps_without_a_finite_gradient_end_the_run_before_the_weights_are_lost(tmp_path):

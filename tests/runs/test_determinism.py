@@ -22,11 +22,12 @@ from scipy.special import softmax
 from hyperpeft.errors import BundleError
 from hyperpeft.mapping.predictor import PooledPredictor
 from hyperpeft.mapping.tiles import SceneWindow, Tile
+from hyperpeft.progress import Progress
 from hyperpeft.runs.config import make_config, resolve_defaults
 from hyperpeft.runs.experiment import run, split_for
 from hyperpeft.runs.labelled_scene import labelled_scene
 from hyperpeft.runs.load import load_run
-from hyperpeft.runs.methods.select import prepare
+from hyperpeft.runs.methods import prepare
 from hyperpeft.runs.record import RunRecord
 from tests.helpers.small import (
     HEADS,
@@ -241,6 +242,28 @@ def test_auto_of_hardly_a_label(tmp_path, labels):
         np.testing.assert_array_equal(
             load_run(options.out).predict(labelled_scene(options)), file.read(1)
         )
+
+
+@pytest.mark.parametrize("method", ["auto", "lda"])
+def test_what_is_fitted_on_training_pixels_sees_no_others(tmp_path, method):
+    """The classic parts' standardisation and that of the refinement."""
+    chosen = config(
+        tmp_path, "", method=method, epochs=1, per_class=4, fit_on="train", refine="guided"
+    )
+    chosen = resolve_defaults(chosen)
+    scene = labelled_scene(chosen)
+    split = split_for(chosen, scene)
+    prepared = prepare(chosen, scene, split, Progress())
+    spectra = scene.cube.values[:, *split.train.T]  # (B, n)
+    trained = prepared.fit(Progress())
+    guide = trained.refinement
+    reduced = guide.reducer.transform(spectra)
+    np.testing.assert_allclose(guide.standardiser.mean, reduced.mean(axis=1), atol=1e-5)
+    np.testing.assert_allclose(guide.standardiser.spread, reduced.std(axis=1), rtol=1e-4)
+    if method == "auto":
+        seen = prepared.features["spectra-svm"]
+        np.testing.assert_allclose(seen.mean, spectra.mean(axis=1), rtol=1e-5)
+        assert prepared.features["profile-trees"].standardiser is guide.standardiser
 
 
 def test_enmap_potsdam_by_path(data, tmp_path):

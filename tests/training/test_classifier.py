@@ -147,6 +147,34 @@ def test_weights_held_in_bf16_change_no_bit(method):
     assert all(p.dtype == torch.float32 for p in model.parameters())
 
 
+@pytest.mark.parametrize("method", ["krona", "full"])
+def test_predictions_in_bf16_leave_the_model_as_it_is(method):
+    """Also one that is stopped half-way and kept, and two at a time."""
+    model = Classifier(adapters.attach(encoder(), method), 3).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    windows, cells = Windows(CUBE, 5), by_cell(np.argwhere(np.ones((9, 9), bool)), 4)
+
+    def started():
+        found = logits_of(model, windows, cells, 16, "bf16")
+        return found, [next(found)]
+
+    with autocast(torch.device("cpu"), "bf16"), torch.inference_mode():
+        expected = model.eval()(windows.at(torch.from_numpy(cells[0]))).float().numpy()
+    model.train()
+    (first, a), (second, b) = started(), started()
+    np.testing.assert_array_equal(a[0], expected)
+    a += first  # the first ends, then the second; both began before
+    b += second
+    np.testing.assert_array_equal(np.concatenate(a), np.concatenate(b))
+    suspended, _ = started()
+    assert model.training
+    after = model.state_dict()
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    suspended.close()
+    assert model.training
+
+
 LAMBDA = 16.0
 LR, HEAD_LR = 1e-3, 5e-4
 PLUS = [name for name, method in METHODS.items() if method.plus]

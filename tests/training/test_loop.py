@@ -7,10 +7,12 @@ import csv
 import itertools
 import os
 import signal
+import socket
 
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from hyperpeft import adapters, spectral
 from hyperpeft.errors import BundleError, InputError, Interrupted, TrainingError
@@ -360,6 +362,36 @@ def test_a_batch_in_parts_is_the_same_batch(tmp_path, world, method):
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-4, atol=1e-6)
     assert max(g.abs().max() for g in gradients[0].values()) > 1e-3
+
+
+@pytest.fixture
+def process_group(monkeypatch):
+    """What accelerate finds in a process that was started as one of several."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    for name, value in {
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": "0", "WORLD_SIZE": "1",
+        "LOCAL_RANK": "0", "ACCELERATE_USE_CPU": "true",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    torch.distributed.destroy_process_group()
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_processes_train_on_several_windows(tmp_path, world, process_group):
+    """A step draws one of the windows; the heads of the others have no gradient."""
+    windows, train, _ = world
+    model = Classifier(adapters.attach(encoder(), "krona+"), 2, windows=(3, 5))
+    nothing = Pixels(train.positions[:0], train.targets[:0])
+    cube = spectral.fit(planted()).reduce(planted())
+    several = Windows(cube, 3), windows
+    recipe = Recipe(**RECIPE)
+    work = Trainer(model, several, train, nothing, recipe, seed=0, precision="fp32")
+    assert isinstance(work.model, torch.nn.parallel.DistributedDataParallel)
+    assert len(work.run().history) == RECIPE["epochs"]
 
 
 def test_two_runs_of_one_seed_are_one(tmp_path, world):

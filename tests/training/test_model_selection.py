@@ -22,6 +22,7 @@ from hyperpeft.training.classifier import Classifier
 from hyperpeft.training.combination import FLOOR, pool_weights, temperature_factor
 from hyperpeft.training.loop import Pixels
 from hyperpeft.training.model_selection import (
+    _most_frequent,
     dead_zone_folds,
     far_share,
     honest_folds,
@@ -251,6 +252,13 @@ def test_a_window_larger_than_the_scene_is_not_tried():
     assert [candidate.patch_size for candidate in found.tried] == [1, 3, 5, 7]
 
 
+def test_the_smallest_window_is_taken_where_none_fits():
+    cube, train = task(block=2, noise=0.3, seed=0)
+    thin = Pixels(train.positions % torch.tensor([3, 1000]), train.targets)
+    found = choose(Classifier(encoder(), 2), cube[:, :3], thin, (9, 7))
+    assert found.windows == (7,)
+
+
 def test_the_centre_counts_where_neighbours_say_nothing():
     """A window of 7 is given; the head that sees the centre pixel as well makes up for it."""
     cube, train = task(block=1, noise=0.7, seed=0)
@@ -338,19 +346,28 @@ def test_options_of_the_user_stay():
     assert free.targets == TARGETS
 
 
+@pytest.mark.parametrize("reach", [0, 5], ids=["single pixels", "windows"])
 @pytest.mark.parametrize("spatial", [False, True])
-def test_halves_keep_a_distance_where_the_map_is_judged_away_from_labels(spatial):
+def test_halves_keep_a_distance_where_the_map_is_judged_away_from_labels(spatial, reach):
     rng = np.random.default_rng(0)
     corners = rng.permutation(np.argwhere(np.ones((8, 8))))[:24] * 30
     positions = (corners[:, None] + rng.integers(0, 3, (24, 4, 2))).reshape(-1, 2)
     targets = np.arange(24).repeat(4) % 3
-    folds = halves(positions, targets, 5, 0, spatial=spatial)
+    folds = halves(positions, targets, reach, 0, spatial=spatial)
     assert len(folds) == 2
     closest = min(
         np.abs(positions[f.held][:, None] - positions[f.train]).max(2).min() for f in folds
     )
-    assert bool(closest > 5) is spatial
+    assert bool(closest > max(reach, 1)) is spatial
     assert not set(folds[0].held) & set(folds[0].train)
+
+
+def test_dealing_names_the_class_of_each_group():
+    rng = np.random.default_rng(0)
+    groups, targets = rng.integers(0, 50, 300), rng.integers(0, 4, 300)
+    groups = np.unique(groups, return_inverse=True)[1]
+    expected = [np.bincount(targets[groups == g]).argmax() for g in range(groups.max() + 1)]
+    assert _most_frequent(groups, targets).tolist() == expected
 
 
 def test_random_halves_where_dead_zones_leave_too_little():

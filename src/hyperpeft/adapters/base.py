@@ -156,7 +156,9 @@ class Adapter(nn.Module, ABC):
     def to_linear(self, *, merge: bool) -> nn.Linear:
         """A plain frozen layer, with the delta added to its weight or without it."""
         linear = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
-        plain = self.weight.detach() if self._plain_weight is None else self._plain_weight
+        plain = self.weight.detach()
+        if self._plain_weight is not None:  # the model may have been moved or cast since
+            plain = self._plain_weight.to(plain)
         weight = (
             (self.weight.detach() if self.merged else self.adapted_weight()) if merge else plain
         )

@@ -25,8 +25,9 @@ Sizes      "balanced" factors are the most square ones, the smaller in A:
 PEFT       LOKR: lokr_w1 = A, lokr_w2 = B, lokr_w2_a = B1, lokr_w2_b = B2 (and lokr_w1_a,
            lokr_w1_b where A is a product too). KronA is written as a LOKR with full factors:
            r = the longest side of B, alpha = s r. PEFT derives the sizes of A from one number,
-           `decompose_factor`: -1 is "balanced", f gives f x f. Any other size of A, and a sum of
-           terms, has no PEFT form. Dropout is ours alone, and off in prediction.
+           `decompose_factor`: -1 is "balanced", f gives f, or where it does not divide a side, the
+           largest divisor up to f and the side's root. Any other size of A, and a sum of terms, has
+           no PEFT form. Dropout is ours alone, and off in prediction.
 """
 
 from __future__ import annotations
@@ -118,19 +119,24 @@ def factor_sizes(factors: object, out_features: int, in_features: int) -> Sizes:
     return Sizes(a_out, a_in, out_features // a_out, in_features // a_in)
 
 
+def _side(factor: int, size: int) -> int:
+    """The side of A that PEFT derives from its number, for a layer's side; -1 is "balanced".
+
+    >>> _side(24, 192), _side(10, 192), _side(-1, 192)
+    (24, 8, 12)
+    """
+    if factor > 0 and size % factor == 0:
+        return factor
+    limit = size if factor == -1 else factor
+    return max(d for d in range(1, min(limit, balanced(size)) + 1) if size % d == 0)
+
+
 def decompose_factor(layers: Sequence[tuple[int, int, Sizes]]) -> int | None:
     """PEFT's number that gives these sizes to all layers (out, in, sizes); None where none does."""
-
-    def gives(factor: int, size: int) -> int:
-        if factor > 0 and size % factor == 0:
-            return factor
-        limit = size if factor == -1 else factor
-        return max(d for d in range(1, min(limit, balanced(size)) + 1) if size % d == 0)
-
     candidates = [-1, *sorted({n for _, _, s in layers for n in (s.a_out, s.a_in)})]
     for factor in candidates:
         if all(
-            gives(factor, out) == s.a_out and gives(factor, in_) == s.a_in for out, in_, s in layers
+            _side(factor, out) == s.a_out and _side(factor, in_) == s.a_in for out, in_, s in layers
         ):
             return factor
     return None
@@ -139,7 +145,7 @@ def decompose_factor(layers: Sequence[tuple[int, int, Sizes]]) -> int | None:
 class _Kronecker(Adapter):
     """What KronA and LoKr share: the sizes of the factors."""
 
-    def __init__(self, linear: nn.Linear, factors: Factors, dropout: float) -> None:
+    def __init__(self, linear: nn.Linear, factors: Factors | int, dropout: float) -> None:
         super().__init__(linear, dropout)
         self.sizes = factor_sizes(factors, self.out_features, self.in_features)
 
@@ -237,8 +243,8 @@ class LoKr(_Kronecker):
         Of B. From half of its longer side on, B is one full matrix.
     alpha : float, optional
         Default: the rank, which makes the scale 1.
-    factors : "balanced" or (int, int), default "balanced"
-        Rows and columns of A: divisors of the layer's sides.
+    factors : "balanced", (int, int) or int, default "balanced"
+        Rows and columns of A: divisors of the layer's sides. A number is PEFT's decompose_factor.
     decompose_both : bool, default False
         Make A a product A1 A2 of that rank too.
     dropout : float, default 0
@@ -269,12 +275,14 @@ class LoKr(_Kronecker):
         linear: nn.Linear,
         rank: int = 4,
         alpha: float | None = None,
-        factors: Factors = "balanced",
+        factors: Factors | int = "balanced",
         decompose_both: bool = False,
         dropout: float = 0.0,
         *,
         generator: torch.Generator | None = None,
     ) -> None:
+        if isinstance(factors, int) and not isinstance(factors, bool) and factors > 0:
+            factors = _side(factors, linear.out_features), _side(factors, linear.in_features)
         super().__init__(linear, factors, dropout)
         a_out, a_in, b_out, b_in = self.sizes
         # PEFT saves full factors under ranks above what they need: no allocation follows it.
@@ -332,6 +340,6 @@ class LoKr(_Kronecker):
         return {
             "rank": config.get("r", 8),
             "alpha": check_positive("alpha", config.get("alpha", 8)),
-            "factors": "balanced" if factor == -1 else (factor, factor),
+            "factors": "balanced" if factor == -1 else factor,
             "decompose_both": config.get("decompose_both", False),
         }

@@ -103,8 +103,10 @@ class LoRA(Adapter):
 
     @classmethod
     def peft_options(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        # The group size is PEFT's default number, without meaning while use_qalora is off.
-        read = {"r", "lora_alpha", "lora_dropout", "bias", "init_lora_weights", "qalora_group_size"}
+        # The group size is PEFT's default number, without meaning while use_qalora is off;
+        # eva_config is about the start only.
+        read = {"r", "lora_alpha", "lora_dropout", "bias", "init_lora_weights", "eva_config",
+                "qalora_group_size"}  # fmt: skip
         refuse_settings(config, read)
         start = config.get("init_lora_weights", True)
         if start not in _STARTS:

@@ -263,10 +263,7 @@ def _surroundings(task: Task) -> Seen:
 
 def _context(task: Task, options: ContextOptions, components: int | None = None) -> Seen:
     reducer = _reducer(task, "sqrt")
-    where = task.scene.valid
-    if task.fit_on == "train":
-        where = np.zeros_like(where)
-        where[tuple(task.split.train.T)] = True
+    where = spectral.fitted_pixels(task.scene, task.fit_on, task.split.train)
     components = None if components is None else min(components, spectral.N_BANDS)
     seen = ContextFeatures.fit(task.scene, reducer, options, components, where)
     return seen, features.section_of(reducer)

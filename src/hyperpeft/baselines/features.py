@@ -58,8 +58,11 @@ def ranged(scene: Scene, *, fit_on: str, train: np.ndarray) -> SpectraFeatures:
         where[tuple(train.T)] = scene.valid[tuple(train.T)]
     bands = scene.shape[2]
     low, high = np.full(bands, np.inf), np.full(bands, -np.inf)
+    total = np.zeros(bands)
     for place, values in scene.pieces(where=where):
         block = values[:, where[place]]  # (B, n)
         low, high = np.minimum(low, block.min(axis=1)), np.maximum(high, block.max(axis=1))
+        total += block.sum(axis=1, dtype=np.float64)
     span = np.where(high > low, high - low, 1.0)
-    return SpectraFeatures(low.astype(np.float32), span.astype(np.float32), scene.wavelengths)
+    lowest, level = low.astype(np.float32), (total / np.count_nonzero(where)).astype(np.float32)
+    return SpectraFeatures(lowest, span.astype(np.float32), scene.wavelengths, level)

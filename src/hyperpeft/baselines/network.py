@@ -105,6 +105,18 @@ def _train(
     )
 
 
+def _batches(order: Tensor, size: int) -> list[Tensor]:
+    """Batches of pixels; a last one of a single pixel, which has no variance, joins the one before.
+
+    >>> [len(batch) for batch in _batches(torch.arange(9), 4)]
+    [4, 5]
+    """
+    batches = list(order.split(size))
+    if size > 1 and len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
 class Loop:
     """Training of one network, in place.
 
@@ -175,7 +187,7 @@ class Loop:
         draw = torch.Generator().manual_seed(int(words[0]))
         torch.manual_seed(int(words[0]))  # of dropout
         self.model.train()
-        batches = torch.randperm(len(self.targets), generator=draw).split(task.batch_size)
+        batches = _batches(torch.randperm(len(self.targets), generator=draw), task.batch_size)
         total = 0.0
         for number, batch in enumerate(batches, start=1):
             loss = self._step(batch, draw)

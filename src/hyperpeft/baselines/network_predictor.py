@@ -78,7 +78,10 @@ class NetworkPredictor(Predictor):
 
     @property
     def bands(self) -> HasBands | None:
-        return None if isinstance(self.features, SpectraFeatures) else self.features.bands
+        seen = self.features
+        if isinstance(seen, SpectraFeatures) and seen.level is None:
+            return None  # of a run by an earlier version, which kept no mean spectrum
+        return seen.bands
 
     def check(self, scene: Scene) -> None:
         self.features.check(scene)

@@ -11,6 +11,8 @@ A linear classifier, in float64:
 
     z = (x - mean) / scale;   scores = z W + b
 
+whose softmax is the classifier's probabilities; of two classes [-d/2, d/2], d their log-odds.
+
 A Gaussian vector machine, in float64:
 
     z = (x - mean) / scale;   k = exp(-gamma |z - v|^2);   d = k C + b for each pair of classes
@@ -31,6 +33,7 @@ from onnx import helper
 
 from hyperpeft.models.graphs.frame import ML, Arrays, doubles, make_model, node, sizes
 
+HALVES = (-0.5, 0.5)  # of the log-odds of two classes: their difference is the whole
 VOTE_FLOOR = 0.01  # added to the share of votes before the logarithm
 DEEPEST = 4096  # levels of a tree; ONNX Runtime builds trees by recursion
 _WHOLE = ("nodes_treeids", "nodes_nodeids", "nodes_featureids", "nodes_truenodeids",
@@ -200,7 +203,7 @@ def linear_arrays(model: Any, scaler: Any) -> dict[str, np.ndarray]:
     """Numbers of a fitted linear classifier of scikit-learn, and of a StandardScaler before it."""
     weight, intercept = model.coef_.T, model.intercept_
     if len(model.classes_) == 2:
-        weight, intercept = weight * [-1.0, 1.0], intercept * [-1.0, 1.0]
+        weight, intercept = weight * HALVES, intercept * HALVES
     return {
         "mean": scaler.mean_,
         "scale": scaler.scale_,

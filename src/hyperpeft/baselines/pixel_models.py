@@ -5,7 +5,7 @@ makes probabilities (see `training.combination`): of forests the logarithm of th
 (extremely randomised trees: Geurts, Ernst and Wehenkel 2006, doi 10.1007/s10994-006-6226-1; random
 forests: Breiman 2001, doi 10.1023/A:1010933404324), of machines and discriminants (a common
 covariance that is shrunk: Ledoit and Wolf 2004, doi 10.1016/S0047-259X(03)00096-4) their decision
-values. Classes that a fold lacks get the least score.
+values, halved for a discriminant of two classes. Classes that a fold lacks get the least score.
 
 A `pixel_model.PixelModel` is the same classifier as an ONNX graph. Whatever is kept predicts
 through it from the beginning, so that a run and what is read back from its folder agree to the bit.
@@ -26,6 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from hyperpeft.baselines.onnx_models import (
+    HALVES,
     VOTE_FLOOR,
     forest_arrays,
     forest_graph,
@@ -66,7 +67,9 @@ class Part(NamedTuple):
         else:
             known = self.model.decision_function(features.astype(np.float64))
             if known.ndim == 1:  # of two classes, for the second
-                known = np.stack([-known, known], axis=1)
+                last = self.model[-1] if isinstance(self.model, Pipeline) else self.model
+                logits = isinstance(last, LinearDiscriminantAnalysis)
+                known = known[:, None] * (HALVES if logits else (-1.0, 1.0))
             least = known.min(axis=1, keepdims=True) - 1
         out = np.repeat(least, self.classes, axis=1)
         out[:, self.model.classes_] = known

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 
 from hyperpeft.errors import AdapterError, BundleError, ConfigError
+from hyperpeft.runs.config import RunConfig
 from hyperpeft.runs.file_names import ADAPTER, HEAD, REDUCER, RUN
 from hyperpeft.runs.record import RunRecord, method_of_backbone, sees_centre
 from hyperpeft.system.files import replacing
@@ -198,6 +199,7 @@ def merge(run: Path, out: Path, *, backbone: str | Path | None = None) -> dict[s
         "base": str(record.backbone["name"]),
         "method": str(record.adapter["method"]),
         "scene": str(record.scene["name"]),
+        "image_size": str(encoder.image_size),
     }
     with replacing(out) as temporary:
         save_file(state, temporary, metadata)
@@ -231,6 +233,19 @@ def _describe_head(width: int, windows: list[int], *, centre: bool) -> str:
         f"{layer} on {width} + {BANDS} inputs: the LayerNorm of the mean of the tokens, "
         f"then {CENTRE_WEIGHT:g} times the {BANDS} components of the window's centre pixel."
     )
+
+
+def _base_options(record: RunRecord, base: str) -> str:
+    """What `load_backbone` is called with for the base model of a run, as Python."""
+    config = record.config
+    found = [repr(base), str(config["image_size"])]
+    if config.get("num_heads") is not None:
+        found.append(f"num_heads={config['num_heads']}")
+    if config.get("stride") not in (None, RunConfig.model_fields["stride"].default):
+        found.append(f"stride={config['stride']}")
+    if not record.backbone.get("pretrained", True):
+        found.append("pretrained=False")
+    return ", ".join(found)
 
 
 def _card(record: RunRecord, head: str, base: str) -> str:
@@ -267,7 +282,7 @@ def _card(record: RunRecord, head: str, base: str) -> str:
         "",
         "```python",
         "import hyperpeft",
-        f"encoder = hyperpeft.load_backbone({base!r}, {config['image_size']})",
+        f"encoder = hyperpeft.load_backbone({_base_options(record, base)})",
         "# with hyperpeft",
         "from hyperpeft import adapters",
         "adapters.load(encoder, FOLDER)",

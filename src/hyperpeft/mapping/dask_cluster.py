@@ -11,6 +11,7 @@ import pickle
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -71,6 +72,13 @@ def connect(address: str) -> Any:
     return client
 
 
+def _forget(client: Any, name: str, running: dict[Any, Tile]) -> None:
+    """Take model and scene from the workers, and the tiles that they still hold."""
+    with suppress(OSError):  # a lost scheduler holds nothing
+        client.cancel(list(running))
+        client.unregister_worker_plugin(name)
+
+
 def tiles_on(
     address: str,
     mapper: Mapper,
@@ -91,11 +99,13 @@ def tiles_on(
             self.state = _State(self.packed, worker.state.nthreads)
 
     name = f"hyperpeft-{uuid.uuid4().hex}"
-    try:
+    running: dict[Any, Tile] = {}
+    with ExitStack() as stack:
+        stack.callback(client.close)
         packed = pickle.dumps((replace(mapper, predictor=mapper.predictor.to("cpu")), scene))
         client.register_plugin(Copy(packed), name=name)
+        stack.callback(_forget, client, name, running)
         waiting = iter(tiles)
-        running: dict[Any, Tile] = {}
         with client.as_current():
             finished = as_completed()
 
@@ -113,6 +123,3 @@ def tiles_on(
             if told is not None:
                 told(result.pixels)
             yield tile, result
-        client.unregister_worker_plugin(name)
-    finally:
-        client.close()

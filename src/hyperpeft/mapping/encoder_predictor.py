@@ -18,7 +18,7 @@ from hyperpeft.spectral import Reducer
 from hyperpeft.system.resources import keep_freed_memory
 from hyperpeft.training.batches import Batches
 from hyperpeft.training.classifier import Classifier, WindowSet, check_finite, mean_logits
-from hyperpeft.training.precision import autocast, held_in
+from hyperpeft.training.precision import autocast, for_prediction
 
 CACHED = 12 * 2**20  # bytes: `tiny` is fastest with 256 windows of 16 x 16, or 64 of 32 x 32 pixels
 
@@ -102,21 +102,16 @@ def logits_of(
 ) -> Iterator[np.ndarray]:
     """Yield the logits (n, K) of batches of positions (n, 2), of at most `size` pixels each."""
     device = next(model.parameters()).device
-    parts, was_training = Batches(size), model.training
-    model.eval()
+    parts, still = Batches(size), for_prediction(model, precision)
     if device.type == "cpu":
         keep_freed_memory()
 
     def predicted(positions: torch.Tensor) -> torch.Tensor:
-        return mean_logits(model, windows, positions)
+        return mean_logits(still, windows, positions)
 
-    try:
-        with held_in(model, precision):
-            for batch in batches:
-                # Entered again for each batch: a generator must not leave its caller in this mode.
-                with torch.inference_mode(), autocast(device, precision):
-                    logits = parts(predicted, torch.from_numpy(batch))
-                check_finite(logits)
-                yield logits.numpy()
-    finally:
-        model.train(was_training)
+    for batch in batches:
+        # Entered again for each batch: a generator must not leave its caller in this mode.
+        with torch.inference_mode(), autocast(device, precision):
+            logits = parts(predicted, torch.from_numpy(batch))
+        check_finite(logits)
+        yield logits.numpy()

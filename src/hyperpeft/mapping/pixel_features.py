@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -186,17 +186,20 @@ class SpectraFeatures(PixelFeatures):
     mean, spread : ndarray of float32, shape (B,)
     wavelengths : ndarray of float64, shape (B,), or None
         Of the scene that they were fitted to, in nm.
+    level : ndarray of float32, shape (B,), or None
+        The mean spectrum, where `mean` is another origin.
     """
 
     kind: ClassVar[str] = "spectra"
     mean: np.ndarray
     spread: np.ndarray
     wavelengths: np.ndarray | None = None
+    level: np.ndarray | None = None
 
     @classmethod
-    def fit(cls, scene: Scene) -> SpectraFeatures:
-        """With mean and spread of each band over the valid pixels of a scene."""
-        found = covariance_of(scene, scene.valid)
+    def fit(cls, scene: Scene, where: np.ndarray | None = None) -> SpectraFeatures:
+        """With mean and spread of each band over the valid pixels, or those of a mask (H, W)."""
+        found = covariance_of(scene, scene.valid if where is None else where)
         spread = np.sqrt(np.diag(found.covariance))
         spread = np.where(spread > 0, spread, 1.0)
         return cls(found.mean.astype(np.float32), spread.astype(np.float32), scene.wavelengths)
@@ -215,20 +218,25 @@ class SpectraFeatures(PixelFeatures):
 
     @property
     def bands(self) -> HasBands:
-        return self
+        return self if self.level is None else replace(self, mean=self.level)
 
     def to_tensors(self) -> Tensors:
-        return _with_wavelengths({"mean": self.mean, "spread": self.spread}, self.wavelengths), {}
+        arrays = {"mean": self.mean, "spread": self.spread}
+        if self.level is not None:
+            arrays["level"] = self.level
+        return _with_wavelengths(arrays, self.wavelengths), {}
 
     @classmethod
     def from_tensors(
         cls, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any], path: Path
     ) -> Self:
         bands = arrays["mean"].size
-        require_shapes(arrays, {"mean": (bands,), "spread": (bands,), "wavelengths": (bands,)})
+        names = ("mean", "spread", "wavelengths", *(("level",) if "level" in arrays else ()))
+        require_shapes(arrays, dict.fromkeys(names, (bands,)))
         if not (arrays["spread"] > 0).all():
             raise ValueError("a spread that is not above 0")
-        return cls(arrays["mean"], arrays["spread"], arrays.get("wavelengths"))
+        wavelengths, level = arrays.get("wavelengths"), arrays.get("level")
+        return cls(arrays["mean"], arrays["spread"], wavelengths, level)
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,9 +43,13 @@ class Refinement:
         reducer: Reducer,
         scene: Scene,
         standardiser: Standardiser | None = None,
+        where: np.ndarray | None = None,
     ) -> Refinement:
-        """With means and spreads of a scene, read block by block where they are not given."""
-        return cls(options, reducer, standardiser or fit_standardiser(scene, reducer))
+        """With means and spreads of a scene, read block by block where they are not given.
+
+        They are those of its valid pixels, or of a mask (H, W).
+        """
+        return cls(options, reducer, standardiser or fit_standardiser(scene, reducer, where))
 
     @property
     def reach(self) -> int:

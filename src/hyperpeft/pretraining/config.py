@@ -12,6 +12,7 @@ from hyperpeft.models.patch_geometry import check_patch_size
 from hyperpeft.runs.config_files import read_config, readable
 from hyperpeft.spectral import NORMALISERS
 
+LARGEST_SCENE = 64  # pixels of a side, where episodes are not drawn as `scenes` says
 DEFAULT_SIZES = {1: 0.06, 3: 0.2, 5: 0.24, 7: 0.22, 9: 0.18, 11: 0.1}
 
 
@@ -138,7 +139,35 @@ def read_pretrain_config(path: Path) -> PretrainConfig:
             f"configuration {path}: masked autoencoding has no data",
             hint="name masked.sources, or set masked.generated above 0",
         )
+    if config.scenes is not None and (_sources_of(config) or config.masked.generated):
+        raise ConfigError(
+            f"configuration {path}: with scenes, windows of these scenes are masked",
+            expected="no masked.sources, sources of a stage or masked.generated",
+            hint="name cubes of your own in scenes.cubes",
+        )
+    _check_pixels(config, path)
     return config
+
+
+def _check_pixels(config: PretrainConfig, path: Path) -> None:
+    """ConfigError where scenes are too small for the windows or the pixels of an episode."""
+    side = config.scenes.size if config.scenes is not None else LARGEST_SCENE
+    widest = max(size for size, share in config.patch_sizes.items() if share)
+    if config.scenes is not None and widest // 2 >= side:  # borders are mirrored once
+        raise ConfigError(
+            f"configuration {path}: scenes of {side} x {side} pixels for windows of {widest}",
+            expected=f"scenes.size above {widest // 2}, or smaller patch_sizes",
+        )
+    episodes = config.episodes
+    least = episodes.ways[0] * (max(episodes.shots) + episodes.queries)
+    if episodes.weight and least > side**2:
+        raise ConfigError(
+            f"configuration {path}: episodes of {episodes.ways[0]} classes with {episodes.queries} "
+            f"queries and up to {max(episodes.shots)} shots each",
+            expected=f"at most the {side**2} pixels of a scene of {side} x {side}",
+            got=least,
+            hint="lower episodes.queries or episodes.shots",
+        )
 
 
 def _sources_of(config: PretrainConfig) -> list[str]:

@@ -26,9 +26,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from hyperpeft import scenes, spectral
+from hyperpeft.errors import ConfigError
 from hyperpeft.models.windows import SYMMETRIES, Windows, apply_symmetry
+from hyperpeft.pretraining.config import LARGEST_SCENE
 from hyperpeft.pretraining.sources import GROUP, Source, draw_windows, generated_source
 from hyperpeft.training.ridge import STRENGTH, ridge
+
+MOST_DRAWN = 300  # scenes for one episode
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class EpisodeRules:
     queries: int
     patch_sizes: dict[int, float]
     normalise: tuple[str, ...]
-    size: tuple[int, int] = (40, 64)
+    size: tuple[int, int] = (40, LARGEST_SCENE)
 
 
 class Episode(NamedTuple):
@@ -71,8 +75,14 @@ class Episode(NamedTuple):
 
 
 def draw_episode(rng: np.random.Generator, rules: EpisodeRules) -> Episode:
-    """Draw scenes until one has enough pixels of enough classes, and an episode from it."""
-    while True:
+    """Draw scenes until one has enough pixels of enough classes, and an episode from it.
+
+    Raises
+    ------
+    ConfigError
+        When none of many scenes has.
+    """
+    for _ in range(MOST_DRAWN):
         scene = scenes.random_scene(rng, int(rng.integers(rules.size[0], rules.size[1] + 1)))
         assert scene.labels is not None
         shots = int(rng.choice(rules.shots))
@@ -80,6 +90,12 @@ def draw_episode(rng: np.random.Generator, rules: EpisodeRules) -> Episode:
         ids = rng.permutation(ids[counts >= shots + rules.queries])[: rules.ways[1]]
         if len(ids) >= rules.ways[0]:
             break
+    else:
+        raise ConfigError(
+            f"episodes: none of {MOST_DRAWN} generated scenes has {rules.ways[0]} classes of "
+            f"{rules.queries} queries and one of {', '.join(map(str, rules.shots))} shots",
+            hint="lower episodes.queries, episodes.shots or episodes.ways",
+        )
     reducer = spectral.fit(scene, normalise=str(rng.choice(rules.normalise)))
     cube = reducer.reduce(scene)
     # The sign of a principal component means nothing: the encoder must not rely on it.

@@ -116,8 +116,8 @@ class Objectives(nn.Module):
         figures = {"episode_loss": loss, "episode_accuracy": 100 * accuracy}
         total = self.plan.episodes * loss
         if len(step.noise):
-            picked = images[:: len(images) // len(step.noise)][: len(step.noise)]
-            figures["masked_loss"] = self.autoencoder(picked, step.noise).loss
+            picked = images[:: max(1, len(images) // len(step.noise))][: len(step.noise)]
+            figures["masked_loss"] = self.autoencoder(picked, step.noise[: len(picked)]).loss
             total = total + self.plan.masked * figures["masked_loss"]
         return total, figures
 
@@ -130,8 +130,9 @@ class Progress:
     windows: int = 0
     seconds: float = 0.0
     skipped: int = 0  # steps in a row without a finite gradient
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[dict[str, float | None]] = field(default_factory=list)
     open: dict[str, float] = field(default_factory=dict)  # sums of the row that is being filled
+    counted: int = 0  # steps in these sums
 
 
 Watch = Callable[[int, int, dict[str, float]], None]
@@ -253,21 +254,23 @@ class Pretrainer:
             self.optimizer.step()
         self.optimizer.zero_grad()
         self.schedule.step()
-        found = {name: value.item() for name, value in figures.items()} if sound else {}
-        self._note(len(step), found)
+        self._note(len(step), {name: value.item() for name, value in figures.items()}, sound)
 
-    def _note(self, windows: int, figures: dict[str, float]) -> None:
+    def _note(self, windows: int, figures: dict[str, float], sound: bool) -> None:
+        """Count a step; its figures only where its gradient was finite."""
         state = self.state
         state.step += 1
         state.windows += windows * self.accelerator.num_processes
+        state.counted += sound
         for name, value in figures.items():
-            state.open[name] = state.open.get(name, 0.0) + value
+            state.open[name] = state.open.get(name, 0.0) + (value if sound else 0.0)
         if state.step % EVERY == 0:
-            means = {name: value / EVERY for name, value in state.open.items()}
+            count = state.counted
+            means = {name: value / count if count else None for name, value in state.open.items()}
             state.history.append({"step": state.step, "windows": state.windows, **means})
-            state.open = {}
+            state.open, state.counted = {}, 0
         if self.watch is not None:
-            self.watch(state.step, self.plan.steps, figures)
+            self.watch(state.step, self.plan.steps, figures if sound else {})
 
     def _save(self) -> None:
         self.accelerator.wait_for_everyone()
@@ -283,7 +286,8 @@ class Pretrainer:
         write_history(self.folder / HISTORY, self.state.history)
 
     def _resume(self, content: dict[str, Any]) -> None:
-        self.state = Progress(**content["state"])
+        # Earlier versions did not count, and divided by all steps.
+        self.state = Progress(**{"counted": content["state"]["step"] % EVERY, **content["state"]})
         self.plain.load_state_dict(content["weights"])
         restore_optimiser(self.optimizer, content["optimizer"])
         self.schedule.load_state_dict(content["schedule"])

@@ -32,7 +32,7 @@ from hyperpeft.models.windows import resize
 from hyperpeft.pretraining.config import PretrainConfig, Stage, _sources_of
 from hyperpeft.pretraining.episodes import EpisodeRules, MaskedRules, Steps
 from hyperpeft.pretraining.loop import Objectives, Plan, Pretrainer, Progress, Watch
-from hyperpeft.pretraining.scene_episodes import SceneSteps, scene_steps
+from hyperpeft.pretraining.scene_episodes import SceneSteps, scene_files, scene_steps
 from hyperpeft.pretraining.sources import (
     Source,
     draw_windows,
@@ -50,15 +50,23 @@ from hyperpeft.training.checkpoint import CHECKPOINT
 SHOWN = 8  # windows
 
 
-def save_losses(path: Path, history: list[dict[str, float]]) -> None:
+Row = dict[str, float | None]
+"""A row of the history: figures are None where none of its steps had a finite gradient."""
+
+
+def _figures(history: list[Row]) -> list[str]:
+    return [name for name in (history[0] if history else {}) if name not in ("step", "windows")]
+
+
+def save_losses(path: Path, history: list[Row]) -> None:
     """One panel for each figure of the history, over the windows seen."""
-    names = [n for n in (history[0] if history else {}) if n not in ("step", "windows")]
+    names = _figures(history)
     if not names:
         return
     figure = Figure(figsize=(5 * len(names), 3.2), layout="constrained")
     seen = [row["windows"] for row in history]
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        values = np.array([row[name] for row in history])
+        values = np.array([row.get(name) for row in history], dtype=float)  # NaN for None
         width = max(1, len(values) // 50)
         smooth = np.convolve(values, np.ones(width) / width, mode="valid")
         axes.plot(seen, values, color="0.8", linewidth=0.8)
@@ -183,6 +191,7 @@ def _pretrain(
         config.backbone,
         size,
         config.num_heads,
+        seed=config.seed,
         pretrained=config.pretrained or config.backbone not in SIZES,
     )
     autoencoder = MaskedAutoencoder(
@@ -196,11 +205,13 @@ def _pretrain(
     )
     plan = _plan(config)
     objectives = Objectives(autoencoder, size, plan)
-    identity = _identity(config, weights_sha256(encoder.state_dict()), sources)
+    drawn_from = [{"name": p.name, "sha256": sha256_of(p)} for p in scene_files(config.scenes)]
+    identity = _identity(config, weights_sha256(encoder.state_dict()), sources, drawn_from)
     state, end = Progress(), 0
     for stage in config.stages:
         end += stage.steps
-        used = [s for name in stage.sources or config.masked.sources for s in sources[name]]
+        named = (stage.sources or config.masked.sources) if config.masked.weight else ()
+        used = [source for name in named for source in sources[name]]
         objectives.image_size = stage.image_size
         trainer = Pretrainer(
             objectives,
@@ -214,10 +225,16 @@ def _pretrain(
             watch=watch,
         )
         state = trainer.run(until=end)
-    record = _record(config, objectives, state, sources, trainer, code)
+    record = _record(config, objectives, state, sources, drawn_from, trainer, code)
     if PartialState().is_main_process:
         _write(out, objectives, record, state, [s for group in sources.values() for s in group])
     return record
+
+
+def _image_size(config: PretrainConfig) -> int:
+    """What the weights are for: the last stage's size, or the one that scenes are drawn at most."""
+    drawn = config.scenes.image_sizes if config.scenes is not None else {}
+    return max(drawn, key=lambda size: (drawn[size], size), default=config.stages[-1].image_size)
 
 
 def _plan(config: PretrainConfig) -> Plan:
@@ -237,6 +254,7 @@ def _plan(config: PretrainConfig) -> Plan:
 def _inputs(config: PretrainConfig) -> Iterator[tuple[str, Path]]:
     for name in _sources_of(config):
         yield from (("the source", file) for p in source_paths(name) for file in scenes.files_of(p))
+    yield from (("the scenes' input", path) for path in scene_files(config.scenes))
     yield from inputs_of({"backbone": config.backbone})
 
 
@@ -272,13 +290,20 @@ def _steps(config: PretrainConfig, stage: Stage, sources: list[Source]) -> Steps
     )
 
 
-def _identity(config: PretrainConfig, start: str, sources: dict[str, list[Source]]) -> str:
+def _identity(
+    config: PretrainConfig,
+    start: str,
+    sources: dict[str, list[Source]],
+    drawn_from: list[dict[str, str]],
+) -> str:
     """Hash of everything that decides the weights."""
     digest = hashlib.sha256(config.model_dump_json().encode() + start.encode())
     digest.update(str(PartialState().num_processes).encode())
     for group in sources.values():
         for source in group:
             digest.update(source.name.encode() + source.images.tobytes())
+    for file in drawn_from:
+        digest.update(file["sha256"].encode())
     return digest.hexdigest()
 
 
@@ -287,6 +312,7 @@ def _record(
     objectives: Objectives,
     state: Progress,
     sources: dict[str, list[Source]],
+    drawn_from: list[dict[str, str]],
     trainer: Pretrainer,
     source: tuple[str | None, bool | None],
 ) -> dict[str, Any]:
@@ -298,9 +324,10 @@ def _record(
         "sources": [
             {"name": s.name, "images": list(s.images.shape)} for g in sources.values() for s in g
         ],
+        "scene_files": drawn_from,
         "backbone": {
             "parameters": sections.count(objectives.encoder.parameters()),
-            "image_size": config.stages[-1].image_size,
+            "image_size": _image_size(config),
             "weights_sha256": None,
             "file_sha256": None,
         },
@@ -309,11 +336,7 @@ def _record(
             "seconds": round(state.seconds, 1),
             "windows_per_second": state.windows / state.seconds if state.seconds else None,
         },
-        "last_100_steps": {
-            name: sum(row[name] for row in last) / len(last)
-            for name in (last[0] if last else {})
-            if name not in ("step", "windows")
-        },
+        "last_100_steps": {name: _mean([row.get(name) for row in last]) for name in _figures(last)},
         "environment": {
             "torch": torch.__version__,
             "device": str(trainer.device),
@@ -324,6 +347,11 @@ def _record(
             "dirty": source[1],
         },
     }
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _write(

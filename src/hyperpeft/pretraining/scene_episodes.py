@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from hyperpeft import scenes as scene_files
+from hyperpeft import scenes as scenes_package
 from hyperpeft.models.spectralgpt import BAND_GROUP, BANDS, token_grid
 from hyperpeft.pretraining.config import PretrainConfig, SceneOptions, Stage
 from hyperpeft.pretraining.sources import RealCubes, components_of, source_paths
@@ -352,6 +352,17 @@ def scene_steps(
     return SceneSteps(config.seed, process, rules, generator, cubes)
 
 
+def scene_files(options: SceneOptions | None) -> list[Path]:
+    """The files of the library and of the cubes that scenes are drawn from."""
+    if options is None:
+        return []
+    found = [path for name in options.library for path in scenes_package.library_files(Path(name))]
+    cubes = [path for name in options.cubes for path in source_paths(name)]
+    for path in cubes:
+        found += [path] if path.suffix == ".npz" else scenes_package.files_of(path)
+    return [path for path in found if path.is_file()]  # opening reports what is not there
+
+
 def open_library(names: Sequence[str]) -> SpectralLibrary | None:
     """The spectra of an .npz that was prepared, or of ENVI headers; None where none is named."""
     if not names:
@@ -370,5 +381,5 @@ def open_cubes(patterns: Sequence[str]) -> dict[str, np.ndarray]:
                 with np.load(path, allow_pickle=False) as file:
                     cubes.update({name: file[name] for name in file.files})
             else:
-                cubes[path.stem] = scene_files.open_scene(path).cube.values
+                cubes[path.stem] = scenes_package.open_scene(path).cube.values
     return cubes

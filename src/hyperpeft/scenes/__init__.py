@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from hyperpeft.scenes.sources import files_of
     from hyperpeft.scenes.synthetic.demo import demo_scene, planted_scene
     from hyperpeft.scenes.synthetic.ground import Draws
-    from hyperpeft.scenes.synthetic.library import SpectralLibrary, read_library
+    from hyperpeft.scenes.synthetic.library import SpectralLibrary, library_files, read_library
     from hyperpeft.scenes.synthetic.random import random_scene
     from hyperpeft.scenes.synthetic.realistic import SceneGenerator, SceneRules
 
@@ -66,6 +66,7 @@ _MODULES = {
     "is_card": "open",
     "labels_for": "labels.read",
     "list_layers": "labels.vectors",
+    "library_files": "synthetic.library",
     "list_scenes": "catalog.locate",
     "match_names": "labels.class_values",
     "open_raster": "readers.gdal",
@@ -112,6 +113,7 @@ __all__ = [
     "get_card",
     "is_card",
     "labels_for",
+    "library_files",
     "list_layers",
     "list_scenes",
     "match_names",

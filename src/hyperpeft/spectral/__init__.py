@@ -1,6 +1,11 @@
 """From any number of bands to the 12 that the backbone reads."""
 
-from hyperpeft.spectral.components import Components, covariance_of, principal_components
+from hyperpeft.spectral.components import (
+    Components,
+    covariance_of,
+    fitted_pixels,
+    principal_components,
+)
 from hyperpeft.spectral.fit import REDUCTIONS, fit
 from hyperpeft.spectral.normalisers import BIGEARTHNET_MEAN, BIGEARTHNET_STD, NORMALISERS
 from hyperpeft.spectral.reducer import (
@@ -28,6 +33,7 @@ __all__ = [
     "check_scale",
     "covariance_of",
     "fit",
+    "fitted_pixels",
     "principal_components",
     "project",
     "read_tensors",

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from hyperpeft.errors import Interrupted, TrainingError
@@ -147,7 +147,10 @@ class Trainer:
     ) -> None:
         # Accelerate keeps one precision per process, a session may train at several: ours is set
         # around each forward pass instead (bf16 needs no loss scaling).
-        self.accelerator = Accelerator()
+        self.windows = (windows,) if isinstance(windows, Windows) else tuple(windows)
+        # A step draws one of several windows, and the heads of the others get no gradient.
+        several = DistributedDataParallelKwargs(find_unused_parameters=len(self.windows) > 1)
+        self.accelerator = Accelerator(kwargs_handlers=[several])
         self.precision = choose_precision(precision, self.accelerator.device)
         groups = parameter_groups(
             model,
@@ -163,7 +166,6 @@ class Trainer:
         self.model, self.optimizer = self.accelerator.prepare(model, optimiser(groups))
         warmup = round(recipe.warmup * self.steps)
         self.schedule = cosine(self.optimizer.optimizer, steps=self.steps, warmup=warmup)
-        self.windows = (windows,) if isinstance(windows, Windows) else tuple(windows)
         self.train, self.validation = train, validation
         self.recipe, self.seed, self.watch = recipe, seed, watch
         self.parts = recipe.accumulate  # that a batch is computed in; more where memory is short

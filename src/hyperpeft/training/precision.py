@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -45,11 +46,7 @@ def held_in(model: nn.Module, precision: str) -> Iterator[None]:
     The results are the same to the bit; on a processor a step of `base` takes 6 % less time. The
     float32 weights come back at the end.
     """
-    frozen = [
-        parameter
-        for name, parameter in model.named_parameters()
-        if name.endswith(".weight") and parameter.ndim > 1 and not parameter.requires_grad
-    ]
+    frozen = _frozen_weights(model)
     plain = [parameter.data for parameter in frozen]
     if precision == "bf16":
         for parameter in frozen:
@@ -59,3 +56,34 @@ def held_in(model: nn.Module, precision: str) -> Iterator[None]:
     finally:
         for parameter, data in zip(frozen, plain, strict=True):
             parameter.data = data
+
+
+def for_prediction(model: nn.Module, precision: str) -> nn.Module:
+    """The model in evaluation mode, with frozen weights as `held_in` keeps them.
+
+    A copy that shares all other tensors, or the model itself where nothing differs. The model
+    stays as it is: several threads may predict with it, and a prediction may stop half-way.
+    """
+    if precision != "bf16" and not model.training:
+        return model
+    tensors = {
+        id(value): value
+        for module in model.modules()
+        for values in (vars(module), module._parameters, module._buffers)
+        for value in values.values()
+        if isinstance(value, torch.Tensor)
+    }
+    if precision == "bf16":
+        for weight in _frozen_weights(model):
+            rounded = weight.detach().to(torch.bfloat16)
+            tensors[id(weight)] = nn.Parameter(rounded, requires_grad=False)
+    return copy.deepcopy(model, tensors).eval()
+
+
+def _frozen_weights(model: nn.Module) -> list[nn.Parameter]:
+    """The matrices that autocast casts in every pass and that do not learn."""
+    return [
+        parameter
+        for name, parameter in model.named_parameters()
+        if name.endswith(".weight") and parameter.ndim > 1 and not parameter.requires_grad
+    ]

@@ -85,7 +85,7 @@ def select_windows(
     cube : ndarray of float32, shape (12, H, W)
     train : Pixels
     sizes : sequence of int
-        A single one is taken whatever it is; only its head is selected then.
+        The smallest where none fits; of a single one only the head is selected.
     folds : Folds
         Of the training pixels.
     precision : "fp32" or "bf16"
@@ -97,9 +97,10 @@ def select_windows(
     Selection
     """
     device = next(model.parameters()).device
-    fitting = [s for s in sizes if len(sizes) == 1 or s // 2 < min(cube.shape[1:])]
+    # Of windows that reach across the scene one is enough: their mirror images repeat.
+    fitting = [s for s in sizes if s // 2 < min(cube.shape[1:])] or [min(sizes)]
     features, found = {}, {}
-    for size in fitting:  # mirrored borders need more pixels than half the window
+    for size in fitting:
         with autocast(device, precision):
             features[size] = model.features_of(
                 Windows(cube, size, device), train.positions

@@ -34,7 +34,7 @@ from hyperpeft.runs.file_names import FEATURES, MODEL, PARTS
 from hyperpeft.runs.methods.adapter import PreparedAdapter, TrainedAdapter
 from hyperpeft.runs.methods.contract import Prepared, Trained, identity_of
 from hyperpeft.spatial import PROFILE, Standardiser
-from hyperpeft.spectral import Reducer
+from hyperpeft.spectral import Reducer, fitted_pixels
 from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.combination import pool_weights, temperature_factor
 
@@ -118,8 +118,9 @@ class PreparedAuto(Prepared):
     def _features(self) -> dict[str, PixelFeatures]:
         """What each classic part sees; a discriminant needs more pixels than classes."""
         reducer = self.backbone_part.reducer
-        self.standardiser = fit_standardiser(self.scene, reducer)
-        spectra = SpectraFeatures.fit(self.scene)
+        where = fitted_pixels(self.scene, self.config.fit_on, self.split.train)
+        self.standardiser = fit_standardiser(self.scene, reducer, where)
+        spectra = SpectraFeatures.fit(self.scene, where)
         features: dict[str, PixelFeatures] = {
             "profile-trees": ContextFeatures(reducer, self.standardiser, PROFILE),
             "spectra-lda": spectra,

@@ -88,7 +88,8 @@ def halves(
     Random ones too where dead zones leave less than half of the pixels to score.
     """
     if spatial:
-        far = dead_zone_folds(positions, targets, reach, FOLDS, seed)
+        # Without one a window of one pixel would be judged beside its own training pixels.
+        far = dead_zone_folds(positions, targets, max(reach, 1), FOLDS, seed)
         if 2 * sum(len(fold.held) for fold in far) >= len(targets):
             return far
     return random_folds(targets, FOLDS, seed)

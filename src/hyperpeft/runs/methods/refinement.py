@@ -104,4 +104,5 @@ def fit_refinement(
             fit_on=config.fit_on,
             train=split.train,
         )
-    return Refinement.fit(RefineOptions(kind), reducer, scene, standardiser)
+    where = spectral.fitted_pixels(scene, config.fit_on, split.train)
+    return Refinement.fit(RefineOptions(kind), reducer, scene, standardiser, where)

@@ -72,10 +72,18 @@ def read_library(paths: Iterable[Path]) -> SpectralLibrary:
     return SpectralLibrary(stacked, tuple(names), tuple(sources))
 
 
+def library_files(path: Path) -> list[Path]:
+    """The files of a prepared .npz, or of a library by its ENVI header: the header and its data."""
+    if path.suffix == ".npz":
+        return [path]
+    plain = path.with_suffix("")
+    return [path, plain if plain.is_file() else path.with_suffix(".sli")]
+
+
 def _usable(path: Path) -> list[tuple[str, np.ndarray]]:
     """Names and resampled values of the spectra of one library."""
     header = parse(header_text(path))
-    data = path.with_suffix("") if path.with_suffix("").is_file() else path.with_suffix(".sli")
+    data = library_files(path)[-1]
     lines, samples, bands = (number(header, key) for key in ("lines", "samples", "bands"))
     width = max(samples, bands)
     if number(header, "data_type") != 4 or not data.is_file() or min(samples, bands) != 1:
