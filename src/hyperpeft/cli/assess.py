@@ -150,7 +150,7 @@ def suggest(
 ) -> None:
     """Choose the pixels of a scene to label next.
 
-    Example: `hyperpeft suggest runs/sa --count 20 --out points.gpkg`
+    Example: `hyperpeft suggest runs/sa --count 20 --out suggested.gpkg`
     """
     with Console(quiet=quiet or as_json) as progress:
         bundle, found = assessment.suggest_to_file(
