@@ -179,7 +179,8 @@ def write_suggestions(
     }
     with replacing(path) as temporary:
         temporary.unlink()
-        write_layer(temporary, LAYER, fields, shapely.to_wkb(points), scene.crs)
+        crs = None if scene.transform is None else scene.crs
+        write_layer(temporary, LAYER, fields, shapely.to_wkb(points), crs)
         flush(temporary)
 
 

@@ -266,7 +266,7 @@ def _pieces(
     place = {} if transform is None else {"transform": rasterio.Affine(*transform)}
     profile = {
         "driver": "GTiff", "count": count, "height": height, "width": width, "dtype": dtype,
-        "nodata": nodata, "crs": crs, **place,
+        "nodata": nodata, "crs": None if transform is None else crs, **place,
     }  # fmt: skip
     tiled = {"tiled": True, "blockxsize": 256, "blockysize": 256, "BIGTIFF": "IF_SAFER"}
     with warnings.catch_warnings(), ExitStack() as stack:
