@@ -281,6 +281,20 @@ def refused(result, message):
             ["map", "nowhere", "--out", "map.png"],
             r"error: --out map.png: expected a name that ends",
         ),
+        (
+            ["train", "demo", "--labels", "a.gpkg", "--labels=b.gpkg"],
+            r"error: --labels: expected one value, got 2; label files have to be joined first",
+        ),
+        (["map", "run", "--tile", "9", "--tile", "8"], r"error: --tile: expected one value, got 2"),
+        (
+            ["train", "demo", "--per-class", "5", "--split", "polygon"],
+            r"error: there is no split file polygon: expected random, disjoint, polygons, offi.*"
+            r"; did you mean polygons\?$",
+        ),
+        (
+            ["train", "demo", "--method", "lda", "--option", "folds=3"],
+            r"error: .* has no options",
+        ),
         (["map", "nowhere", "--out", "map"], r"error: --out map: .* in \.tif, got map$"),
         (["scenes", "info", "salinas-b"], r"error: .*salinas-b"),
         (["backbones", "convert", "nowhere.pth"], r"error: checkpoint nowhere.pth does not exist"),
@@ -303,6 +317,23 @@ def test_mistakes_are_one_line_and_status_2(call, words, message, tmp_path, monk
 def test_a_scene_without_labels(call, folder, tmp_path):
     words = arguments(folder, tmp_path / "r", labels=None)
     refused(call(*words), r"error: scene .*scene.tif has no labels; give them with --labels")
+
+
+def test_a_scene_as_its_own_labels(call, folder, tmp_path):
+    words = arguments(folder, tmp_path / "r", labels=folder / "scene.tif")
+    refused(call(*words), r"error: scene and labels are the same file, .*scene\.tif; give the file")
+
+
+def test_a_scene_in_the_place_of_a_run(call, folder):
+    told = r"error: .*scene\.tif: expected a run folder, or a \.onnx file of `hyperpeft export`"
+    refused(call("map", folder / "scene.tif"), told)
+
+
+def test_the_generated_scene_is_listed(call):
+    assert "demo is a generated scene" in call("scenes", "list")[1]
+    status, out, err = call("scenes", "info", "demo", "--json")
+    assert (status, err) == (0, "")
+    assert strict_json(out)["rows"] == 96
 
 
 def test_labels_that_are_missing(call, folder, tmp_path):

@@ -150,7 +150,10 @@ def map_(
     ] = 4,
     adaptive: Annotated[
         bool,
-        typer.Option("--adaptive", help="Encode where the map is uncertain, fill, and audit."),
+        typer.Option(
+            "--adaptive",
+            help="Apply the encoder only where needed, interpolate the rest, and check a sample.",
+        ),
     ] = False,
     tile: Annotated[
         int, typer.Option(help="Side of a tile in pixels; it bounds the memory.")

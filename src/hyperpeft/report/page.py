@@ -225,8 +225,10 @@ def write_report(
     notes = [line for note in results.notes for line in (f"Note: {note}.", "")]
     head = [f"# {results.name}", "", results.about, "", *notes]
     files[out / "report.md"] = "\n".join([*head, *markdown])
-    for note in results.notes if (listener := current_listener()) else ():
-        listener(note)
+    listener = current_listener()
+    for note in results.notes:
+        if listener is not None:
+            listener(note)
     for table in tables:
         files[out / "tables" / f"{table.name}.csv"] = to_csv(table)
         files[out / "tables" / f"{table.name}.tex"] = to_latex(table)
