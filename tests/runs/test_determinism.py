@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,6 +135,17 @@ def test_the_record_says_what_each_part_counts(finished):
     assert all(0 <= part["accuracy"] <= 100 and part["factor"] > 0 for part in parts.values())
     assert any("pool of" in note and "best alone" in note for note in record.notes)
     assert record.adapter["method"] == "auto"
+
+
+def test_the_page_of_the_run_folder_has_what_a_run_writes(finished):
+    options, record = finished
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "run-folder.md").read_text("utf-8")
+    files, keys = (set(re.findall(r"`([\w./]+?)/?`", part)) for part in text.split("## run.json"))
+    assert {path.name for path in options.out.iterdir()} <= {name.split("/")[0] for name in files}
+    inner = {path.name for path in (options.out / "parts").rglob("*.*")}
+    assert inner <= files
+    assert set(record.adapter) <= keys
+    assert set(record.adapter["parts"][0]) <= keys
 
 
 def test_a_run_comes_back_to_the_bit(finished):
