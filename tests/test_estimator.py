@@ -318,6 +318,38 @@ def test_wrong_input_gets_the_sentence_of_the_command_line(cube, labels, says):
         SceneClassifier("svm").fit(cube, labels)
 
 
+def test_a_dataset_is_no_array():
+    dataset = xr.Dataset({"radiance": (("band", "y", "x"), np.ones((3, 4, 5)))})
+    with pytest.raises(InputError, match=r"a Dataset of radiance; choose a variable"):
+        SceneClassifier("svm").fit(dataset, np.ones((4, 5), int))
+
+
+def test_what_is_no_path_and_no_configuration():
+    with pytest.raises(InputError, match=r"path, got a ndarray; use Scene\.from_array"):
+        open_scene(np.ones((4, 5, 6)))
+    with pytest.raises(InputError, match=r"run: expected a RunConfig, got a dict; make one"):
+        run({"scene": "demo"})
+
+
+def test_a_crs_without_a_transform_places_nothing(tmp_path):
+    """Its maps lay at (0, 0) of the CRS."""
+    scene = planted()
+    values = np.moveaxis(scene.cube.values, 0, 2)
+    bare = hyperpeft.Scene.from_array(values, scene.labels.ids, crs=CRS)
+    assert "no transform" in repr(bare)
+    note = "the scene has a CRS and no transform: where it lies is unknown, its maps have no CRS"
+    assert note in bare.notes
+    SceneClassifier("lda", per_class=5).fit(bare).save(tmp_path / "run")
+    with rasterio.open(tmp_path / "run" / "map.tif") as file:
+        assert file.crs is None
+    placed = hyperpeft.Scene.from_array(values, crs=CRS, transform=TRANSFORM)
+    assert "georeferenced" in repr(placed)
+    assert placed.notes == ()
+    load_run(tmp_path / "run").map(placed, tmp_path / "placed.tif")
+    with rasterio.open(tmp_path / "placed.tif") as file:
+        assert file.crs is not None
+
+
 def test_wrong_options():
     with pytest.raises(TypeError, match="no option ephocs"):
         SceneClassifier(ephocs=3)

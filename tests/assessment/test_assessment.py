@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +26,7 @@ from hyperpeft.assessment import (
     sample_map,
     sample_size,
     suggest,
+    write_suggestions,
 )
 from hyperpeft.assessment.estimators import of_ratio, of_sum, wilson
 from hyperpeft.assessment.tables import all_tables, to_html, to_latex
@@ -504,6 +506,32 @@ PIXELS = np.array([200_000, 150_000, 3_200_000, 6_450_000])
 HECTARES = PIXELS.sum() * 0.09  # pixels of Landsat
 
 
+def test_a_filled_sample_and_other_files_are_kept(world, tmp_path):
+    """An empty sample is drawn again; answers, remarks and other GeoPackages are not replaced."""
+    _, path, _, _, _ = world
+    out = tmp_path / "p.gpkg"
+    sample_map(path, out, size=60)
+    sample_map(path, out, size=90, seed=1)
+    check = CheckList(out)
+    assert len(check) == 90
+    check.answer(4, "water")
+    check.answer(7, "", "unsure")
+    before = out.read_bytes()
+    with pytest.raises(ConfigError, match=r"p\.gpkg holds 2 points that are filled in; choose"):
+        sample_map(path, out, size=60)
+    assert out.read_bytes() == before
+    other = tmp_path / "fields.gpkg"
+    polygons = shapely.to_wkb(np.array([shapely.box(0, 0, 9, 9)]))
+    pyogrio.raw.write(
+        other, polygons, [np.array(["beet"], object)], ["class"], layer="points",
+        geometry_type="Polygon", crs=CRS,
+    )  # fmt: skip
+    before = other.read_bytes()
+    with pytest.raises(ConfigError, match="expected points that this command wrote, got another"):
+        sample_map(path, other, size=60)
+    assert other.read_bytes() == before
+
+
 def observations(counts: np.ndarray, sizes: np.ndarray) -> Observations:
     mapped, reference = (
         axis.repeat(counts.ravel()) for axis in np.indices(counts.shape).reshape(2, -1)
@@ -783,6 +811,14 @@ def test_suggestions_of_a_run(tmp_path, monkeypatch, capsys):
     margin = best[-1] - best[-2]
     np.testing.assert_allclose(1 - found.uncertainty, margin[rows, cols], atol=1e-6)
     assert margin[rows, cols].max() <= np.quantile(margin[some == 0], 0.2)
+    # Empty, the file is written again; filled in, it is kept.
+    write_suggestions(tmp_path / "suggested.gpkg", bundle, opened, found)
+    with sqlite3.connect(tmp_path / "suggested.gpkg") as database:
+        for name in ("ST_IsEmpty", "ST_MinX", "ST_MaxX", "ST_MinY", "ST_MaxY"):
+            database.create_function(name, 1, lambda _: 0)  # of OGR's own SQLite
+        database.execute("UPDATE suggested SET class = 'class 1' WHERE rank = 3")
+    with pytest.raises(ConfigError, match="holds a point that is filled in; choose another --out"):
+        write_suggestions(tmp_path / "suggested.gpkg", bundle, opened, found)
     # Filled in, the file is a file of labels.
     names = np.array([scene.labels.classes[i] for i in scene.labels.ids[rows, cols]], object)
     table["class"] = names

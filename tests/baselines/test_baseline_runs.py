@@ -380,6 +380,7 @@ def test_settling_twice_changes_nothing(method):
         ({"method": "svn"}, "method: expected one of .*krona.*svm.*ssftt, got 'svn'"),
         ({"method": "svm-pca", "patch_size": "3,7"}, "of svm-pca: expected one window, got 3,7"),
         ({"options": {"rank": 4}}, "option of svm: expected one of folds, got rank"),
+        ({"method": "lda", "options": {"folds": 3}}, "option folds: lda has no options"),
         ({"options": {"folds": 0}}, "option folds of svm: expected a whole number from 1, got 0"),
         ({"options": {"folds": 2.5}}, "option folds of svm: .*got 2.5"),
         ({"options": {"folds": True}}, "option folds of svm: .*got True"),
@@ -519,7 +520,7 @@ def test_the_command_line(folder, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "svm: features 20, C " in done.stdout
-    assert "test windows hold a training pixel" in done.stdout
+    assert "leakage: 0 % of the test pixels have a training pixel within 1 x 1" in done.stdout
     listed = command("adapters", "list", out)
     assert "svm" in listed.stdout
     assert "None" not in listed.stdout

@@ -14,8 +14,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyogrio.raw
 import pytest
 import rasterio
+import shapely
 import torch
 from safetensors.torch import load_file
 
@@ -167,6 +169,42 @@ def test_map(call, finished, tmp_path):
     assert "hectares" in text
 
 
+def test_a_map_replaces_maps_alone(call, finished, tmp_path):
+    """Not a raster of labels, a picture or somebody's polygons; maps of before are told of."""
+    run_, out = finished[0], tmp_path / "m.tif"
+    words = ["map", run_, "--out", out, "--polygons", tmp_path / "m.gpkg"]
+    assert call(*words, "--confidence", "--applicability", "--quiet") == (0, "", "")
+    assert call(*words, "--confidence", "--quiet") == (0, "", "")
+    before = (tmp_path / "m_confidence.tif").read_bytes()
+    status, _, err = call("map", run_, "--out", out)
+    assert status == 0
+    names = "m_confidence.tif, m_applicability.tif, m.gpkg"
+    assert f"note: {names} are of an earlier map" in " ".join(err.split())
+    assert (tmp_path / "m_confidence.tif").read_bytes() == before
+    assert call("map", run_, "--out", run_ / "again.tif", "--quiet") == (0, "", "")
+
+    foreign = tmp_path / "lab2.tif"
+    with rasterio.open(
+        foreign, "w", driver="GTiff", width=24, height=24, count=1, dtype="uint8"
+    ) as file:
+        file.write(np.ones((1, 24, 24), np.uint8))
+    mine = tmp_path / "mine.gpkg"
+    square = shapely.to_wkb(np.array([shapely.box(0, 0, 9, 9)]))
+    pyogrio.raw.write(
+        mine, square, [np.array(["roof"], object)], ["name"], layer="classes",
+        geometry_type="Polygon", crs="EPSG:32633",
+    )  # fmt: skip
+    (tmp_path / "new_confidence.tif").write_bytes(foreign.read_bytes())
+    kept = {path: path.read_bytes() for path in (foreign, mine)}
+    told = r"error: .*lab2\.tif exists and is not a map that hyperpeft wrote; choose another --out"
+    refused(call("map", run_, "--out", foreign, "--quiet"), told)
+    new = ["map", run_, "--out", tmp_path / "new.tif", "--quiet"]
+    refused(call(*new, "--confidence"), r"error: .*new_confidence\.tif exists and is not a map")
+    refused(call(*new, "--polygons", mine), r"error: .*mine\.gpkg exists and does not hold")
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert not (tmp_path / "new.tif").exists()
+
+
 @pytest.mark.parametrize("command", ["scenes list", "backbones list", "scenes info samson"])
 def test_lists(call, command):
     status, out, err = call(*command.split(), "--json")
@@ -243,6 +281,21 @@ def refused(result, message):
             ["map", "nowhere", "--out", "map.png"],
             r"error: --out map.png: expected a name that ends",
         ),
+        (
+            ["train", "demo", "--labels", "a.gpkg", "--labels=b.gpkg"],
+            r"error: --labels: expected one value, got 2; label files have to be joined first",
+        ),
+        (["map", "run", "--tile", "9", "--tile", "8"], r"error: --tile: expected one value, got 2"),
+        (
+            ["train", "demo", "--per-class", "5", "--split", "polygon"],
+            r"error: there is no split file polygon: expected random, disjoint, polygons, offi.*"
+            r"; did you mean polygons\?$",
+        ),
+        (
+            ["train", "demo", "--method", "lda", "--option", "folds=3"],
+            r"error: .* has no options",
+        ),
+        (["map", "nowhere", "--out", "map"], r"error: --out map: .* in \.tif, got map$"),
         (["scenes", "info", "salinas-b"], r"error: .*salinas-b"),
         (["backbones", "convert", "nowhere.pth"], r"error: checkpoint nowhere.pth does not exist"),
         (
@@ -264,6 +317,23 @@ def test_mistakes_are_one_line_and_status_2(call, words, message, tmp_path, monk
 def test_a_scene_without_labels(call, folder, tmp_path):
     words = arguments(folder, tmp_path / "r", labels=None)
     refused(call(*words), r"error: scene .*scene.tif has no labels; give them with --labels")
+
+
+def test_a_scene_as_its_own_labels(call, folder, tmp_path):
+    words = arguments(folder, tmp_path / "r", labels=folder / "scene.tif")
+    refused(call(*words), r"error: scene and labels are the same file, .*scene\.tif; give the file")
+
+
+def test_a_scene_in_the_place_of_a_run(call, folder):
+    told = r"error: .*scene\.tif: expected a run folder, or a \.onnx file of `hyperpeft export`"
+    refused(call("map", folder / "scene.tif"), told)
+
+
+def test_the_generated_scene_is_listed(call):
+    assert "demo is a generated scene" in call("scenes", "list")[1]
+    status, out, err = call("scenes", "info", "demo", "--json")
+    assert (status, err) == (0, "")
+    assert strict_json(out)["rows"] == 96
 
 
 def test_labels_that_are_missing(call, folder, tmp_path):

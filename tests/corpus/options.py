@@ -44,7 +44,13 @@ options("an option that the method lacks", "depth", method="lora", option="depth
 options("an option without a value", "expected NAME=VALUE", method="lora", option="rank")
 options("factors that do not divide the width", "factor", method="krona", option="factors=[7, 9]")
 options("Sentinel-2 without wavelengths", "wavelengths", reduce="sentinel2")
-options("a discriminant of one pixel a class", "more than the", "svm", method="lda", per_class=1)
+options(
+    "a discriminant of one pixel a class",
+    "more training pixels than classes",
+    "svm",
+    method="lda",
+    per_class=1,
+)
 options("an option of baselines", "trees", method="rf", option="leaves=3")
 options("a fit on nothing", "option fit_on", "got 'test'", fit_on="test")
 

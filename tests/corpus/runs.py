@@ -222,7 +222,7 @@ def exported(w: World):
     return path
 
 
-@run_case("an exported model that is a web page", "is not an")
+@run_case("an exported model that is a web page", "expected a run folder, or a .onnx file")
 def _(w: World):
     (w / "model.onnx").write_text("<html>not found</html>")
     return ["map", w / "model.onnx"]

@@ -256,6 +256,9 @@ def test_every_format_takes_a_backbone(run, tmp_path):
 def test_wrong_merges(run, tmp_path):
     with pytest.raises(ConfigError, match=r"ends in \.safetensors"):
         peft_folders.merge(run, tmp_path / "merged.pth")
+    train(small_config(tmp_path, tmp_path / "lda", method="lda", map=False))
+    with pytest.raises(BundleError, match="baseline lda, which has no backbone"):
+        peft_folders.merge(tmp_path / "lda", tmp_path / "merged.safetensors")
     with pytest.raises(AdapterError, match="nothing to merge"):
         peft_folders.merge(make_run(tmp_path / "probe", "probe"), tmp_path / "merged.safetensors")
     assert not (tmp_path / "merged.safetensors").exists()

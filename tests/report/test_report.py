@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from hyperpeft import cli
 from hyperpeft.errors import BundleError, ConfigError
 from hyperpeft.report import write_report
 from hyperpeft.report.collect import Setting, collect
@@ -196,6 +197,53 @@ def test_plain_run_folders_report_as_well(tmp_path):
     assert results.methods == ["full", "krona+"]
     assert len(write_report(tmp_path, tmp_path / "report")) > 5
     assert collect(read_study(tmp_path)).methods == ["full", "krona+"]  # the report is no record
+
+
+def test_different_single_runs_are_no_seeds_of_one_method(tmp_path, monkeypatch, capsys):
+    """Configurations are rows, two scenes of one name are two, and a repeated run counts once."""
+
+    def put(place, oa, seed=0, sha="0", adapter=(), **options):
+        record = make_record("meadow", "svm-pca", oa=oa, seed=seed)
+        record["config"].update(options)
+        record["scene"]["sha256"] = sha * 64
+        record["adapter"].update(adapter)
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "run.json").write_text(json.dumps(record))
+
+    put("a", 60.0, patch_size=3)
+    put("b", 70.0, patch_size=3, seed=1)
+    put("c", 90.0, patch_size=15)
+    put("d", 70.0, patch_size=3, seed=1, out="elsewhere")
+    put("e", 50.0, patch_size=3, sha="1", scene="other/meadow.tif")
+    results = collect(read_study(tmp_path))
+    assert results.methods == ["svm-pca, patch_size 3", "svm-pca, patch_size 15"]
+    assert results.scenes == ["meadow-00000000", "meadow-11111111"]
+    three = results.select(scene="meadow-00000000", method="svm-pca, patch_size 3")
+    assert [(e.path, e.seed, e.metric("oa")) for e in three] == [("a", 0, 60.0), ("b", 1, 70.0)]
+    table = summary_table(results, Setting("random", "10-per-class"))
+    assert [row[0] for row in table.rows] == results.methods
+    assert table.rows[0][1].mean == pytest.approx(65.0)
+    assert table.rows[1][1].mean == pytest.approx(90.0)
+    assert [row[-1] for row in table.rows] == ["2/1", "1"]
+
+    monkeypatch.setattr("sys.argv", ["hyperpeft", "report", str(tmp_path)])
+    cli.main()
+    said = capsys.readouterr().out
+    scenes = "meadow-00000000 (meadow), meadow-11111111 (other/meadow.tif)"
+    assert f"note: 2 scenes are called meadow: {scenes}\n" in said
+    assert "note: d repeats b and is not counted\n" in said
+    assert "d repeats b and is not counted" in (tmp_path / "report" / "index.html").read_text()
+    assert "d repeats b and is not counted" in (tmp_path / "report" / "report.md").read_text()
+
+    # What a run chose by its own labels is no other configuration.
+    for place in "abcde":
+        (tmp_path / place / "run.json").unlink()
+    tried = {"windows_tried": [{"patch_size": 1}, {"patch_size": 3}]}
+    put("f", 60.0, adapter=tried, patch_size=1)
+    put("g", 60.0, adapter=tried, patch_size=3, seed=1)
+    results = collect(read_study(tmp_path))
+    assert results.methods == ["svm-pca"]
+    assert len(results.entries) == 2
 
 
 def test_label_curves(tmp_path):

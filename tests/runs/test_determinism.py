@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,6 +146,17 @@ def test_no_other_method_resumes_from_a_checkpoint_of_auto(tmp_path):
         scene = labelled_scene(values)
         identities.add(prepare(values, scene, split_for(values, scene)).identity)
     assert len(identities) == 2
+
+
+def test_the_page_of_the_run_folder_has_what_a_run_writes(finished):
+    options, record = finished
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "run-folder.md").read_text("utf-8")
+    files, keys = (set(re.findall(r"`([\w./]+?)/?`", part)) for part in text.split("## run.json"))
+    assert {path.name for path in options.out.iterdir()} <= {name.split("/")[0] for name in files}
+    inner = {path.name for path in (options.out / "parts").rglob("*.*")}
+    assert inner <= files
+    assert set(record.adapter) <= keys
+    assert set(record.adapter["parts"][0]) <= keys
 
 
 def test_a_run_comes_back_to_the_bit(finished):

@@ -272,6 +272,12 @@ def test_tables_of_points(tmp_path, scene, header, separator, place):
         ("x,y\n1,2\n", "not clear which field holds the classes: got no field at all"),
         ("x,y,lon,lat,class\n1,2,3,4,a\n", "give every point twice"),
         ("x,y,class\n1,2,a\n", "lie outside scene scene: expected coordinates within x 364000"),
+        (
+            "x,y,class\n13.1,52.4,a\n",
+            r"like degrees: name the columns lon,lat \(or",
+        ),
+        ("lon,lat,class\n52.4,131,a\n", "lat from -90 to 90, got 131; lon and lat seem"),
+        ("lon,lat,class\n{lat},{lon},a\n", "lie outside .*; lon and lat seem to be exchanged"),
         ("row,column,class\n0,0,0\n", "expected class numbers from 1 .*got 0; renumber"),
         ("row,column,class\n0,0,-3\n", "got -3"),
         ("row,column,class\n0,0,70000\n", "ids up to 65535"),
@@ -282,9 +288,18 @@ def test_tables_of_points(tmp_path, scene, header, separator, place):
 )
 def test_tables_that_are_refused(tmp_path, scene, text, message):
     path = tmp_path / "points.csv"
-    path.write_text(text)
+    (lon,), (lat,) = transform(UTM, "EPSG:4326", *[[value] for value in at(ORIGIN, 3.5, 4.5)])
+    path.write_text(text.replace("{lon}", f"{lon}").replace("{lat}", f"{lat}"))
     with pytest.raises(LabelsError, match=message):
         read_labels(path, scene=scene)
+
+
+def test_names_that_differ_in_capitals_are_noted(tmp_path, scene):
+    path = tmp_path / "points.csv"
+    path.write_text("row,column,class\n0,0,roof\n1,1,ROOF\n2,2,soil\n3,3,Roof\n")
+    labels = read_labels(path, scene=scene)
+    assert len(labels.classes) == 4
+    assert "labels points.csv: ROOF and Roof and roof are separate classes" in labels.notes
 
 
 @pytest.mark.parametrize("word", ["", "NA", "n/a", "NaN", "nan", "null", "NULL", "None", " Na "])

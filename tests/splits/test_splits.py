@@ -395,6 +395,24 @@ def test_polygons_small_and_lone_ones():
         assert any(n.startswith("class 2 (c2): left out (100 test pixels)") for n in split.notes)
 
 
+def test_polygons_beside_each_other_are_on_no_side():
+    """Two polygons of a class within one gap: one trained, and the other was never tested."""
+    ids, regions = np.zeros((2, 30, 60), np.int32)
+    for k in range(4):
+        box = np.s_[0:8, 15 * k : 15 * k + 8]
+        ids[box], regions[box] = 1, k + 1
+    for k in range(2):
+        box = np.s_[25:27, 40 + 2 * k : 42 + 2 * k]
+        ids[box], regions[box] = 2, 5 + k
+    labels = Labels(ids, {1: "c1", 2: "c2"}, {}, regions=regions)
+    for seed in range(4):
+        split = splits.polygons(labels, window=9, seed=seed, n=5)
+        check_polygons(split, labels, 9)
+        assert set(split.train_ids) == set(split.test_ids) == {1}
+        why = "class 2 (c2): left out (0 test pixels): no training and test polygons of it are 5"
+        assert [note for note in split.notes if "c2" in note] == [f"{why} apart"]
+
+
 @pytest.mark.parametrize("kind", ["polygons", "disjoint", "per class"])
 def test_notes_count_from_what_was_asked(kind):
     """The cap of half a class is said, not taken silently for what was asked."""

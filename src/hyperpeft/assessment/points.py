@@ -11,7 +11,7 @@ The judge of a point should not know what the map says there (Olofsson et al. 20
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +20,13 @@ import numpy as np
 import shapely
 
 from hyperpeft.assessment.class_raster import distinct_names
-from hyperpeft.errors import LabelsError
+from hyperpeft.errors import ConfigError, LabelsError
 from hyperpeft.records import UNLABELLED
 from hyperpeft.scenes import list_layers, read_layer, text_column, write_layer
 from hyperpeft.system.files import flush, replacing
 
 POINTS, DESIGN, STRATA, ABOUT = "points", "design", "strata", "about"
+LAYERS = (POINTS, DESIGN, STRATA, ABOUT)
 REFERENCE = "reference"
 UNSURE = "unsure"  # a comment: the point stays without a class
 _MISSING = ("", "na", "n/a", "nan", "null", "none")
@@ -108,6 +109,43 @@ def write_points(
             {"key": text_column(design.about), "value": text_column(design.about.values())},
         )  # fmt: skip
         flush(temporary)
+
+
+def refuse_filled(path: Path, layers: Collection[str], fields: Sequence[str]) -> None:
+    """Refuse to replace a file of points that a person has filled in, or another kind of file.
+
+    Parameters
+    ----------
+    path : Path
+        Need not exist.
+    layers : collection of str
+        All that the file has where it was written by what wants to replace it, the points first.
+    fields : sequence of str
+        Of the points, empty until a person fills them in.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return
+    hint = "choose another --out, or remove the file"
+    columns: dict[str, np.ndarray] = {}
+    try:
+        if set(_layers(path)) - {"layer_styles"} == set(layers):  # QGIS keeps styles in that one
+            _, _, columns = _read(path, next(iter(layers)))
+    except LabelsError:
+        pass
+    if not set(fields) <= set(columns):
+        raise ConfigError(
+            f"{path} exists", expected="points that this command wrote", got="another file",
+            hint=hint,
+        )  # fmt: skip
+    answers = [[_text(value).strip() for value in columns[field]] for field in fields]
+    filled = sum(map(any, zip(*answers, strict=True)))
+    if filled:
+        points = "a point that is" if filled == 1 else f"{filled} points that are"
+        raise ConfigError(f"{path} holds {points} filled in", hint=hint)
 
 
 def read_points(

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from hyperpeft.assessment.class_raster import ClassRaster, read_class_raster
-from hyperpeft.assessment.points import Design, write_points
+from hyperpeft.assessment.points import LAYERS, REFERENCE, Design, refuse_filled, write_points
 from hyperpeft.errors import ConfigError
 from hyperpeft.records import UNLABELLED
 from hyperpeft.system.output_folder import refuse_inputs
@@ -177,15 +177,17 @@ def sample_map(
     Raises
     ------
     ConfigError
-        A file that cannot be read or written, or a size that cannot be drawn.
+        A file that cannot be read or written, a size that cannot be drawn, or `out` is a sample
+        that has been filled in, or another file.
     """
     out = Path(out)
     if out.suffix.lower() != ".gpkg":
-        raise ConfigError(f"--out {out}", expected="a name that ends in .gpkg", got=out.suffix)
+        raise ConfigError(f"--out {out}", expected="a name that ends in .gpkg", got=out.name)
     if (size is None) == (standard_error is None):
         raise ConfigError("sample", expected="either --size or --standard-error")
     inputs = [("the map", Path(path))] + ([("the strata", Path(strata))] if strata else [])
     refuse_inputs([out], inputs)
+    refuse_filled(out, LAYERS, (REFERENCE, "comment"))
     mapped = read_class_raster(path)
     layer = read_class_raster(strata, "strata") if strata else mapped
     if layer.shape != mapped.shape or layer.transform != mapped.transform:

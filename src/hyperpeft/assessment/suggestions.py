@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import shapely
 
+from hyperpeft.assessment.points import refuse_filled
 from hyperpeft.assessment.uncertainty import Diversity, Measure, check_rule, choose, uncertainty
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping import SIZE, Layers, Mapper, plan, tiles_here
@@ -159,6 +160,7 @@ def write_suggestions(
     Raises
     ------
     ConfigError
+        Among others, where the file holds suggestions that have been filled in, or other things.
     """
     path = check_target(path, inputs)
     names = {**run.classes, 0: ""}
@@ -178,7 +180,8 @@ def write_suggestions(
     }
     with replacing(path) as temporary:
         temporary.unlink()
-        write_layer(temporary, LAYER, fields, shapely.to_wkb(points), scene.crs)
+        crs = None if scene.transform is None else scene.crs
+        write_layer(temporary, LAYER, fields, shapely.to_wkb(points), crs)
         flush(temporary)
 
 
@@ -234,8 +237,9 @@ def check_target(path: str | Path, inputs: Inputs = ()) -> Path:
     """Refuse a file that suggestions cannot be written to, before they are made."""
     path = Path(path)
     if path.suffix.lower() != ".gpkg":
-        raise ConfigError(f"--out {path}", expected="a name that ends in .gpkg", got=path.suffix)
+        raise ConfigError(f"--out {path}", expected="a name that ends in .gpkg", got=path.name)
     refuse_inputs([path], inputs)
+    refuse_filled(path, (LAYER,), ("class",))
     return path
 
 

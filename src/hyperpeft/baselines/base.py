@@ -133,6 +133,8 @@ class Baseline:
             For an unknown option or a value that cannot be used.
         """
         for name, value in given.items():
+            if not self.options:
+                raise ConfigError(f"option {name}: {self.name} has no options")
             if name not in self.options:
                 known = ", ".join(self.options)
                 raise ConfigError(f"option of {self.name}", expected=f"one of {known}", got=name)

@@ -193,8 +193,8 @@ def discriminant(task: Task) -> Fitted:
     """
     if not enough_for_discriminant(task.split.train_ids):
         raise ConfigError(
-            "training pixels of lda",
-            expected=f"more than the {len(np.unique(task.split.train_ids))} classes",
+            "lda needs more training pixels than classes",
+            expected=f"more than {len(np.unique(task.split.train_ids))}",
             got=len(task.split.train_ids),
             hint="label a second pixel of a class, or choose another method, such as svm",
         )

@@ -28,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 GROUPS = {
-    "scenes": typer.Typer(no_args_is_help=True, help="Benchmark scenes: list, show, download."),
+    "scenes": typer.Typer(no_args_is_help=True, help="Benchmark scenes: list, info, fetch."),
     "backbones": typer.Typer(no_args_is_help=True, help="Backbones: list, convert checkpoints."),
     "hub": typer.Typer(no_args_is_help=True, help="Runs on the Hugging Face Hub: push, pull."),
     "adapters": typer.Typer(no_args_is_help=True, help="Trained adapters: list, export, merge."),
@@ -113,8 +113,10 @@ def add_command(app: typer.Typer, name: str, target: str, summary: str) -> None:
     """
 
     class Lazy(TyperCommand):
-        def make_context(self, *args: Any, **extra: Any) -> Any:
-            return _load(name, target).make_context(*args, **extra)
+        def make_context(self, info_name: Any, args: list[str], *rest: Any, **extra: Any) -> Any:
+            command = _load(name, target)
+            _refuse_repeated(command, args)
+            return command.make_context(info_name, args, *rest, **extra)
 
     def not_loaded() -> None:
         """Stand in for the function in the list of commands."""
@@ -127,6 +129,22 @@ def _load(name: str, target: str) -> Any:
     app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
     app.command(name)(getattr(importlib.import_module(f"hyperpeft.cli.{module}"), function))
     return typer.main.get_command(app)
+
+
+def _refuse_repeated(command: Any, args: list[str]) -> None:
+    """Refuse an option of one value that is given twice, of which the first would be dropped."""
+    parser = command.make_parser(command.context_class(command))
+    try:
+        _, _, order = parser.parse_args(list(args))
+    except Exception:  # wrong usage, which the command itself reports
+        return
+    for parameter in order:
+        single = getattr(parameter, "is_flag", True) is False and not parameter.multiple
+        if single and not parameter.count and order.count(parameter) > 1:
+            hint = "label files have to be joined first" if parameter.name == "labels" else None
+            raise ConfigError(
+                parameter.opts[0], expected="one value", got=order.count(parameter), hint=hint
+            )
 
 
 for group, commands in GROUPS.items():

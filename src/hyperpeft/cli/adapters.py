@@ -115,7 +115,9 @@ def export(
 def hub_push(
     run: Run,
     repo: Repo,
-    private: Annotated[bool, typer.Option("--private", help="Of a new repository.")] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="Make a new repository private.")
+    ] = False,
     revision: Revision = None,
     quiet: Quiet = False,
     as_json: AsJson = False,

@@ -22,17 +22,21 @@ from hyperpeft.system.output_folder import refuse_inputs
 def sample(
     map_: Annotated[Path, typer.Argument(metavar="MAP", help="Class map (GeoTIFF).")],
     out: Annotated[Path, typer.Option(help="GeoPackage of points to write.")] = Path("points.gpkg"),
-    size: Annotated[int | None, typer.Option(min=1, help="Points in all.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Number of points in all.")] = None,
     standard_error: Annotated[
         float | None,
-        typer.Option(help="Wanted of overall accuracy (0.01), from which the size follows."),
+        typer.Option(
+            help="Wanted standard error of overall accuracy, such as 0.01; gives the size."
+        ),
     ] = None,
     minimum: Annotated[
         int | None, typer.Option(min=1, help="Points in each stratum; 50 where the size allows.")
     ] = None,
     users_accuracy: Annotated[
         list[str] | None,
-        typer.Option(help="Expected: one number, or CLASS=NUMBER for each. Neyman's allocation."),
+        typer.Option(
+            help="Expected user's accuracy, a number or CLASS=NUMBER; Neyman's allocation."
+        ),
     ] = None,
     strata: Annotated[
         Path | None, typer.Option(help="Raster of other strata than the map's classes.")
@@ -40,7 +44,7 @@ def sample(
     show_class: Annotated[
         bool, typer.Option("--show-class", help="Show the map's class; it biases who judges.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random draw.")] = 0,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -87,7 +91,7 @@ def assess(
     reference: Annotated[Path, typer.Option(help="Points with their class on the ground.")],
     class_field: Annotated[
         str | None,
-        typer.Option(help="Field of the points that holds it.", show_default="reference"),
+        typer.Option(help="Field of the points that holds the class.", show_default="reference"),
     ] = None,
     interval: Annotated[
         str, typer.Option(help="wilson, or normal (p +- 1.96 SE, as in Olofsson et al. 2014).")
@@ -130,12 +134,14 @@ def suggest(
     out: Annotated[Path, typer.Option(help="GeoPackage of points to write.")] = Path(
         "suggested.gpkg"
     ),
-    count: Annotated[int, typer.Option(min=1, help="Points.")] = 20,
+    count: Annotated[int, typer.Option(min=1, help="Number of points.")] = 20,
     measure: Annotated[
-        str, typer.Option(help="Of uncertainty: margin or entropy; or random, for plain sampling.")
+        str,
+        typer.Option(help="Uncertainty by margin or entropy; or random, for plain sampling."),
     ] = "margin",
     diversity: Annotated[
-        str, typer.Option(help="Of the points: kmeans++, core-set or none.")
+        str,
+        typer.Option(help="Rule that keeps points unlike: kmeans++, core-set or none."),
     ] = "kmeans++",
     min_distance: Annotated[
         float, typer.Option(min=0, help="Pixels between points, and to labelled pixels.")
@@ -143,14 +149,14 @@ def suggest(
     labels: Annotated[
         str | None, typer.Option(help="Labels given since; else those of the run.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random draw.")] = 0,
     backbone: Backbone = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Choose the pixels of a scene to label next.
 
-    Example: `hyperpeft suggest runs/sa --count 20 --out points.gpkg`
+    Example: `hyperpeft suggest runs/sa --count 20 --out suggested.gpkg`
     """
     with Console(quiet=quiet or as_json) as progress:
         bundle, found = assessment.suggest_to_file(

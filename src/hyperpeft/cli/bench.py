@@ -17,6 +17,7 @@ from hyperpeft.benchmark.grid import Cell, expand, read_bench
 from hyperpeft.cli.common import AsJson, Quiet
 from hyperpeft.cli.console import BenchConsole, print_table
 from hyperpeft.errors import ConfigError, HyperpeftError
+from hyperpeft.progress import told_to
 from hyperpeft.report import study, write_report
 from hyperpeft.runs.config_files import field_names, read_options
 
@@ -177,8 +178,12 @@ def report(
     Example: `hyperpeft report runs/offline`
     """
     folder = source.with_suffix("") if source.suffix == study.SUFFIX else source
-    files = write_report(source, out or folder / "report", reference=reference, pack=pack)
+    notes: list[str] = []
+    with told_to(notes.append):
+        files = write_report(source, out or folder / "report", reference=reference, pack=pack)
     if as_json:
-        print(json.dumps({"files": [str(path) for path in files]}))
+        print(json.dumps({"files": [str(path) for path in files], "notes": notes}))
     elif not quiet:
+        for note in notes:
+            print(f"note: {note}")
         print(f"{len(files)} files; open {files[0]}")

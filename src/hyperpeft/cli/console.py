@@ -290,7 +290,11 @@ def print_record(record: RunRecord, out: Path) -> None:
     touched = leak["test_windows_touching_train"]
     if touched is not None:
         size = leak["patch_size"]
-        print(f"{100 * touched:.0f} % of the {size} x {size} test windows hold a training pixel")
+        what = "window, context and refinement" if size > 1 else "the pixel alone"
+        print(
+            f"leakage: {100 * touched:.0f} % of the test pixels have a training pixel within "
+            f"{size} x {size} pixels ({what})"
+        )
     if record.map is not None:
         print_areas(record.map)
     print(f"training {timing['train_seconds']:.1f} s; everything is in {out}")

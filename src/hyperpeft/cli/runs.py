@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -149,7 +150,10 @@ def map_(
     ] = 4,
     adaptive: Annotated[
         bool,
-        typer.Option("--adaptive", help="Encode where the map is uncertain, fill, and audit."),
+        typer.Option(
+            "--adaptive",
+            help="Apply the encoder only where needed, interpolate the rest, and check a sample.",
+        ),
     ] = False,
     tile: Annotated[
         int, typer.Option(help="Side of a tile in pixels; it bounds the memory.")
@@ -173,15 +177,16 @@ def map_(
     Example: `hyperpeft map runs/sa --out sa.tif`
     """
     if out.suffix.lower() not in (".tif", ".tiff"):
-        raise ConfigError(f"--out {out}", expected="a name that ends in .tif", got=out.suffix)
+        raise ConfigError(f"--out {out}", expected="a name that ends in .tif", got=out.name)
     if polygons is not None and polygons.suffix.lower() != ".gpkg":
         raise ConfigError(
-            f"--polygons {polygons}", expected="a name that ends in .gpkg", got=polygons.suffix
+            f"--polygons {polygons}", expected="a name that ends in .gpkg", got=polygons.name
         )
     beside = {
         name: out.with_name(f"{out.stem}_{name}.tif") if written else None
         for name, written in (("probabilities", probabilities), ("confidence", confidence))
     }
+    from hyperpeft.mapping.outputs.geotiff import refuse_foreign
     from hyperpeft.runs.evaluate import reopen
     from hyperpeft.runs.inputs import inputs_of_run
     from hyperpeft.scenes import rescale
@@ -192,14 +197,16 @@ def map_(
         if polygons is not None:
             import pyogrio  # noqa: F401 where it is missing, this is said before the map is made
 
-            from hyperpeft.mapping.outputs.polygons import write_polygons  # shapely
+            from hyperpeft.mapping.outputs.polygons import refuse_foreign_polygons, write_polygons
 
             refuse_inputs([polygons], inputs, "--polygons")
+            refuse_foreign_polygons(polygons)
         area = out.with_name(f"{out.stem}_applicability.tif")
         if applicability:
             from hyperpeft.runs.evaluate import check_split, map_applicability  # a second
 
             refuse_inputs([area], inputs)
+            refuse_foreign(area)
             check_split(run)
         progress.stage("Reading the scene")
         target = hyperpeft.open_scene(scene, layout=layout) if scene else reopen(loaded.record, run)
@@ -225,6 +232,10 @@ def map_(
             progress.stage("Polygons")
             write_polygons(out, polygons, loaded.classes, loaded.colours, smallest=smallest)
             result.files.append(polygons)
+        earlier = [path.name for path in _maps_beside(out) if path not in result.files]
+        if earlier:
+            verb = "is" if len(earlier) == 1 else "are"
+            progress.note(f"{', '.join(earlier)} {verb} of an earlier map")
     if as_json:
         values = {**vars(result), "files": [str(path) for path in result.files]}
         if applicable is not None:
@@ -238,3 +249,19 @@ def map_(
                 f"{share:.1f} % of the pixels are inside the area of applicability (dissimilarity "
                 f"index up to {applicable.threshold:.3g})"
             )
+
+
+def _maps_beside(out: Path) -> list[Path]:
+    """What `map` has written beside a class map, now or earlier."""
+    from hyperpeft.mapping.outputs.geotiff import is_written_here
+
+    names = ("probabilities", "confidence", "applicability")
+    rasters = [out.with_name(f"{out.stem}_{name}.tif") for name in names]
+    found = [path for path in rasters if path.is_file() and is_written_here(path)]
+    vectors = out.with_suffix(".gpkg")
+    if vectors.is_file():
+        with suppress(ModuleNotFoundError):  # without pyogrio nobody can tell
+            from hyperpeft.mapping.outputs.polygons import is_polygons
+
+            found += [vectors] if is_polygons(vectors) else []
+    return found

@@ -41,6 +41,7 @@ def scenes_list(as_json: AsJson = False) -> None:
             for row in rows
         ],
     )  # fmt: skip
+    print("demo is a generated scene and needs no file")
 
 
 def scenes_info(
@@ -52,7 +53,7 @@ def scenes_info(
 
     Example: `hyperpeft scenes info scene.tif`
     """
-    if not scenes.is_card(name) or Path(name).is_file():
+    if not scenes.is_card(name) or Path(name).is_file() or name.lower() == "demo":
         _file_info(scenes.describe_file(name, layout), as_json)
         return
     card = scenes.get_card(name)
@@ -126,7 +127,9 @@ def explore(
         typer.Option(help="Labels to start from; a GeoPackage of the explorer is continued."),
     ] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder to show.")] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page; 0 for a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the page; 0 for a free one.")
+    ] = 0,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")
     ] = True,

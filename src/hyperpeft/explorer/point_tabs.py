@@ -51,7 +51,7 @@ class SuggestTab:
         self.panel = w.column(
             w.html(
                 '<p class="muted">Pixels of which the run is least sure, unlike each other and '
-                "those that are labelled. Random sampling is the honest alternative.</p>"
+                "those that are labelled. Random sampling is the unbiased alternative.</p>"
             ),
             w.row(self.count, self.measure, self.distance),
             w.row(self.diversity, w.row(self.start_button, align="end")),

@@ -182,7 +182,9 @@ def merge(run: Path, out: Path, *, backbone: str | Path | None = None) -> dict[s
 
     from hyperpeft.runs.inputs import files_of_run, inputs_of_run
     from hyperpeft.runs.load import load_run
+    from hyperpeft.runs.methods.baseline_files import check_usable
 
+    check_usable(run, RunRecord.from_file(run / RUN))
     bundle = load_run(run, backbone=backbone, runtime="torch")
     given = None if backbone is None else str(backbone)
     inputs = inputs_of_run(run, bundle.record.config, backbone=given)

@@ -88,4 +88,4 @@ def export_run(run: Path, to: Path, *, backbone: str | None = None) -> list[Path
         if exporter.suffix == to.suffix.lower():
             return exporter.write(run, to, **({} if backbone is None else {"backbone": backbone}))
     known = (f"{row.suffix or 'a folder'} ({row.description})" for row in EXPORTERS.values())
-    raise ConfigError(f"--to {to}", expected=f"one of {', '.join(known)}", got=to.suffix)
+    raise ConfigError(f"--to {to}", expected=f"one of {', '.join(known)}", got=to.name)

@@ -20,7 +20,12 @@ from hyperpeft.mapping import work_folder
 from hyperpeft.mapping.fingerprint import Fingerprint
 from hyperpeft.mapping.mapper import Mapper, TileMap, Watch
 from hyperpeft.mapping.outputs.class_areas import ClassAreas
-from hyperpeft.mapping.outputs.geotiff import bands_writer, class_map_writer, sidecars
+from hyperpeft.mapping.outputs.geotiff import (
+    bands_writer,
+    class_map_writer,
+    refuse_foreign,
+    sidecars,
+)
 from hyperpeft.mapping.outputs.qgis_style import band_style
 from hyperpeft.mapping.tiles import SIZE, Tile, plan
 from hyperpeft.records import Scene
@@ -148,13 +153,15 @@ def map_to_files(
     Raises
     ------
     ConfigError
-        When another process maps to the same file, or the files cannot be written.
+        When another process maps to the same file, a file is there that is not a map of this
+        package, or the files cannot be written.
     """
     start = time.monotonic()
     limit_cache()
     for path in outputs.files:
         if path.is_dir():
             raise ConfigError(f"{path} is a folder", hint="choose another name for the map")
+        refuse_foreign(path)
     tiles = plan(scene.valid.shape, size, mapper.predictor.cell)
     _check_memory(mapper, scene, tiles[0])
     counter = _Counter(int(scene.valid.sum()), watch)

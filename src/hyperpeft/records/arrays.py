@@ -114,6 +114,12 @@ def labels_of_array(labels: Any) -> Labels:
 
 def _data(cube: Any, name: str) -> xr.DataArray:
     """The values as (band, y, x)."""
+    if isinstance(cube, xr.Dataset):
+        names = list(map(str, cube.data_vars))
+        raise SceneError(
+            name, expected="an array", got=f"a Dataset of {', '.join(names) or 'no variables'}",
+            hint=f"choose a variable: ds[{(names or ['name'])[0]!r}]",
+        )  # fmt: skip
     if isinstance(cube, xr.DataArray):
         data = _ordered(cube, name)
     else:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:  # it takes seconds to load
     import xarray as xr
 
 
+_UNPLACED = "the scene has a CRS and no transform: where it lies is unknown, its maps have no CRS"
+
+
 @dataclass(frozen=True)
 class Scene:
     """A hyperspectral cube with everything needed to map it.
@@ -86,7 +89,8 @@ class Scene:
         if self.labels is not None:
             classes = self.labels.counts()
             said.append(f"{sum(classes.values()):,} labelled in {len(classes)} classes")
-        return f"<Scene {', '.join([*said, 'georeferenced' if self.crs else 'no CRS'])}>"
+        place = "no CRS" if not self.crs else "georeferenced" if self.transform else "no transform"
+        return f"<Scene {', '.join([*said, place])}>"
 
     def _repr_html_(self) -> str:
         from hyperpeft.records.describe import scene_table  # only a notebook asks
@@ -101,6 +105,8 @@ class Scene:
                 f"{self.name}: validity mask", expected=self.cube.shape[1:], got=self.valid.shape
             )
 
+        if self.crs and self.transform is None and _UNPLACED not in self.notes:
+            object.__setattr__(self, "notes", (*self.notes, _UNPLACED))
         located = with_coordinates(self.cube, self.wavelengths, self.crs, self.transform)
         object.__setattr__(self, "cube", located)
 

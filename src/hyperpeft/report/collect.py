@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import numpy as np
 from hyperpeft.errors import BundleError, ConfigError
 from hyperpeft.metrics import class_scores
 from hyperpeft.report.study import Cell, Picture, Study
+from hyperpeft.runs.config import FOLLOW_LABELS
 from hyperpeft.runs.file_names import RUN
 from hyperpeft.runs.record import check_values
 from hyperpeft.splits import budget_label, split_kind
@@ -136,6 +137,7 @@ class Results:
     failures: list[Failure] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     reference: str = ""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def scenes(self) -> list[str]:
@@ -174,6 +176,7 @@ def collect(study: Study, reference: str | None = None) -> Results:
         for cell in study.cells
         if cell.name != RUN
     ]
+    entries, notes = _told_apart(entries)
     known = {cell.path for cell in study.cells}
     order = [
         _by(config.get("scenes")), _by(config.get("methods")),
@@ -197,6 +200,7 @@ def collect(study: Study, reference: str | None = None) -> Results:
         failures=failures,
         missing=[path for path in study.plan.get("cells", []) if path not in known],
         reference=str(chosen),
+        notes=notes,
     )
 
 
@@ -232,6 +236,76 @@ def _from_record(record: dict[str, Any]) -> Place:
         str(record["adapter"].get("method", config.get("method"))),
         int(config.get("seed") or 0),
     )
+
+
+# Options that do not tell two runs of a method apart: they are coordinates of an entry, or do not
+# change a score.
+_PLACE = ("scene", "seed", "method", "per_class", "fraction", "map", "out")
+
+
+def _told_apart(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
+    """Single runs with labels that tell scenes and configurations apart, each counted once; notes.
+
+    The cells of a benchmark have labels of their own.
+    """
+    cells = [entry for entry in entries if _from_path(entry.path)]
+    runs = [entry for entry in entries if not _from_path(entry.path)]
+    notes: list[str] = []
+    scenes: dict[str, dict[str, str]] = {}  # name -> hash -> what the first run calls it
+    for e in runs:
+        scenes.setdefault(e.scene, {}).setdefault(_hash(e), str(e.record["config"].get("scene")))
+    for name, found in scenes.items():
+        if len(found) > 1:
+            which = ", ".join(f"{name}-{key[:8]} ({spec})" for key, spec in found.items())
+            notes.append(f"{len(found)} scenes are called {name}: {which}")
+    runs = [
+        replace(e, scene=f"{e.scene}-{_hash(e)[:8]}") if len(scenes[e.scene]) > 1 else e
+        for e in runs
+    ]
+    options = {e.path: _options(e) for e in runs}
+    groups: dict[tuple[str, str, Setting], list[Entry]] = {}
+    for e in runs:
+        groups.setdefault((e.method, e.scene, e.setting), []).append(e)
+    differing: dict[str, dict[str, None]] = {}  # method -> names of options, in their order
+    for (method, *_), group in groups.items():
+        every = [options[e.path] for e in group]
+        for name in dict.fromkeys(name for own in every for name in own):
+            if any(own.get(name) != every[0].get(name) for own in every):
+                differing.setdefault(method, {})[name] = None
+    kept: dict[tuple[str, Setting, str, int], Entry] = {}
+    for e in runs:
+        own = options[e.path]
+        words = [f"{name} {_text(own.get(name))}" for name in differing.get(e.method, ())]
+        named = replace(e, method=", ".join([e.method, *words]))
+        first = kept.setdefault((named.scene, named.setting, named.method, named.seed), named)
+        if first is not named:
+            notes.append(f"{e.path} repeats {first.path} and is not counted")
+    return [*cells, *kept.values()], notes
+
+
+def _hash(entry: Entry) -> str:
+    """Of the scene's cube; "unknown" where the record has none."""
+    return str(entry.record["scene"].get("sha256") or "unknown")
+
+
+def _options(entry: Entry) -> dict[str, Any]:
+    """What the user may have set of a run, without what the run chose by its labels."""
+    record = entry.record
+    own = {name: value for name, value in record["config"].items() if name not in _PLACE}
+    if split_kind(own.get("split")).named:
+        own.pop("split", None)
+    if record["adapter"].get("windows_tried"):
+        own.pop("patch_size", None)
+    if record["adapter"].get("free_adaptation"):
+        own = {name: value for name, value in own.items() if name not in FOLLOW_LABELS}
+    inner = own.pop("options", None)
+    return {**own, **inner} if isinstance(inner, dict) else own
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(_text, value))
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _kind(config: dict[str, Any]) -> str:

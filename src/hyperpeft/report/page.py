@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, StrictUndefined
 
 from hyperpeft._version import __version__
+from hyperpeft.progress import current_listener
 from hyperpeft.report.charts import Chart, all_charts, style_of
 from hyperpeft.report.collect import Entry, Results, Setting, collect
 from hyperpeft.report.statistics import Summary
@@ -84,6 +85,7 @@ def _facts(results: Results) -> list[tuple[str, str]]:
         return [("Finished runs", "0")]
     seeds = sorted({e.seed for e in entries})
     backbones = dict.fromkeys(_backbone(e.record.get("backbone") or {}) for e in entries)
+    notes = [("Notes", "; ".join(results.notes))] if results.notes else []
     return [
         ("Finished runs", f"{len(entries)}"),
         ("Scenes", ", ".join(results.scenes)),
@@ -93,6 +95,7 @@ def _facts(results: Results) -> list[tuple[str, str]]:
         ("Backbones", ", ".join(name for name in backbones if name) or "-"),
         ("Computed on", "; ".join(sorted({machine(e) for e in entries}))),
         ("Source", ", ".join(sorted({commit(e) for e in entries}))),
+        *notes,
     ]
 
 
@@ -219,7 +222,13 @@ def write_report(
     tables, charts = all_tables(results), all_charts(results)
     files = {out / PAGE: render(results, tables, charts)}
     markdown = [to_markdown(table) for table in tables if table.name != "records"]
-    files[out / "report.md"] = "\n".join([f"# {results.name}", "", results.about, "", *markdown])
+    notes = [line for note in results.notes for line in (f"Note: {note}.", "")]
+    head = [f"# {results.name}", "", results.about, "", *notes]
+    files[out / "report.md"] = "\n".join([*head, *markdown])
+    listener = current_listener()
+    for note in results.notes:
+        if listener is not None:
+            listener(note)
     for table in tables:
         files[out / "tables" / f"{table.name}.csv"] = to_csv(table)
         files[out / "tables" / f"{table.name}.tex"] = to_latex(table)

@@ -97,9 +97,9 @@ class RunConfig(BaseModel):
 
     method: str = Field(
         "auto",
-        description="auto: krona+ and classic classifiers, pooled as training pixels favour; or "
-        "full, probe, lora, lora+, krona, krona+, lokr; or a baseline: "
-        f"{', '.join(BASELINES)}.",
+        description="auto: krona+ and classic classifiers, weighted by their likelihood on "
+        "left-out training pixels; or full, probe, lora, lora+, krona, krona+, lokr; or a "
+        f"baseline: {', '.join(BASELINES)}.",
     )
     backbone: str = Field(
         "tiny",
@@ -174,7 +174,8 @@ class RunConfig(BaseModel):
     refine: Literal["auto", "none", "guided", "graph"] = Field(
         "auto",
         description="Refinement of the class probabilities along the edges of the scene: none, "
-        "guided (filter), graph (smoothing), or auto: guided, but graph where labels lie densely.",
+        "guided (filter), graph (smoothing), or auto: guided, but graph where labels lie densely; "
+        "of a baseline, auto is none.",
     )
     reduce: Literal["pca", "sentinel2", "mnf"] = Field(
         "pca", description="Reduction of the bands to 12: pca, sentinel2 or mnf."
@@ -233,8 +234,8 @@ class RunConfig(BaseModel):
         0,
         ge=0,
         lt=2**31,
-        description="Of the split, the initialisation of adapter, head and network, the order and "
-        "the augmentation; an encoder that is not pretrained is the same for every seed.",
+        description="Seed of the split, the initialisation of adapter, head and network, the order "
+        "and the augmentation; an encoder that is not pretrained is the same for every seed.",
     )
 
     map: bool = Field(True, description="Map the whole scene, not only classify the test pixels.")
@@ -260,7 +261,9 @@ class RunConfig(BaseModel):
                 f"per_class and fraction exclude each other: {named}give "
                 f"per_class={self.per_class} or fraction={self.fraction:g}, or neither"
             )
-        if sizes and not split_kind(self.split).sized:
+        kind = split_kind(self.split)
+        is_there = kind.name != "file" or Path(self.split or "").exists()  # else `select` says so
+        if sizes and not kind.sized and is_there:
             sized = [name for name, kind in SPLIT_KINDS.items() if kind.sized and kind.named]
             raise ValueError(
                 f"{sizes[0]} and split {self.split!r} exclude each other: give one; {sizes[0]} is "

@@ -12,7 +12,7 @@ from accelerate import PartialState
 
 from hyperpeft import splits
 from hyperpeft._version import __version__
-from hyperpeft.errors import Interrupted, NotFiniteError
+from hyperpeft.errors import ConfigError, Interrupted, NotFiniteError
 from hyperpeft.mapping import ClassMap
 from hyperpeft.metrics import score_map
 from hyperpeft.models.patch_geometry import check_patch_size
@@ -64,6 +64,11 @@ def run(
     Interrupted
         After Ctrl-C, once the state has been saved.
     """
+    if not isinstance(config, RunConfig):
+        raise ConfigError(
+            "run", expected="a RunConfig", got=f"a {type(config).__name__}",
+            hint="make one: hyperpeft.RunConfig(scene=..., out=...)",
+        )  # fmt: skip
     try:
         with torch.random.fork_rng():  # the caller's random state stays as it was
             return _run(config, resume, overwrite, progress or default_progress())

@@ -195,8 +195,11 @@ def _read(path: Path) -> onnx.ModelProto:
         return onnx.load_model_from_string(path.read_bytes())
     except OSError as error:
         raise BundleError(f"{path} cannot be read ({error.strerror})") from None
-    except DecodeError as error:
-        raise BundleError(f"{path} is not an ONNX file ({error})") from None
+    except DecodeError:
+        raise BundleError(
+            f"{path}", expected="a run folder, or a .onnx file of `hyperpeft export`",
+            got="another file",
+        ) from None  # fmt: skip
 
 
 def load_exported(path: Path, *, record: RunRecord | None = None) -> Bundle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,16 @@ def open_scene(
     LabelsError
         The labels cannot be read, or do not fit.
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise SceneError(
+            "open_scene", expected="a card's name, or a path",
+            got=f"a {type(name_or_path).__name__}", hint="use Scene.from_array for an array",
+        )  # fmt: skip
+    if labels is not None and _is_same_raster(str(name_or_path), str(labels)):
+        raise LabelsError(
+            f"scene and labels are the same file, {name_or_path}",
+            hint="give the file of the cube and the file of the class ids",
+        )
     scene = _open(str(name_or_path), labels, layout, class_field, all_touched, resample_labels)
     given = [name_or_path] if labels is None else [name_or_path, labels]
     return replace(scene, sources=tuple(map(_wherever_we_are, given)))
@@ -110,6 +121,17 @@ def _open(
     if labels is None:
         return scene
     return scene.with_labels(read_labels(labels, scene=scene, **how))
+
+
+def _is_same_raster(scene: str, labels: str) -> bool:
+    """Whether both are one file, of a format that holds one array."""
+    one, other = Path(scene), Path(labels)
+    if one.suffix.lower() not in (".tif", ".tiff", ".img", ".npy", ".dat", ".bsq", ".bil", ".bip"):
+        return False
+    try:
+        return one.is_file() and other.is_file() and one.samefile(other)
+    except OSError:
+        return False
 
 
 def _open_card(card: Card, labels: str | Path | None, how: dict[str, Any]) -> Scene:

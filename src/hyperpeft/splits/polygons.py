@@ -100,6 +100,7 @@ def polygons(
         if len(parts) < 2:
             board.spare(c)
     drawn: Pixels = {}
+    short: dict[int, str] = {}  # notes on classes that give fewer pixels
     for c in sorted(pixels, key=lambda c: (len(of_class[c]), len(pixels[c]))):
         count = len(pixels[c])
         wanted = quota(count)
@@ -110,9 +111,14 @@ def polygons(
         elif len(placed) < asked:
             why = f" from its {len(of_class[c])} polygons" if len(placed) < wanted else ""
             half = count if wanted < asked else 0
-            notes.append(fewer(labels.classes, c, len(placed), asked, why, half_of=half))
+            short[c] = fewer(labels.classes, c, len(placed), asked, why, half_of=half)
         drawn[c] = placed
     tested = {c: where[board.free.flat[where]] for c, where in pixels.items()}
+    for c, rest in tested.items():
+        if not len(rest):  # trained alone, it would silently be missing from the average accuracy
+            drawn[c] = rest
+            short.pop(c, None)
+    notes = [*notes, *short.values()]
     why = f"no training and test polygons of it are {gap} apart"
     kind = f"polygons {rule}, gap {gap}"
     return assemble(kind, labels.classes, ids.shape, drawn, tested, validation, notes, why)

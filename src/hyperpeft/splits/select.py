@@ -6,6 +6,7 @@ A new kind is one row: a `SplitKind` and a function from a `SplitRequest` to a `
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,6 +150,15 @@ def _masks(kind: str) -> Callable[[SplitRequest], Split]:
 
 
 def _file(request: SplitRequest) -> Split:
+    given = request.split or ""
+    if not Path(given).exists():
+        names = [name for name, kind in SPLIT_KINDS.items() if kind.named]
+        close = difflib.get_close_matches(given.lower(), names, n=1)
+        raise SplitError(
+            f"there is no split file {given}",
+            expected=f"{', '.join(names)}; TRAIN,TEST label files; or the split.npz of a run",
+            hint=f"did you mean {close[0]}?" if close else None,
+        )
     return load(Path(request.split or ""), request.labels, request.valid)
 
 

@@ -21,6 +21,7 @@ from rasterio.errors import RasterioError
 from rasterio.shutil import copy
 from rasterio.windows import Window
 
+from hyperpeft._version import __version__
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping.outputs.qgis_style import class_style, style_path
 from hyperpeft.records import UNLABELLED
@@ -28,6 +29,7 @@ from hyperpeft.system.files import replacing
 
 Transform = tuple[float, float, float, float, float, float]
 LARGEST_ID = 65535  # uint16
+_SOFTWARE = "TIFFTAG_SOFTWARE"
 
 
 def write_class_map(
@@ -133,6 +135,43 @@ def class_map_writer(
         style.write_text(class_style(present, classes, colours), encoding="utf-8")
 
 
+def refuse_foreign(path: Path, option: str = "--out") -> None:
+    """Refuse to replace a file that is not a raster of this package.
+
+    Parameters
+    ----------
+    path : Path
+        Need not exist.
+    option : str
+        That names it.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if path.is_file() and path.stat().st_size and not is_written_here(path):
+        raise ConfigError(
+            f"{path} exists and is not a map that hyperpeft wrote",
+            hint=f"choose another {option}, or remove the file",
+        )
+
+
+def is_written_here(path: Path) -> bool:
+    """Whether a file is a raster that this package wrote, by its tags."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        try:
+            with rasterio.open(path, driver="GTiff") as source:
+                tags = source.tags()
+                half = source.tags(1, ns="IMAGE_STRUCTURE").get("NBITS") == "16"
+        except RasterioError:
+            return False
+    if tags.get(_SOFTWARE, "").startswith("hyperpeft"):
+        return True
+    # Up to 0.2.0 without that tag.
+    return half or any(tag == "THRESHOLD" or tag.startswith("CLASS_") for tag in tags)
+
+
 def sidecars(path: Path) -> tuple[Path, Path]:
     """The files of a raster beside it: GDAL's metadata, and the style for QGIS."""
     return path.with_name(f"{path.name}.aux.xml"), style_path(path)
@@ -227,7 +266,7 @@ def _pieces(
     place = {} if transform is None else {"transform": rasterio.Affine(*transform)}
     profile = {
         "driver": "GTiff", "count": count, "height": height, "width": width, "dtype": dtype,
-        "nodata": nodata, "crs": crs, **place,
+        "nodata": nodata, "crs": None if transform is None else crs, **place,
     }  # fmt: skip
     tiled = {"tiled": True, "blockxsize": 256, "blockysize": 256, "BIGTIFF": "IF_SAFER"}
     with warnings.catch_warnings(), ExitStack() as stack:
@@ -239,7 +278,7 @@ def _pieces(
         else:
             stack.callback(stage.unlink, missing_ok=True)
             dataset = stack.enter_context(rasterio.open(stage, "w+", **profile, **tiled))
-        dataset.update_tags(**tags)
+        dataset.update_tags(**{_SOFTWARE: f"hyperpeft {__version__}", **tags})
         yield dataset
 
 

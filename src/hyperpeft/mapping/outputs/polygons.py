@@ -13,14 +13,15 @@ import rasterio.features
 import shapely
 from rasterio.errors import NotGeoreferencedWarning
 
-from hyperpeft.errors import ConfigError
+from hyperpeft.errors import ConfigError, LabelsError
 from hyperpeft.mapping.outputs.qgis_style import polygon_style
 from hyperpeft.records import UNLABELLED
-from hyperpeft.scenes import HECTARE, pixel_areas
+from hyperpeft.scenes import HECTARE, list_layers, pixel_areas, read_layer
 from hyperpeft.system.files import replacing
 from hyperpeft.system.resources import require_memory
 
-LAYER = "classes"
+LAYER, STYLES = "classes", "layer_styles"
+FIELDS = ("class", "name", "area_ha", "pixels")
 SMALLEST = 4  # pixels; smaller patches take the class of their largest neighbour
 Colour = tuple[int, int, int]
 
@@ -78,15 +79,35 @@ def write_polygons(
     a, b, c, d, e, f = place or (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
     matrix, move = np.array([[a, b], [d, e]]), np.array([c, f])
     placed = shapely.transform(shapes, lambda xy: xy @ matrix.T + move)
-    table = {
-        "class": codes,
-        "name": np.array([classes[i] for i in codes.tolist()], dtype=object),
-        "area_ha": hectares,
-        "pixels": pixels,
-    }
+    names = np.array([classes[i] for i in codes.tolist()], dtype=object)
+    table = dict(zip(FIELDS, (codes, names, hectares, pixels), strict=True))
     present = {i: classes[i] for i in sorted(set(codes.tolist()))}
     _write(path, shapely.to_wkb(placed), table, wkt, polygon_style(present, colours))
     return len(codes)
+
+
+def refuse_foreign_polygons(path: Path) -> None:
+    """Refuse to replace a file that `write_polygons` did not write.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if path.is_file() and path.stat().st_size and not is_polygons(path):
+        raise ConfigError(
+            f"{path} exists and does not hold polygons that hyperpeft wrote",
+            hint="choose another --polygons, or remove the file",
+        )
+
+
+def is_polygons(path: Path) -> bool:
+    """Whether a file has the layers and fields of `write_polygons`, and no others."""
+    try:
+        if set(list_layers(path)) != {LAYER, STYLES}:
+            return False
+        return tuple(read_layer(path, LAYER)[0]["fields"]) == FIELDS
+    except LabelsError:
+        return False
 
 
 def _json(geometry: object) -> str:
@@ -109,7 +130,7 @@ def _write(
             )  # fmt: skip
             pyogrio.raw.write(
                 temporary, None, [np.array([v], dtype=object) for v in _style_row(style).values()],
-                list(_style_row(style)), layer="layer_styles", driver="GPKG", geometry_type=None,
+                list(_style_row(style)), layer=STYLES, driver="GPKG", geometry_type=None,
                 crs=None,
             )  # fmt: skip
         except (pyogrio.errors.DataLayerError, pyogrio.errors.DataSourceError) as problem:

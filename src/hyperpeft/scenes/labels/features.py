@@ -134,6 +134,15 @@ def to_ids(
     return ids_array, names
 
 
+def alike(what: str, classes: Mapping[int, str]) -> list[str]:
+    """A note on classes whose names differ in nothing but capitals."""
+    groups: dict[str, list[str]] = {}
+    for name in classes.values():
+        groups.setdefault(name.casefold(), []).append(name)
+    found = [" and ".join(names) for names in groups.values() if len(names) > 1]
+    return [f"{what}: {', '.join(found)} are separate classes"] if found else []
+
+
 def _names_beside(ids: np.ndarray, field: str, table: Mapping[str, np.ndarray]) -> dict[int, str]:
     """Names from the one text field that has exactly one text, and another one, for each id."""
     classes = sorted(set(ids.tolist()) - {0})

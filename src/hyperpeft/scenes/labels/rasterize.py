@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,10 +56,14 @@ def place(features: Features, scene: Scene) -> Placed:
     notes = list(features.notes)
     shapes, ids, numbers = _parts(features, notes, what)
     kind = _kind(shapes)
-    shapes = _to_pixels(shapes, features, scene, notes, what)
+    drawn, shapes = shapes, _to_pixels(shapes, features, scene, notes, what)
     inside = _inside(shapes, scene.valid.shape)
     if not inside.any():
-        raise LabelsError(f"{what} lie outside scene {scene.name}", **_extents(features, scene))
+        raise LabelsError(
+            f"{what} lie outside scene {scene.name}",
+            **_extents(features, scene),
+            hint=_misread(drawn, features, scene, what),
+        )
     if not inside.all():
         lost = np.count_nonzero(~inside)
         notes.append(f"{what}: {lost} of {len(inside)} {kind} lie outside the scene")
@@ -180,6 +185,22 @@ def _extents(features: Features, scene: Scene) -> dict[str, Any]:
         "expected": f"coordinates within {_box(box)} of its CRS",
         "got": f"{_box(shapely.total_bounds(features.geometries))} in {features.crs or 'no CRS'}",
     }
+
+
+def _misread(shapes: np.ndarray, features: Features, scene: Scene, what: str) -> str | None:
+    """What is likely wrong with coordinates that lie outside: degrees as metres, axes exchanged."""
+    if features.in_pixels or scene.transform is None:
+        return None
+    bounds = np.abs(shapely.total_bounds(shapes))
+    corner = np.abs(Affine(*scene.transform) @ (0.0, 0.0))
+    if features.crs is None and (bounds <= [180, 90, 180, 90]).all() and max(corner) > 360:
+        return "these look like degrees: name the columns lon,lat (or column,row for pixels)"
+    if features.crs == "EPSG:4326":
+        exchanged = shapely.transform(shapes, lambda xy: xy[:, ::-1])
+        with suppress(LabelsError):
+            if _inside(_to_pixels(exchanged, features, scene, [], what), scene.valid.shape).any():
+                return "lon and lat seem to be exchanged"
+    return None
 
 
 def _box(bounds: object) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 import shapely
 
 from hyperpeft.errors import ConfigError, LabelsError
-from hyperpeft.scenes.labels.features import Features, choose_field, to_ids
+from hyperpeft.scenes.labels.features import Features, alike, choose_field, to_ids
 from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.gdal import silence_gdal
 from hyperpeft.scenes.readers.gdal_checks import refuse_remote_vectors
@@ -112,6 +112,7 @@ def read_vectors(probe: Probe, layer: str | None, class_field: str | None) -> Fe
     what = f"labels {path.name}:{layer}" if layer else f"labels {path.name}"
     field, notes = choose_field(what, table, class_field)
     ids, classes = to_ids(what, field, table)
+    notes += alike(what, classes)
     in_pixels = (layer or layers[0]) == PIXELS and meta["crs"] is None
     if meta["crs"] is None and not in_pixels:
         notes.append(f"{what} name no CRS; taken to be the scene's")
@@ -272,12 +273,18 @@ def read_table(probe: Probe, key: str | None, class_field: str | None) -> Featur
         )  # fmt: skip
     x, y, crs, in_pixels = found[0]
     points = np.stack([_numbers(path, name, table[name]) for name in (x, y)], axis=1)
+    if crs is not None and (np.abs(points[:, 1]) > 90).any() and (np.abs(points[:, 0]) <= 90).all():
+        raise LabelsError(
+            f"labels {path}", expected=f"{y} from -90 to 90", got=f"{np.abs(points[:, 1]).max():g}",
+            hint="lon and lat seem to be exchanged",
+        )  # fmt: skip
     if in_pixels:
         points = points + 0.5  # centres
     rest = {name: column for name, column in table.items() if name not in (x, y)}
     what = f"labels {path.name}"
     field, notes = choose_field(what, rest, class_field)
     ids, classes = to_ids(what, field, rest)
+    notes += alike(what, classes)
     return Features(
         geometries=shapely.points(points),
         ids=ids,

@@ -122,7 +122,7 @@ READERS: list[Reader] = [
         "a PRISMA product",
         detect.is_prisma,
         f"{_HERE}.products.prisma:read_prisma",
-        files=".he5 of L2D; of other levels as it was seen",
+        files=".he5 of L2D; of other levels in sensor geometry",
         used="VNIR and SWIR by rising wavelength, scale of each, EPSG code and corners, or "
         "latitudes and longitudes",
     ),
@@ -142,7 +142,7 @@ READERS: list[Reader] = [
         f"{_HERE}.products.emit:read_emit",
         files=".nc of L2A reflectance or L1B radiance",
         used="the map grid of the look-up table (nearest pixel), wavelengths, good_wavelengths; "
-        "without a sound table as it was seen",
+        "without a sound table in sensor geometry",
     ),
     Reader(
         "neon",
