@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 import hyperpeft
+from hyperpeft import mapping
 from hyperpeft.cli.common import AsJson, Backbone, OtherScene, Overwrite, Quiet, RunOrFile, Runtime
 from hyperpeft.cli.console import Console, print_mapped, print_record, print_scores
 from hyperpeft.cli.run_options import option, values_of, with_run_options
@@ -186,7 +187,6 @@ def map_(
         name: out.with_name(f"{out.stem}_{name}.tif") if written else None
         for name, written in (("probabilities", probabilities), ("confidence", confidence))
     }
-    from hyperpeft.mapping.outputs.geotiff import refuse_foreign
     from hyperpeft.runs.evaluate import reopen
     from hyperpeft.runs.inputs import inputs_of_run
     from hyperpeft.scenes import rescale
@@ -197,16 +197,14 @@ def map_(
         if polygons is not None:
             import pyogrio  # noqa: F401 where it is missing, this is said before the map is made
 
-            from hyperpeft.mapping.outputs.polygons import refuse_foreign_polygons, write_polygons
-
             refuse_inputs([polygons], inputs, "--polygons")
-            refuse_foreign_polygons(polygons)
+            mapping.refuse_foreign_polygons(polygons)
         area = out.with_name(f"{out.stem}_applicability.tif")
         if applicability:
             from hyperpeft.runs.evaluate import check_split, map_applicability  # a second
 
             refuse_inputs([area], inputs)
-            refuse_foreign(area)
+            mapping.refuse_foreign(area)
             check_split(run)
         progress.stage("Reading the scene")
         target = hyperpeft.open_scene(scene, layout=layout) if scene else reopen(loaded.record, run)
@@ -230,7 +228,7 @@ def map_(
             result.files.append(area)
         if polygons is not None:
             progress.stage("Polygons")
-            write_polygons(out, polygons, loaded.classes, loaded.colours, smallest=smallest)
+            mapping.write_polygons(out, polygons, loaded.classes, loaded.colours, smallest=smallest)
             result.files.append(polygons)
         earlier = [path.name for path in _maps_beside(out) if path not in result.files]
         if earlier:
@@ -253,15 +251,11 @@ def map_(
 
 def _maps_beside(out: Path) -> list[Path]:
     """What `map` has written beside a class map, now or earlier."""
-    from hyperpeft.mapping.outputs.geotiff import is_written_here
-
     names = ("probabilities", "confidence", "applicability")
     rasters = [out.with_name(f"{out.stem}_{name}.tif") for name in names]
-    found = [path for path in rasters if path.is_file() and is_written_here(path)]
+    found = [path for path in rasters if path.is_file() and mapping.is_written_here(path)]
     vectors = out.with_suffix(".gpkg")
     if vectors.is_file():
         with suppress(ModuleNotFoundError):  # without pyogrio nobody can tell
-            from hyperpeft.mapping.outputs.polygons import is_polygons
-
-            found += [vectors] if is_polygons(vectors) else []
+            found += [vectors] if mapping.is_polygons(vectors) else []
     return found

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from hyperpeft.mapping.context_features import ContextFeatures, RandomPatchFeatures
     from hyperpeft.mapping.encoder_predictor import EncoderPredictor
     from hyperpeft.mapping.mapper import ClassMap, Layers, Mapper, TileMap
+    from hyperpeft.mapping.outputs.geotiff import is_written_here, refuse_foreign
+    from hyperpeft.mapping.outputs.polygons import (
+        is_polygons,
+        refuse_foreign_polygons,
+        write_polygons,
+    )
     from hyperpeft.mapping.pixel_features import (
         ComponentMeans,
         PixelFeatures,
@@ -45,9 +51,14 @@ _MODULES = {
     "cell_of": "tiles",
     "classify": "classification",
     "features_at": "pixel_features",
+    "is_polygons": "outputs.polygons",
+    "is_written_here": "outputs.geotiff",
     "map_to_files": "tiled",
     "plan": "tiles",
+    "refuse_foreign": "outputs.geotiff",
+    "refuse_foreign_polygons": "outputs.polygons",
     "tiles_here": "tiled",
+    "write_polygons": "outputs.polygons",
 }
 
 __all__ = [
@@ -72,9 +83,14 @@ __all__ = [
     "cell_of",
     "classify",
     "features_at",
+    "is_polygons",
+    "is_written_here",
     "map_to_files",
     "plan",
+    "refuse_foreign",
+    "refuse_foreign_polygons",
     "tiles_here",
+    "write_polygons",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULES)
