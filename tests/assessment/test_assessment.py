@@ -185,7 +185,8 @@ def test_a_map_of_another_grid_is_refused(world, tmp_path):
     plain = write_map(tmp_path / "plain.tif", truth, crs=None)
     found = assess_map(plain, points)
     assert any("plain.tif has no georeference" in note for note in found.notes)
-    sample_map(plain, tmp_path / "p.gpkg", size=150)
+    points = tmp_path / "plain.gpkg"
+    sample_map(plain, points, size=150)
     fill_reference(points, truth)
     found = other(truth, TRANSFORM)
     assert any("the map that was sampled has no georeference" in note for note in found.notes)
@@ -441,6 +442,7 @@ def test_mapped_areas_are_of_the_part_that_was_checked(tmp_path):
     assert [row[4] for row in table] == [row[5] for row in table] == ["50.0", "25.0"]
     assert found.to_dict()["areas"]["forest"]["mapped_hectares"] == pytest.approx(25)
     assert any("speak of the other 75.0 % of the pixels" in note for note in found.notes)
+    points = tmp_path / "strata.gpkg"
     sample_map(tmp_path / "m.tif", points, size=150, strata=tmp_path / "m.tif")
     found = assess_map(tmp_path / "m.tif", fill_reference(points, some, {**MAP_NAMES, 9: ""}))
     assert found.hectares == pytest.approx(75)
@@ -487,8 +489,8 @@ def test_the_command_line(world, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "a.tex").is_file()
     said = run("assess", path, "--reference", points, "--class-field", "reference")
     assert f"overall accuracy {100 * result['overall']['value']:.1f} %" in said
-    neyman = run("sample", path, "--standard-error", 0.02, "--users-accuracy", 0.8, "--out", points,
-                 "--json")  # fmt: skip
+    neyman = run("sample", path, "--standard-error", 0.02, "--users-accuracy", 0.8, "--out",
+                 tmp_path / "neyman.gpkg", "--json")  # fmt: skip
     assert sum(v["points"] for v in json.loads(neyman)["strata"].values()) == 400
 
 

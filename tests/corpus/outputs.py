@@ -353,7 +353,7 @@ def _(w: World):
 
 @sample_case("points that are no GeoPackage", "a name that ends in .gpkg")
 def _(w: World):
-    return [*sample(w, "--size", 50), "--out", w / "new.shp"]
+    return ["sample", class_map(w), "--size", 50, "--out", w / "new.shp"]
 
 
 @sample_case("points over the map", "would replace the map")

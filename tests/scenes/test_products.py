@@ -727,7 +727,9 @@ def test_uneven_coordinates_are_no_georeference(tmp_path):
     dataset.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
     scene = open_scene(tmp_path / "a.nc")
     assert scene.transform is None
-    assert scene.notes == ("x and y are not evenly spaced: the scene has no georeference",)
+    uneven, unplaced = scene.notes
+    assert uneven == "x and y are not evenly spaced: the scene has no georeference"
+    assert unplaced.startswith("the scene has a CRS and no transform")
 
 
 def test_place_is_the_corner_of_the_first_pixel():

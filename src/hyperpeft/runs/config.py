@@ -262,8 +262,9 @@ class RunConfig(BaseModel):
                 f"per_class={self.per_class} or fraction={self.fraction:g}, or neither"
             )
         kind = split_kind(self.split)
-        is_there = kind.name != "file" or Path(self.split or "").exists()  # else `select` says so
-        if sizes and not kind.sized and is_there:
+        path = Path(self.split or "")
+        mistyped = kind.name == "file" and not path.suffix and not path.exists()  # `select` says so
+        if sizes and not kind.sized and not mistyped:
             sized = [name for name, kind in SPLIT_KINDS.items() if kind.sized and kind.named]
             raise ValueError(
                 f"{sizes[0]} and split {self.split!r} exclude each other: give one; {sizes[0]} is "

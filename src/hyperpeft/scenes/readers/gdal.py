@@ -137,8 +137,10 @@ _silence = _Silence()
 
 
 def crs_of(dataset: Any) -> str | None:
-    """The coordinate reference system as WKT, or None."""
-    return dataset.crs.to_wkt() if dataset.crs else None
+    """The coordinate reference system as WKT, or None; a local one without a place is none."""
+    wkt = str(dataset.crs.to_wkt()) if dataset.crs else None
+    local = wkt is not None and wkt.startswith(("LOCAL_CS", "ENGCRS"))
+    return None if local and transform_of(dataset) is None else wkt
 
 
 def transform_of(dataset: Any) -> Transform | None:
