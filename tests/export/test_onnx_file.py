@@ -283,9 +283,7 @@ def test_a_damaged_file_is_refused(world, tmp_path, what):
 def test_a_file_that_is_none_is_refused(tmp_path, world):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"PK\x03\x04 nothing of the kind")
-    with pytest.raises(
-        BundleError, match=r"a run folder, or a \.onnx file of `hyperpeft export`"
-    ):
+    with pytest.raises(BundleError, match=r"a run folder, or a \.onnx file of `hyperpeft export`"):
         load_run(path)
     with pytest.raises(ConfigError, match="which ONNX Runtime executes"):
         load_run(world("svm")[1], runtime="torch")
