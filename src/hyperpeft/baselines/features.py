@@ -8,7 +8,7 @@ import numpy as np
 
 from hyperpeft.mapping import ComponentMeans, SpectraFeatures, features_at
 from hyperpeft.records import Scene
-from hyperpeft.spectral import Components, Reducer
+from hyperpeft.spectral import Components, Reducer, fitted_pixels
 
 
 def components(found: Components, radius: int, scene: Scene) -> ComponentMeans:
@@ -52,10 +52,7 @@ def centred(scene: Scene, train: np.ndarray) -> SpectraFeatures:
 
 def ranged(scene: Scene, *, fit_on: str, train: np.ndarray) -> SpectraFeatures:
     """Every band scaled to 0..1 over the fitted pixels."""
-    where = scene.valid
-    if fit_on == "train":
-        where = np.zeros_like(scene.valid)
-        where[tuple(train.T)] = scene.valid[tuple(train.T)]
+    where = fitted_pixels(scene, fit_on, train)
     bands = scene.shape[2]
     low, high = np.full(bands, np.inf), np.full(bands, -np.inf)
     total = np.zeros(bands)

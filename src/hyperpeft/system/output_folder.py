@@ -170,6 +170,31 @@ else:
 Inputs = Iterable[tuple[str, Path]]  # what it is, such as "the scene", and where
 
 
+def refuse_foreign_file(
+    path: Path, is_ours: Callable[[Path], bool], what: str, option: str
+) -> None:
+    """Refuse to replace a file that this package did not write.
+
+    Parameters
+    ----------
+    path : Path
+        Need not exist; an empty file is none.
+    is_ours : callable
+        Whether this package wrote it.
+    what : str
+        What the file is not, for the message, as in "PATH exists and WHAT".
+    option : str
+        That names it.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if path.is_file() and path.stat().st_size and not is_ours(path):
+        hint = f"choose another {option}, or remove the file"
+        raise ConfigError(f"{path} exists and {what}", hint=hint)
+
+
 def refuse_inputs(outputs: Iterable[Path], inputs: Inputs, option: str = "--out") -> None:
     """Refuse outputs that would replace or remove an input, under whatever name.
 

@@ -26,6 +26,7 @@ from hyperpeft.errors import ConfigError
 from hyperpeft.mapping.outputs.qgis_style import class_style, style_path
 from hyperpeft.records import UNLABELLED
 from hyperpeft.system.files import replacing
+from hyperpeft.system.output_folder import refuse_foreign_file
 
 Transform = tuple[float, float, float, float, float, float]
 LARGEST_ID = 65535  # uint16
@@ -135,25 +136,14 @@ def class_map_writer(
         style.write_text(class_style(present, classes, colours), encoding="utf-8")
 
 
-def refuse_foreign(path: Path, option: str = "--out") -> None:
+def refuse_foreign(path: Path) -> None:
     """Refuse to replace a file that is not a raster of this package.
-
-    Parameters
-    ----------
-    path : Path
-        Need not exist.
-    option : str
-        That names it.
 
     Raises
     ------
     ConfigError
     """
-    if path.is_file() and path.stat().st_size and not is_written_here(path):
-        raise ConfigError(
-            f"{path} exists and is not a map that hyperpeft wrote",
-            hint=f"choose another {option}, or remove the file",
-        )
+    refuse_foreign_file(path, is_written_here, "is not a map that hyperpeft wrote", "--out")
 
 
 def is_written_here(path: Path) -> bool:

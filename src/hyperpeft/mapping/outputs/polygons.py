@@ -18,6 +18,7 @@ from hyperpeft.mapping.outputs.qgis_style import polygon_style
 from hyperpeft.records import UNLABELLED
 from hyperpeft.scenes import HECTARE, list_layers, pixel_areas, read_layer
 from hyperpeft.system.files import replacing
+from hyperpeft.system.output_folder import refuse_foreign_file
 from hyperpeft.system.resources import require_memory
 
 LAYER, STYLES = "classes", "layer_styles"
@@ -93,11 +94,8 @@ def refuse_foreign_polygons(path: Path) -> None:
     ------
     ConfigError
     """
-    if path.is_file() and path.stat().st_size and not is_polygons(path):
-        raise ConfigError(
-            f"{path} exists and does not hold polygons that hyperpeft wrote",
-            hint="choose another --polygons, or remove the file",
-        )
+    what = "does not hold polygons that hyperpeft wrote"
+    refuse_foreign_file(path, is_polygons, what, "--polygons")
 
 
 def is_polygons(path: Path) -> bool:

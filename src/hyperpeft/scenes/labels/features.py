@@ -51,7 +51,30 @@ class Features:
     notes: tuple[str, ...] = ()
 
 
-def choose_field(
+def read_classes(
+    what: str, table: Mapping[str, np.ndarray], asked: str | None
+) -> tuple[str, np.ndarray, dict[int, str], list[str]]:
+    """The class field of a table, its class ids (n,), their names, and notes.
+
+    Parameters
+    ----------
+    what : str
+        The labels, for messages and notes.
+    table : mapping of str to ndarray (n,)
+    asked : str or None
+        The field; guessed where it is None.
+
+    Raises
+    ------
+    LabelsError
+        See `_choose_field` and `_to_ids`.
+    """
+    field, notes = _choose_field(what, table, asked)
+    ids, classes = _to_ids(what, field, table)
+    return field, ids, classes, [*notes, *_alike(what, classes)]
+
+
+def _choose_field(
     what: str, table: Mapping[str, np.ndarray], asked: str | None
 ) -> tuple[str, list[str]]:
     """The class field of a table, and a note where it was guessed.
@@ -85,7 +108,7 @@ def choose_field(
     return found[0], [f"{what}: field {found[0]} was taken for the classes; --class-field chooses"]
 
 
-def to_ids(
+def _to_ids(
     what: str, field: str, table: Mapping[str, np.ndarray]
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Class ids (n,) and names of a field.
@@ -134,7 +157,7 @@ def to_ids(
     return ids_array, names
 
 
-def alike(what: str, classes: Mapping[int, str]) -> list[str]:
+def _alike(what: str, classes: Mapping[int, str]) -> list[str]:
     """A note on classes whose names differ in nothing but capitals."""
     groups: dict[str, list[str]] = {}
     for name in classes.values():

@@ -15,7 +15,7 @@ from hyperpeft.errors import LabelsError
 from hyperpeft.records import Labels, Scene, labels_of_array
 from hyperpeft.scenes.labels.class_values import from_abundances, make_labels, set_unlabelled
 from hyperpeft.scenes.labels.envi_rois import is_rois, is_xml_rois
-from hyperpeft.scenes.labels.features import Features, alike, choose_field, to_ids
+from hyperpeft.scenes.labels.features import Features, read_classes
 from hyperpeft.scenes.labels.maps import LabelMap, oriented, resampled
 from hyperpeft.scenes.labels.rasterize import Placed, place, rasterize_features
 from hyperpeft.scenes.labels.vectors import is_table, is_vector
@@ -309,9 +309,7 @@ def _features(
     what = "labels in memory"
     if len(shapes) == 0:
         raise LabelsError(f"{what} hold no features")
-    field, notes = choose_field(what, table, class_field)
-    ids, classes = to_ids(what, field, table)
-    notes += alike(what, classes)
+    field, ids, classes, notes = read_classes(what, table, class_field)
     if crs is None:
         notes.append(f"{what} name no CRS; taken to be the scene's")
     return Features(shapes, ids, classes, crs, f"in memory, field {field}", notes=tuple(notes))

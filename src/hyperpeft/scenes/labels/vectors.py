@@ -20,7 +20,7 @@ import numpy as np
 import shapely
 
 from hyperpeft.errors import ConfigError, LabelsError
-from hyperpeft.scenes.labels.features import Features, alike, choose_field, to_ids
+from hyperpeft.scenes.labels.features import Features, read_classes
 from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.gdal import silence_gdal
 from hyperpeft.scenes.readers.gdal_checks import refuse_remote_vectors
@@ -110,9 +110,7 @@ def read_vectors(probe: Probe, layer: str | None, class_field: str | None) -> Fe
         raise LabelsError(f"labels {path} hold no features")
     table = dict(zip(map(str, meta["fields"]), columns, strict=True))
     what = f"labels {path.name}:{layer}" if layer else f"labels {path.name}"
-    field, notes = choose_field(what, table, class_field)
-    ids, classes = to_ids(what, field, table)
-    notes += alike(what, classes)
+    field, ids, classes, notes = read_classes(what, table, class_field)
     in_pixels = (layer or layers[0]) == PIXELS and meta["crs"] is None
     if meta["crs"] is None and not in_pixels:
         notes.append(f"{what} name no CRS; taken to be the scene's")
@@ -282,9 +280,7 @@ def read_table(probe: Probe, key: str | None, class_field: str | None) -> Featur
         points = points + 0.5  # centres
     rest = {name: column for name, column in table.items() if name not in (x, y)}
     what = f"labels {path.name}"
-    field, notes = choose_field(what, rest, class_field)
-    ids, classes = to_ids(what, field, rest)
-    notes += alike(what, classes)
+    field, ids, classes, notes = read_classes(what, rest, class_field)
     return Features(
         geometries=shapely.points(points),
         ids=ids,
