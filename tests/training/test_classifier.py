@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +93,30 @@ def test_bf16_is_chosen_where_the_processor_is_faster_with_it():
     assert choose_precision("auto", torch.device("cpu")) == ("bf16" if has_it else "fp32")
     assert choose_precision("fp32", torch.device("cpu")) == "fp32"
     assert choose_precision("bf16", torch.device("cpu")) == "bf16"
+
+
+ON_A_MAC = """
+import functools, torch
+mps = torch.backends.mps
+mps.is_available = mps.is_built = functools.cache(lambda: True)
+import numpy as np
+import hyperpeft
+from accelerate import PartialState
+cube = np.random.default_rng(0).normal(size=(20, 20, 14)).astype(np.float32)
+labels = np.where(np.arange(20) < 10, 1, 2) + np.zeros((20, 1), int)
+cube[labels == 2] += 3
+found = hyperpeft.SceneClassifier(method="krona+", epochs=1, patch_size=1).fit(cube, labels)
+print(PartialState().device, found.score(cube, labels))
+"""
+
+
+def test_a_mac_trains_on_its_processor():
+    """Its GPU has no float64: Accelerate would choose it, and the ridge heads would fail."""
+    done = subprocess.run([sys.executable, "-c", ON_A_MAC], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-600:]
+    device, score = done.stdout.split()[-2:]
+    assert device == "cpu"
+    assert float(score) > 0.9
 
 
 def test_bf16_logits_are_close_to_float32():

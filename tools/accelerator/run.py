@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from accelerate import PartialState
 
 from hyperpeft.models import load_backbone
 from hyperpeft.models.spectralgpt import SpectralGPT
@@ -31,7 +30,7 @@ from hyperpeft.models.windows import Windows
 from hyperpeft.pretraining.config import PretrainConfig
 from hyperpeft.pretraining.run import WEIGHTS, pretrain
 from hyperpeft.training.classifier import Classifier
-from hyperpeft.training.precision import autocast, choose_precision
+from hyperpeft.training.precision import autocast, choose_precision, processes
 
 TRIAL_STEPS = 30  # of which the first half starts the device's libraries
 JUDGED = (1, 5, 11)  # windows of the heads that frozen features are judged by
@@ -39,7 +38,7 @@ JUDGED = (1, 5, 11)  # windows of the heads that frozen features are judged by
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    device = PartialState().device
+    device = processes().device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "processor"
     return {"device": name, "torch": torch.__version__}
 
@@ -158,7 +157,7 @@ def _judged(config: PretrainConfig, folder: Path, options: argparse.Namespace) -
 
 
 def _frozen(encoder: Any, options: argparse.Namespace) -> dict[str, float]:
-    device = PartialState().device
+    device = processes().device
     return judge(encoder.to(device).eval(), options.prepared / "judge.npz", device)
 
 

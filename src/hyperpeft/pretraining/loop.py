@@ -27,7 +27,7 @@ from hyperpeft.training.checkpoint import (
     write_history,
 )
 from hyperpeft.training.optim import cosine
-from hyperpeft.training.precision import autocast, choose_precision
+from hyperpeft.training.precision import autocast, choose_precision, processes
 
 EVERY = 20  # steps that a row of the history is the mean of
 MOST_SKIPPED = 20  # steps in a row without a finite gradient
@@ -173,6 +173,7 @@ class Pretrainer:
         every: float = 60.0,
         watch: Watch | None = None,
     ) -> None:
+        processes()  # before Accelerate chooses a device by its own rule
         self.accelerator = Accelerator()
         self.device = self.accelerator.device
         self.precision = choose_precision(precision, self.device)

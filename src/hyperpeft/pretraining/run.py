@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from matplotlib.figure import Figure
 from safetensors.torch import save_file
 
@@ -46,6 +45,7 @@ from hyperpeft.runs.inputs import inputs_of
 from hyperpeft.system.files import read_json, replacing, sha256_of
 from hyperpeft.system.output_folder import Inputs, output_folder
 from hyperpeft.training.checkpoint import CHECKPOINT
+from hyperpeft.training.precision import processes
 
 SHOWN = 8  # windows
 
@@ -167,7 +167,7 @@ def pretrain(
         f"pretraining folder {out}",
         outputs=[out / name for name in OUTPUTS],
         inputs=[*inputs, *_inputs(config)],
-        first=PartialState().is_main_process,
+        first=processes().is_main_process,
     )
     with guard:
         return _pretrain(config, out, workers, every, watch)
@@ -179,7 +179,7 @@ def _pretrain(
     if (out / RECORD).is_file():
         record: dict[str, Any] = read_json(out / RECORD, ConfigError)
         if isinstance(record, dict) and record.get("config") == config.model_dump(mode="json"):
-            if PartialState().is_main_process:  # killed just before this was done
+            if processes().is_main_process:  # killed just before this was done
                 shutil.rmtree(out / CHECKPOINT.parent, ignore_errors=True)
             return record
         raise ConfigError(f"{out} holds another pretraining run", hint="choose another --out")
@@ -226,7 +226,7 @@ def _pretrain(
         )
         state = trainer.run(until=end)
     record = _record(config, objectives, state, sources, drawn_from, trainer, code)
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         _write(out, objectives, record, state, [s for group in sources.values() for s in group])
     return record
 
@@ -262,11 +262,11 @@ def _steps(config: PretrainConfig, stage: Stage, sources: list[Source]) -> Steps
     episodes, masked = config.episodes, config.masked
     if config.scenes is not None:
         return scene_steps(
-            config, config.scenes, stage, PartialState().device, PartialState().process_index
+            config, config.scenes, stage, processes().device, processes().process_index
         )
     return Steps(
         config.seed,
-        PartialState().process_index,
+        processes().process_index,
         EpisodeRules(
             scenes=episodes.scenes,
             ways=(episodes.ways[0], episodes.ways[-1]),
@@ -298,7 +298,7 @@ def _identity(
 ) -> str:
     """Hash of everything that decides the weights."""
     digest = hashlib.sha256(config.model_dump_json().encode() + start.encode())
-    digest.update(str(PartialState().num_processes).encode())
+    digest.update(str(processes().num_processes).encode())
     for group in sources.values():
         for source in group:
             digest.update(source.name.encode() + source.images.tobytes())
@@ -340,7 +340,7 @@ def _record(
         "environment": {
             "torch": torch.__version__,
             "device": str(trainer.device),
-            "processes": PartialState().num_processes,
+            "processes": processes().num_processes,
             "precision": trainer.precision,
             "threads": torch.get_num_threads(),
             "commit": source[0],

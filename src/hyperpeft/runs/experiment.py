@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import torch
-from accelerate import PartialState
 
 from hyperpeft import splits
 from hyperpeft._version import __version__
@@ -28,6 +27,7 @@ from hyperpeft.runs.methods.contract import Trained
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.splits import split_kind
 from hyperpeft.training.checkpoint import CHECKPOINT, Checkpoints
+from hyperpeft.training.precision import processes
 
 __all__ = ["Evaluation", "Progress", "RunConfig", "evaluate", "read_config", "run"]
 
@@ -106,7 +106,7 @@ def _compose(config: RunConfig, overwrite: bool, progress: Progress) -> RunRecor
         progress.stage("Mapping" if config.map else "Testing")
         predicted = _predict(config, scene, split, trained, progress)
     record = _record(config, scene, split, trained, predicted, notes)
-    if not PartialState().is_main_process:
+    if not processes().is_main_process:
         return record
     written = run_folder.write(config, record, trained, split, scene, predicted.mapped)
     for text in written.notes[len(record.notes) :]:

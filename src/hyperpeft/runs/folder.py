@@ -10,7 +10,6 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from accelerate import PartialState
 
 from hyperpeft import splits
 from hyperpeft.errors import ConfigError
@@ -37,6 +36,7 @@ from hyperpeft.runs.record import RunRecord
 from hyperpeft.system.files import replacing
 from hyperpeft.system.output_folder import LOCK, output_folder
 from hyperpeft.training.checkpoint import CHECKPOINT, write_history
+from hyperpeft.training.precision import processes
 
 # Options that a run may choose itself; its record holds what it chose.
 OPEN = ("patch_size", "image_size", "lr", "refine")
@@ -72,7 +72,7 @@ def run_folder(
         outputs=[out / name for name in OUTPUTS],
         inputs=chain(inputs_of(config.model_dump()), inputs_of_scene(data[0]) if data else ()),
         check=lambda cut_off: _check(config, resume, overwrite, cut_off, data),
-        first=PartialState().is_main_process,
+        first=processes().is_main_process,
     )
 
 
@@ -122,13 +122,13 @@ def _same_run(config: RunConfig, record: RunRecord, data: tuple[Scene, Split] | 
 
 def clear(out: Path) -> None:
     """Remove what an earlier run has written, and nothing else."""
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         for name in OUTPUTS:
             path = out / name
             # Of a link the link goes, and not what it points to.
             folder = path.is_dir() and not path.is_symlink()
             shutil.rmtree(path) if folder else path.unlink(missing_ok=True)
-    PartialState().wait_for_everyone()
+    processes().wait_for_everyone()
 
 
 def write(

@@ -29,7 +29,7 @@ from hyperpeft.training.checkpoint import (
 )
 from hyperpeft.training.classifier import Classifier, WindowSet, predict
 from hyperpeft.training.optim import cosine, optimiser, parameter_groups
-from hyperpeft.training.precision import autocast, choose_precision, held_in
+from hyperpeft.training.precision import autocast, choose_precision, held_in, processes
 from hyperpeft.training.token_cache import TokenCache, is_worthwhile
 
 CHECKPOINT_SECONDS = 20.0  # between two checkpoints of a long run
@@ -150,6 +150,7 @@ class Trainer:
         self.windows = (windows,) if isinstance(windows, Windows) else tuple(windows)
         # A step draws one of several windows, and the heads of the others get no gradient.
         several = DistributedDataParallelKwargs(find_unused_parameters=len(self.windows) > 1)
+        processes()  # before Accelerate chooses a device by its own rule
         self.accelerator = Accelerator(kwargs_handlers=[several])
         self.precision = choose_precision(precision, self.accelerator.device)
         groups = parameter_groups(

@@ -1,4 +1,4 @@
-"""Number formats of a forward pass: float32, or bfloat16 where the device computes with it."""
+"""The device of a run, and its number format: float32, or bfloat16 where that is faster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from torch import nn
+
+
+def processes() -> PartialState:
+    """Return this process among those of a launch, with its device.
+
+    Accelerate would choose the GPU of a Mac, which has no float64, and the heads are fitted in it.
+    """
+    return PartialState(cpu=torch.backends.mps.is_available())
 
 
 def choose_precision(wanted: str, device: torch.device) -> str:

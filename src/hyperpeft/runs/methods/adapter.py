@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from torch import nn
 
 from hyperpeft import adapters, spectral
@@ -40,7 +39,7 @@ from hyperpeft.training.classifier import Classifier, check_outputs
 from hyperpeft.training.combination import temperature_factor
 from hyperpeft.training.loop import Pixels, Recipe, Trainer
 from hyperpeft.training.model_selection import Folds, honest_folds
-from hyperpeft.training.precision import choose_precision
+from hyperpeft.training.precision import choose_precision, processes
 from hyperpeft.training.window_search import MOST, Selection, select_windows
 
 
@@ -89,7 +88,7 @@ class PreparedAdapter(Prepared):
         self.config, self.scene, self.split = config, scene, split
         self.method = adapters.get_method(config.method)
         self.class_ids = np.unique(split.train_ids)
-        device = PartialState().device
+        device = processes().device
         self.precision = choose_precision(config.precision, device)
         encoder = self._load_encoder(scene)
         progress.stage("Reducing to 12 bands")
@@ -143,7 +142,7 @@ class PreparedAdapter(Prepared):
 
     def _select_windows(self, encoder: SpectralGPT, cube: np.ndarray, progress: Progress) -> None:
         """Select the windows, make the classifier and fit its heads."""
-        config, device = self.config, PartialState().device
+        config, device = self.config, processes().device
         count, auto = len(self.class_ids), config.patch_size == "auto"
         sizes = config.windows
         self.windows_tried: list[dict[str, Any]] = []
@@ -259,7 +258,7 @@ class PreparedAdapter(Prepared):
 
     def _adapt_freely_if_it_pays(self, progress: Progress) -> Verdict | None:
         """Adapt freely or not at all, as the training pixels say; None where it is not tried."""
-        device, targets = PartialState().device, self.train.targets.numpy()
+        device, targets = processes().device, self.train.targets.numpy()
         width = self.model.encoder.dim
         if self.dense or not self.follows_labels or self.selection is None:
             return None
@@ -309,7 +308,7 @@ class PreparedAdapter(Prepared):
             centre=config.centre,
             windows=self.patch_sizes,
         )
-        return model.to(PartialState().device)
+        return model.to(processes().device)
 
     def _recipe(self) -> Recipe:
         config = self.config
