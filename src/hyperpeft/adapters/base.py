@@ -23,6 +23,11 @@ and dW has no more numbers than W: a step of `base` on two processor cores takes
 The gradients of A and B come from the delta itself, computed again in the backward pass, so that
 a method needs nothing but `delta` and `delta_weight`, and no gradient is as large as dW. Beside a
 weight in bfloat16 a small delta would be rounded away, so there it is added to the output.
+
+Where delta(x) itself costs about as much as W x (`is_dense`), such as a sum of Kronecker terms on a
+narrow layer, W + dW is formed in every pass and the gradient goes through dW, in every precision:
+a step of `tiny` with four terms on all layers takes 0.55 of the time on a processor. Rounding in
+bfloat16 is then that of full fine-tuning, and that of prediction with the delta merged.
 """
 
 from __future__ import annotations
@@ -91,6 +96,11 @@ class Adapter(nn.Module, ABC):
     def delta_weight(self) -> Tensor:
         """The matrix dW (out, in) in float32."""
 
+    @property
+    def is_dense(self) -> bool:
+        """Whether dW x for one x costs about as much as W x, so that forming dW pays."""
+        return False
+
     @classmethod
     def peft_config(cls, layers: Sequence[Adapter]) -> dict[str, Any]:
         """The method's part of PEFT's `adapter_config.json`, for adapters of this class.
@@ -112,8 +122,11 @@ class Adapter(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:  # (..., in) -> (..., out)
         dropping = bool(self.dropout) and self.training
-        if not self.merged and not dropping and _merge_is_cheaper(x, self.weight):
-            return _merged_product(self, x)
+        if not self.merged and not dropping:
+            if self.is_dense and x.numel() >= self.weight.numel() and _computes_in_float32(x):
+                return F.linear(x, self.weight + self.delta_weight(), self.bias)
+            if _merge_is_cheaper(x, self.weight):
+                return _merged_product(self, x)
         y = F.linear(x, self.weight, self.bias)
         if self.merged:
             return y
@@ -306,6 +319,11 @@ def refuse_settings(config: Mapping[str, Any], read: Collection[str]) -> None:
             expected="the plain method",
             got=found,
         )
+
+
+def _computes_in_float32(x: Tensor) -> bool:
+    """Whether a float32 weight serves for x (..., in): as it is, or cast by autocast."""
+    return x.dtype == torch.float32 or torch.is_autocast_enabled(x.device.type)
 
 
 def _merge_is_cheaper(x: Tensor, weight: Tensor) -> bool:

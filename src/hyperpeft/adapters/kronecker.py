@@ -10,7 +10,7 @@ Formula    KronA: dW = s sum_t A_t (x) B_t, over R terms (R = 1 by default)
            A (a_out, a_in),  B (b_out, b_in),  B1 (b_out, r),  B2 (r, b_in),
            a_out b_out = out,  a_in b_in = in
 Product    (A (x) B) x = vec(A X B^T), X = x reshaped row by row to (a_in, b_in); the Kronecker
-           matrix never multiplies activations.
+           matrix multiplies activations only where terms are many (`is_dense`).
 Start      KronA: A Kaiming-uniform (a = sqrt 5: within 1 / sqrt(a_in)), B zero.
            LoKr:  A and B1 Kaiming-uniform, B2 zero, as LyCORIS starts (PEFT's init_weights =
            "lycoris"). PEFT's own default zeroes A instead and draws B1 and B2. Both are files of
@@ -53,6 +53,8 @@ from hyperpeft.adapters.base import (
 from hyperpeft.errors import AdapterError
 
 Factors = str | tuple[int, int]
+
+FORMING = 4  # how many times as long as in one large product a multiplication takes in small ones
 
 
 class Sizes(NamedTuple):
@@ -210,6 +212,12 @@ class KronA(_Kronecker):
         self.A = kaiming((*several, a_out, a_in), generator)
         self.B = nn.Parameter(torch.zeros(*several, b_out, b_in))
 
+    @property
+    def is_dense(self) -> bool:
+        # Small products take several times as long as one large product of as many numbers.
+        a_out, a_in, b_out, b_in = self.sizes
+        return FORMING * self.terms * a_in * b_out * (b_in + a_out) >= a_out * b_out * a_in * b_in
+
     def delta(self, x: Tensor) -> Tensor:
         # The scale goes to the smaller factor: one product with a few hundred numbers.
         A = self.A if self.scale == 1 else self.scale * self.A
@@ -220,7 +228,8 @@ class KronA(_Kronecker):
         A, B = self.A.float(), self.B.float()
         if self.terms == 1:
             return self.scale * torch.kron(A, B)
-        return self.scale * sum(map(torch.kron, A, B), torch.zeros(()))
+        delta = torch.einsum("tij,tkl->ikjl", self.scale * A, B)
+        return delta.reshape(self.out_features, self.in_features)
 
     @classmethod
     def peft_config(cls, layers: Sequence[Adapter]) -> dict[str, Any]:

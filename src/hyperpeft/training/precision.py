@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from torch import nn
 
 
@@ -17,7 +18,8 @@ def processes() -> PartialState:
 
     Accelerate would choose the GPU of a Mac, which has no float64, and the heads are fitted in it.
     """
-    return PartialState(cpu=torch.backends.mps.is_available())
+    wanted = parse_flag_from_env("ACCELERATE_USE_CPU")  # read by an Accelerator, not by this class
+    return PartialState(cpu=wanted or torch.backends.mps.is_available())
 
 
 def choose_precision(wanted: str, device: torch.device) -> str:
