@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -501,6 +503,22 @@ def test_a_run_is_shown_again(trained, world, tmp_path):
     other, _ = write_scene(tmp_path, planted(height=30, width=30))
     with pytest.raises(BundleError, match="not a map of this scene"):
         Explorer(str(other), run=explorer.run, folder=tmp_path)
+
+
+def test_the_confusion_has_classes_that_the_labels_do_not_have(trained):
+    """The files of a split may have a class more than the labels of the scene."""
+    from hyperpeft.explorer.train_tab import TrainTab
+
+    explorer, _, _ = trained
+    metrics = explorer.record.metrics
+    more = {
+        **metrics,
+        "class_ids": [*metrics["class_ids"], 9],
+        "confusion": np.pad(metrics["confusion"], (0, 1)).tolist(),
+    }
+    record = dataclasses.replace(explorer.record, metrics=more)
+    found = TrainTab._confusion(SimpleNamespace(explorer=SimpleNamespace(record=record)))
+    assert ">9 9</td>" in found
 
 
 def test_a_scene_in_memory(tmp_path):

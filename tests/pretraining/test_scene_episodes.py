@@ -17,12 +17,19 @@ import yaml
 from sklearn.metrics import homogeneity_score
 
 from hyperpeft import spectral
-from hyperpeft.errors import BundleError, InputError, Interrupted, SceneError, TrainingError
+from hyperpeft.errors import (
+    BundleError,
+    ConfigError,
+    InputError,
+    Interrupted,
+    SceneError,
+    TrainingError,
+)
 from hyperpeft.models import image_size_of
 from hyperpeft.models.windows import Windows
 from hyperpeft.pretraining.config import PretrainConfig
 from hyperpeft.pretraining.run import pretrain
-from hyperpeft.pretraining.scene_episodes import draw_scene_episodes, ridge_scores
+from hyperpeft.pretraining.scene_episodes import draw_scene_episodes, open_library, ridge_scores
 from hyperpeft.pretraining.sources import RealCubes, components_of
 from hyperpeft.records import Scene
 from hyperpeft.scenes import CARDS, planted_scene
@@ -269,6 +276,17 @@ def test_a_spectral_library_that_gdal_wrote_is_read(tmp_path):
     (tmp_path / "made.sli").unlink()
     with pytest.raises(SceneError, match="library"):
         read_library([tmp_path / "made.hdr"])
+
+
+def test_a_prepared_library_stands_alone(tmp_path):
+    """The spectra of a second file would have been left out in silence."""
+    for name in ("a.npz", "b.npz"):
+        library(5).save(tmp_path / name)
+    one, other = str(tmp_path / "a.npz"), str(tmp_path / "b.npz")
+    assert len(open_library([one]).names) == 5
+    for names in ([one, other], ["c.hdr", other]):
+        with pytest.raises(ConfigError, match=r"one prepared \.npz, or ENVI headers, got"):
+            open_library(names)
 
 
 def test_no_scene_that_judges_is_trained_on(data):

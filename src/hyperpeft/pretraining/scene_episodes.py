@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from hyperpeft import scenes as scenes_package
+from hyperpeft.errors import ConfigError
 from hyperpeft.models.spectralgpt import BAND_GROUP, BANDS, token_grid
 from hyperpeft.pretraining.config import PretrainConfig, SceneOptions, Stage
 from hyperpeft.pretraining.sources import RealCubes, components_of, source_paths
@@ -364,10 +365,23 @@ def scene_files(options: SceneOptions | None) -> list[Path]:
 
 
 def open_library(names: Sequence[str]) -> SpectralLibrary | None:
-    """The spectra of an .npz that was prepared, or of ENVI headers; None where none is named."""
+    """The spectra of an .npz that was prepared, or of ENVI headers; None where none is named.
+
+    Raises
+    ------
+    ConfigError
+        For an .npz beside other files.
+    """
     if not names:
         return None
-    if names[0].endswith(".npz"):
+    if any(name.endswith(".npz") for name in names):
+        if len(names) > 1:
+            raise ConfigError(
+                "scenes.library",
+                expected="one prepared .npz, or ENVI headers",
+                got=", ".join(names),
+                hint="prepare all spectra in one file",
+            )
         return SpectralLibrary.load(Path(names[0]))
     return read_library(Path(name) for name in names)
 
