@@ -42,7 +42,16 @@ WINDOWS = (1, 3, 5, 7, 9, 11)  # that "auto" chooses from
 BASELINE_WINDOW = 9  # of baselines that look around a pixel and say no other
 
 # Options that a recipe which follows the labels sets where the user does not.
-FOLLOW_LABELS = ("targets", "options", "lr", "head_lr", "batch_size", "epochs", "label_smoothing")
+FOLLOW_LABELS = (
+    "targets",
+    "options",
+    "head",
+    "lr",
+    "head_lr",
+    "batch_size",
+    "epochs",
+    "label_smoothing",
+)
 DENSE_TERMS = 4  # of the Kronecker adapters, where labels are many
 
 # Groups of options in the help and in docs/reference/options.md, each with its first option.

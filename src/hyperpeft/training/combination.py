@@ -25,7 +25,6 @@ def temperature_factor(
     scores: np.ndarray,
     targets: np.ndarray,
     pixel_weights: np.ndarray | None = None,
-    smoothing: float = 0.0,
 ) -> float:
     """The factor with which scores (m, K) as logits have the least cross-entropy.
 
@@ -35,8 +34,6 @@ def temperature_factor(
         Of pixels that the part was fitted without.
     targets : ndarray of int, shape (m,)
     pixel_weights : ndarray, shape (m,), optional
-    smoothing : float
-        Share of a label that is spread over all classes.
 
     Returns
     -------
@@ -51,8 +48,7 @@ def temperature_factor(
     for factor in FACTORS:
         logs = log_softmax(scores * factor, axis=1)
         own = np.log(np.maximum(np.exp(logs[rows, targets]), FLOOR))
-        spread = logs.mean(axis=1) if smoothing else 0.0
-        losses.append(-(weights * ((1 - smoothing) * own + smoothing * spread)).sum())
+        losses.append(-(weights * own).sum())
     return float(FACTORS[int(np.argmin(losses))])
 
 

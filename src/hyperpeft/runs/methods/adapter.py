@@ -36,7 +36,6 @@ from hyperpeft.spectral import Reducer
 from hyperpeft.splits import split_kind
 from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.classifier import Classifier, check_outputs
-from hyperpeft.training.combination import temperature_factor
 from hyperpeft.training.loop import Pixels, Recipe, Trainer
 from hyperpeft.training.model_selection import Folds, honest_folds
 from hyperpeft.training.precision import choose_precision, processes
@@ -169,19 +168,8 @@ class PreparedAdapter(Prepared):
             encoder, count, config.seed, centre=config.centre, windows=sizes
         ).to(device)
         if self.selection is not None and config.head == "ridge":
-            self.model.start_heads(self.selection.heads, self._start_scale(self.selection))
+            self.model.start_heads(self.selection.heads, self.selection.factor)
         self.windows = [Windows(cube, size, device) for size in sizes]
-
-    def _start_scale(self, selection: Selection, *, free: bool = False) -> float:
-        """The factor that makes scores logits; under a free recipe, that of smoothed labels.
-
-        Sharp logits would cost such a recipe its first steps: the smoothed loss pulls them back.
-        """
-        folds, smoothing = self.folds, self.config.label_smoothing
-        if not (self.dense or free) or not len(folds.held):
-            return selection.factor
-        truth = self.train.targets.numpy()[folds.pixels][folds.held]
-        return temperature_factor(selection.scores, truth, folds.weights, smoothing)
 
     @cached_property
     def folds(self) -> Folds:
@@ -267,7 +255,6 @@ class PreparedAdapter(Prepared):
         plain, selection = self.config, self.selection
         progress.stage("Selecting how far to adapt")
         self.config = free_recipe(plain, targets)
-        factor = self._start_scale(selection, free=True)
         folds = halves(
             self.split.train,
             targets,
@@ -282,7 +269,6 @@ class PreparedAdapter(Prepared):
             selection,
             self._recipe(),
             folds,
-            factor=factor,
             seed=plain.seed,
             precision=plain.precision,
         )
@@ -290,7 +276,6 @@ class PreparedAdapter(Prepared):
         self.notes.append(verdict.note)
         if verdict.adapts:
             self.model = self._untrained()
-            self.model.start_heads(selection.heads, factor)
         else:
             self.config = plain
             self.model.encoder.requires_grad_(False)
