@@ -291,6 +291,16 @@ def test_recipes_of_many_labels_keep_the_factors_that_are_given():
         assert recipe(mine).options == {"factors": [2, 1]}
 
 
+def test_recipes_of_many_labels_start_from_a_head_at_random_unless_told_otherwise():
+    """Ridge heads would leave the encoder nothing but the noise of the training pixels."""
+    plain = {"scene": "demo", "method": "full"}
+    for given, head in (({}, "random"), ({"head": "ridge"}, "ridge")):
+        config = resolve_defaults(make_config({**plain, **given}))
+        assert dense_recipe(config, 600).head == head
+    config = resolve_defaults(make_config(plain))
+    assert free_recipe(config, np.repeat([0, 1], 20)).head == "random"
+
+
 @pytest.mark.parametrize("given", [{"recipe": "paper"}, {"head": "random"}])
 def test_auto_has_no_head_that_starts_at_random(given, tmp_path):
     what = " ".join(*given.items())

@@ -303,6 +303,7 @@ def test_the_recipe_follows_the_left_out_pixels(tmp_path, monkeypatch, gain, ada
     assert 0 <= verdict["frozen_loss"] < 2
     assert 0 <= verdict["adapted_loss"] < 2
     assert tuple(record.config["targets"]) == (TARGETS if adapts else ("q", "v"))
+    assert record.config["head"] == ("random" if adapts else "ridge")
     says = "adapts freely" if adapts else "does not adapt"
     assert any(note.startswith(says) for note in record.notes)
     tensors = load_file(tmp_path / "out" / "adapter" / "adapter_model.safetensors")
@@ -327,9 +328,10 @@ def test_the_recipe_follows_the_left_out_pixels(tmp_path, monkeypatch, gain, ada
         {"lr": 1e-3},
         {"method": "probe"},
         {"head": "random"},
+        {"head": "ridge"},
         {"recipe": "paper", "epochs": 2},
     ],
-    ids=lambda changes: next(iter(changes)),
+    ids=lambda changes: "-".join(map(str, *changes.items())) if len(changes) == 1 else "paper",
 )
 def test_it_is_not_tried_with_few_labels_or_where_the_user_has_decided(tmp_path, changes):
     record = run(make_config(left_open(tmp_path, **changes)))

@@ -58,9 +58,14 @@ class Verdict(NamedTuple):
 
 def is_worth_trying(config: RunConfig, targets: np.ndarray, width: int, device: str) -> bool:
     """Whether the free recipe is tried: enough labels, a quick encoder, no recipe named."""
-    if config.recipe != "default" or config.head != "ridge" or config.method == "probe":
+    if config.recipe != "default" or config.method == "probe":
         return False
-    if {"epochs", "lr", "targets"} & config.model_fields_set:  # the user has decided how far
+    if {
+        "epochs",
+        "head",
+        "lr",
+        "targets",
+    } & config.model_fields_set:  # the user decides
         return False
     return bool(np.median(np.bincount(targets)) >= LEAST) and (device != "cpu" or width <= LARGEST)
 
