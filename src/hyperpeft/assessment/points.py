@@ -24,12 +24,12 @@ from hyperpeft.errors import ConfigError, LabelsError
 from hyperpeft.records import UNLABELLED
 from hyperpeft.scenes import list_layers, read_layer, text_column, write_layer
 from hyperpeft.system.files import flush, replacing
+from hyperpeft.system.text import is_no_value
 
 POINTS, DESIGN, STRATA, ABOUT = "points", "design", "strata", "about"
 LAYERS = (POINTS, DESIGN, STRATA, ABOUT)
 REFERENCE = "reference"
 UNSURE = "unsure"  # a comment: the point stays without a class
-_MISSING = ("", "na", "n/a", "nan", "null", "none")
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ def _class_text(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = str(value).strip()
-    return "" if text.lower() in _MISSING else text
+    return "" if is_no_value(text) else text
 
 
 def read_design(path: Path) -> Design | None:

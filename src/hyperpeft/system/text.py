@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+_NO_VALUE = ("", "na", "n/a", "nan", "null", "none")
+
+
+def is_no_value(text: str) -> bool:
+    """Whether a text is how tables write that there is no value.
+
+    >>> is_no_value("N/A"), is_no_value("0")
+    (True, False)
+    """
+    return text.strip().lower() in _NO_VALUE
+
 
 def whole_number(text: object) -> int | None:
     """The whole number from 0 that a text is, in ASCII digits and below 10^18, or None.

@@ -12,13 +12,13 @@ import numpy as np
 from hyperpeft.errors import LabelsError
 from hyperpeft.scenes.labels.class_names import normal_form
 from hyperpeft.scenes.labels.class_values import ask_about_ignored
+from hyperpeft.system.text import is_no_value
 
 CLASS_NAMES = (
     "class", "classes", "class_id", "classid", "class_name", "classname", "label", "labels",
     "landcover", "land_cover", "landuse", "land_use", "category", "klasse",
 )  # fmt: skip
 _COUNTERS = ("fid", "id", "ogc_fid", "objectid", "gid", "uid", "index", "nr", "number")
-_MISSING = ("", "na", "n/a", "nan", "null", "none")  # how tables write that there is no value
 _DECIMAL = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
 _SHOWN = 6  # values of a field in a message
 
@@ -189,7 +189,7 @@ def _plain(value: Any) -> Any:
         return None
     if isinstance(value, str):
         text = normal_form(value)
-        return None if text.lower() in _MISSING else text
+        return None if is_no_value(text) else text
     return value if isinstance(value, int | float) else str(value)
 
 
