@@ -15,12 +15,12 @@ from hyperpeft.metrics import score_map
 from hyperpeft.models.windows import Windows, centres_of, resize
 from hyperpeft.runs.config import WINDOWS, make_config
 from hyperpeft.runs.methods import free_adaptation
-from hyperpeft.runs.methods.free_adaptation import halves
+from hyperpeft.runs.methods.free_adaptation import trial_folds
 from hyperpeft.runs.methods.refinement import TARGETS
 from hyperpeft.scenes import open_scene
 from hyperpeft.training.classifier import Classifier
 from hyperpeft.training.combination import FLOOR, pool_weights, temperature_factor
-from hyperpeft.training.loop import Pixels
+from hyperpeft.training.loop import Pixels, Trainer
 from hyperpeft.training.model_selection import (
     _most_frequent,
     dead_zone_folds,
@@ -293,15 +293,30 @@ def left_open(tmp_path, **changes):
     return values
 
 
-@pytest.mark.parametrize(("gain", "adapts"), [(-100.0, True), (100.0, False)])
-def test_the_recipe_follows_the_left_out_pixels(tmp_path, monkeypatch, gain, adapts):
+@pytest.mark.parametrize(
+    ("gain", "sure", "trials", "adapts"),
+    [(-100.0, 100.0, 2, True), (-1e-9, -100.0, 1, False), (100.0, 100.0, 0, False)],
+    ids=["in favour", "clearly against", "nothing to gain"],
+)
+def test_the_recipe_follows_the_left_out_pixels(tmp_path, monkeypatch, gain, sure, trials, adapts):
+    trained = []
+
+    class Counted(Trainer):
+        def run(self):
+            trained.append(len(self.train))
+            return super().run()
+
+    monkeypatch.setattr(free_adaptation, "Trainer", Counted)
     monkeypatch.setattr(free_adaptation, "STEPS", 8)
     monkeypatch.setattr(free_adaptation, "GAIN", gain)
+    monkeypatch.setattr(free_adaptation, "SURE", sure)
     record = run(make_config(left_open(tmp_path)))
     verdict = record.adapter["free_adaptation"]
     assert verdict["adapts"] is adapts
     assert 0 <= verdict["frozen_loss"] < 2
-    assert 0 <= verdict["adapted_loss"] < 2
+    assert len(trained) == trials
+    assert all(25 <= pixels <= 26 for pixels in trained)  # four fifths of 32
+    assert (verdict["adapted_loss"] is None) is (trials == 0)
     assert tuple(record.config["targets"]) == (TARGETS if adapts else ("q", "v"))
     assert record.config["head"] == ("random" if adapts else "ridge")
     says = "adapts freely" if adapts else "does not adapt"
@@ -350,12 +365,12 @@ def test_options_of_the_user_stay():
 
 @pytest.mark.parametrize("reach", [0, 5], ids=["single pixels", "windows"])
 @pytest.mark.parametrize("spatial", [False, True])
-def test_halves_keep_a_distance_where_the_map_is_judged_away_from_labels(spatial, reach):
+def test_trials_keep_a_distance_where_the_map_is_judged_away_from_labels(spatial, reach):
     rng = np.random.default_rng(0)
     corners = rng.permutation(np.argwhere(np.ones((8, 8))))[:24] * 30
     positions = (corners[:, None] + rng.integers(0, 3, (24, 4, 2))).reshape(-1, 2)
     targets = np.arange(24).repeat(4) % 3
-    folds = halves(positions, targets, reach, 0, spatial=spatial)
+    folds = trial_folds(positions, targets, reach, 0, spatial=spatial)
     assert len(folds) == 2
     closest = min(
         np.abs(positions[f.held][:, None] - positions[f.train]).max(2).min() for f in folds
@@ -372,7 +387,8 @@ def test_dealing_names_the_class_of_each_group():
     assert _most_frequent(groups, targets).tolist() == expected
 
 
-def test_random_halves_where_dead_zones_leave_too_little():
+def test_random_trials_where_dead_zones_leave_too_little():
     positions = np.argwhere(np.ones((6, 6)))
-    folds = halves(positions, np.arange(36) % 2, 5, 0, spatial=True)
-    assert sum(len(fold.held) for fold in folds) == 36
+    folds = trial_folds(positions, np.arange(36) % 2, 5, 0, spatial=True)
+    assert [len(fold.held) + len(fold.train) for fold in folds] == [36, 36]
+    assert not set(folds[0].held) & set(folds[1].held)

@@ -26,8 +26,8 @@ from hyperpeft.runs.methods.free_adaptation import (
     Verdict,
     compare,
     free_recipe,
-    halves,
     is_worth_trying,
+    trial_folds,
 )
 from hyperpeft.runs.methods.memory_check import check_memory
 from hyperpeft.runs.methods.refinement import dense_recipe, recipe_applies
@@ -255,7 +255,7 @@ class PreparedAdapter(Prepared):
         plain, selection = self.config, self.selection
         progress.stage("Selecting how far to adapt")
         self.config = free_recipe(plain, targets)
-        folds = halves(
+        folds = trial_folds(
             self.split.train,
             targets,
             max(self.patch_sizes) // 2,
