@@ -15,7 +15,7 @@ from hyperpeft.metrics import score_map
 from hyperpeft.models.windows import Windows, centres_of, resize
 from hyperpeft.runs.config import WINDOWS, make_config
 from hyperpeft.runs.methods import free_adaptation
-from hyperpeft.runs.methods.free_adaptation import trial_folds
+from hyperpeft.runs.methods.free_adaptation import standard_error, trial_folds
 from hyperpeft.runs.methods.refinement import TARGETS
 from hyperpeft.scenes import open_scene
 from hyperpeft.training.classifier import Classifier
@@ -294,11 +294,18 @@ def left_open(tmp_path, **changes):
 
 
 @pytest.mark.parametrize(
-    ("gain", "sure", "trials", "adapts"),
-    [(-100.0, 100.0, 2, True), (-1e-9, -100.0, 1, False), (100.0, 100.0, 0, False)],
-    ids=["in favour", "clearly against", "nothing to gain"],
+    ("gain", "errors", "sure", "trials", "adapts"),
+    [
+        (-100.0, -100.0, 100.0, 2, True),
+        (-100.0, 100.0, 100.0, 2, False),
+        (-1e-9, 1.0, -100.0, 1, False),
+        (100.0, 1.0, 100.0, 0, False),
+    ],
+    ids=["in favour", "not surely", "clearly against", "nothing to gain"],
 )
-def test_the_recipe_follows_the_left_out_pixels(tmp_path, monkeypatch, gain, sure, trials, adapts):
+def test_the_recipe_follows_the_left_out_pixels(
+    tmp_path, monkeypatch, gain, errors, sure, trials, adapts
+):
     trained = []
 
     class Counted(Trainer):
@@ -310,6 +317,7 @@ def test_the_recipe_follows_the_left_out_pixels(tmp_path, monkeypatch, gain, sur
     monkeypatch.setattr(free_adaptation, "STEPS", 8)
     monkeypatch.setattr(free_adaptation, "GAIN", gain)
     monkeypatch.setattr(free_adaptation, "SURE", sure)
+    monkeypatch.setattr(free_adaptation, "ERRORS", errors)
     record = run(make_config(left_open(tmp_path)))
     verdict = record.adapter["free_adaptation"]
     assert verdict["adapts"] is adapts
@@ -351,6 +359,17 @@ def test_the_recipe_follows_the_left_out_pixels(tmp_path, monkeypatch, gain, sur
 def test_it_is_not_tried_with_few_labels_or_where_the_user_has_decided(tmp_path, changes):
     record = run(make_config(left_open(tmp_path, **changes)))
     assert record.adapter.get("free_adaptation") is None
+
+
+def test_pixels_of_one_clump_are_one_witness():
+    """Against the spread of the mean over draws of whole clumps."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(30), rng.integers(1, 12, 30))
+    draws = [rng.normal(0, 1, 30)[groups] + rng.normal(0, 0.2, len(groups)) for _ in range(4000)]
+    errors = [standard_error(draw, groups) for draw in draws]
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std(np.mean(draws, 1)), rel=0.1)
+    assert np.mean(errors) > 2 * standard_error(draws[0], np.arange(len(groups)))
+    assert standard_error(np.ones(4), np.zeros(4, int)) is None
 
 
 def test_options_of_the_user_stay():

@@ -150,8 +150,9 @@ class AdapterSection(Section):
     )
     free_adaptation: dict[str, Any] | None = Field(
         None,
-        description="frozen_loss and adapted_loss of pixels left out (none where there was nothing "
-        "to gain), and whether the free recipe was taken; missing where it was not tried",
+        description="frozen_loss and adapted_loss of pixels left out, error (the standard error of "
+        "the difference), null where nothing was to be gained, and adapts, whether the free recipe "
+        "was taken; missing where it was not tried",
     )
 
 

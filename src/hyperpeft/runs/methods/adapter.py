@@ -37,7 +37,7 @@ from hyperpeft.splits import split_kind
 from hyperpeft.training.checkpoint import Checkpoints
 from hyperpeft.training.classifier import Classifier, check_outputs
 from hyperpeft.training.loop import Pixels, Recipe, Trainer
-from hyperpeft.training.model_selection import Folds, honest_folds
+from hyperpeft.training.model_selection import Folds, clumps, honest_folds
 from hyperpeft.training.precision import choose_precision, processes
 from hyperpeft.training.window_search import MOST, Selection, select_windows
 
@@ -255,13 +255,10 @@ class PreparedAdapter(Prepared):
         plain, selection = self.config, self.selection
         progress.stage("Selecting how far to adapt")
         self.config = free_recipe(plain, targets)
-        folds = trial_folds(
-            self.split.train,
-            targets,
-            max(self.patch_sizes) // 2,
-            plain.seed,
-            spatial=split_kind(plain.split).spatial,
-        )
+        reach, spatial = max(self.patch_sizes) // 2, split_kind(plain.split).spatial
+        where = self.split.train
+        folds = trial_folds(where, targets, reach, plain.seed, spatial=spatial)
+        groups = clumps(where, targets, max(reach, 1)) if spatial else np.arange(len(where))
         verdict = compare(
             self._untrained,
             self.windows,
@@ -269,6 +266,7 @@ class PreparedAdapter(Prepared):
             selection,
             self._recipe(),
             folds,
+            groups,
             seed=plain.seed,
             precision=plain.precision,
         )
