@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -257,6 +258,11 @@ def test_ranks_share_ties_and_skip_what_a_method_lacks():
     assert found.scenes == 1
     assert (found.p, found.critical) == (None, None)
     assert st.average_ranks({"a": {}, "b": {"x": 1.0}}).ranks == {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # such as a division by zero
+        alike = st.average_ranks({name: {"x": 5.0, "y": 1.0} for name in "abc"})
+    assert alike.ranks == {"a": 2.0, "b": 2.0, "c": 2.0}
+    assert alike.p is None
 
 
 @pytest.mark.parametrize(

@@ -196,8 +196,9 @@ def average_ranks(scores: Mapping[str, Mapping[str, float]]) -> Ranks:
     mean = dict(zip(methods, ranks.mean(axis=0).tolist(), strict=True))
     if k < 3 or n < 2:
         return Ranks(mean, n, None, None)
-    p = float(scipy.stats.friedmanchisquare(*table.T).pvalue)
-    return Ranks(mean, n, None if math.isnan(p) else p, critical_difference(k, n))
+    tied = bool((ranks == ranks[:, :1]).all())  # all methods on every scene: nothing to test
+    p = None if tied else float(scipy.stats.friedmanchisquare(*table.T).pvalue)
+    return Ranks(mean, n, p, critical_difference(k, n))
 
 
 def critical_difference(k: int, n: int) -> float:
