@@ -15,17 +15,16 @@ Indian Pines at 10 bands that costs 6 points of 95, whatever the rate (a draw ke
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy.special import log_softmax
 
 from hyperpeft.models.windows import Windows
-from hyperpeft.runs.config import RunConfig, dense_options
-from hyperpeft.runs.methods.refinement import BATCH, FULL_LR, HEAD_LR, LR, TARGETS
+from hyperpeft.runs.config import RunConfig
+from hyperpeft.runs.methods.refinement import many_labels_recipe
 from hyperpeft.training.classifier import Classifier, predict
 from hyperpeft.training.combination import temperature_factor
 from hyperpeft.training.loop import Pixels, Recipe, Trainer
@@ -76,12 +75,8 @@ def is_worth_trying(config: RunConfig, targets: np.ndarray, width: int, device: 
     """Whether the free recipe is tried: enough labels, a quick encoder, no recipe named."""
     if config.recipe != "default" or config.method == "probe":
         return False
-    if {
-        "epochs",
-        "head",
-        "lr",
-        "targets",
-    } & config.model_fields_set:  # the user decides
+    decided = {"epochs", "head", "lr", "targets"} & config.model_fields_set
+    if decided:  # by the user
         return False
     return bool(np.median(np.bincount(targets)) >= LEAST) and (device != "cpu" or width <= LARGEST)
 
@@ -89,19 +84,7 @@ def is_worth_trying(config: RunConfig, targets: np.ndarray, width: int, device: 
 def free_recipe(config: RunConfig, targets: np.ndarray) -> RunConfig:
     """The configuration with the free recipe in the place of all that the user left open."""
     steps = STEPS if np.median(np.bincount(targets)) < MANY else MORE_STEPS
-    own: dict[str, Any] = {
-        "targets": TARGETS,
-        "head": "random",
-        "lr": FULL_LR if config.method == "full" else LR,
-        "head_lr": HEAD_LR,
-        "batch_size": BATCH,
-        "epochs": math.ceil(steps / math.ceil(len(targets) / BATCH)),
-        "label_smoothing": SMOOTHING,
-    }
-    own = {name: value for name, value in own.items() if name not in config.model_fields_set}
-    if config.method in ("krona", "krona+"):
-        own["options"] = dense_options(config.options)
-    return config.model_copy(update=own)
+    return many_labels_recipe(config, len(targets), steps, SMOOTHING)
 
 
 def trial_folds(
@@ -154,29 +137,16 @@ def compare(
     seed : int
     precision : "auto", "fp32" or "bf16"
     """
-    best = {candidate.patch_size: candidate for candidate in selection.tried}
     nothing = Pixels(torch.zeros(0, 2, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
     truth = [train.targets[fold.held].numpy() for fold in folds]
-    parts = [Pixels(train.positions[fold.train], train.targets[fold.train]) for fold in folds]
-    frozen = []
-    for fold, kept in zip(folds, parts, strict=True):
-        model, scores = make(), []
-        device = next(model.parameters()).device
-        for view in windows:
-            chosen = best[view.patch_size]
-            features = model.features_of(view, kept.positions).double()
-            head = model.fit_head(
-                features, kept.targets.to(device), chosen.centre_share, chosen.strength
-            )
-            asked = model.features_of(view, train.positions[fold.held]).double()
-            scores.append((asked @ head.weight.T + head.bias).cpu().numpy())
-        frozen.append(np.mean(scores, axis=0))
+    frozen = _frozen_scores(make(), windows, train, selection, folds)
     before = _losses(frozen, truth)
     if before.mean() <= GAIN:
         return Verdict(float(before.mean()), None, None, False)
     adapted: list[np.ndarray] = []
-    for fold, kept in zip(folds, parts, strict=True):
+    for fold in folds:
         model = make()
+        kept = Pixels(train.positions[fold.train], train.targets[fold.train])
         Trainer(model, windows, kept, nothing, recipe, seed=seed, precision=precision).run()
         held = train.positions[fold.held]
         found = torch.cat(list(predict(model, windows, held, precision=precision)))
@@ -190,6 +160,30 @@ def compare(
     gain = float(before.mean() - after.mean())
     adapts = error is not None and gain > max(GAIN, ERRORS * error)
     return Verdict(float(before.mean()), float(after.mean()), error, adapts)
+
+
+def _frozen_scores(
+    model: Classifier,
+    windows: Sequence[Windows],
+    train: Pixels,
+    selection: Selection,
+    folds: Sequence[Fold],
+) -> list[np.ndarray]:
+    """Scores (h, K) of each fold's left-out pixels by ridge heads on the frozen features."""
+    best = {candidate.patch_size: candidate for candidate in selection.tried}
+    chosen = [best[view.patch_size] for view in windows]
+    features = [model.features_of(view, train.positions).double() for view in windows]
+    targets = train.targets.to(features[0].device)
+    scores = []
+    for fold in folds:
+        parts = []
+        for values, head in zip(features, chosen, strict=True):
+            fitted = model.fit_head(
+                values[fold.train], targets[fold.train], head.centre_share, head.strength
+            )
+            parts.append((values[fold.held] @ fitted.weight.T + fitted.bias).cpu().numpy())
+        scores.append(np.mean(parts, axis=0))
+    return scores
 
 
 def standard_error(values: np.ndarray, groups: np.ndarray) -> float | None:

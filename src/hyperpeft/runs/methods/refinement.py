@@ -22,7 +22,7 @@ from hyperpeft.training.model_selection import DEAD_ZONE, far_share
 
 DENSE = 0.25  # share of a scene far from all labels, below which the labels lie densely
 LEAST_PIXELS = 500
-STEPS, BATCH = 1300, 48
+STEPS, BATCH, SMOOTHING = 1300, 48, 0.05
 WINDOWS = (7, 15)
 TARGETS = ("q", "k", "v", "proj", "fc1", "fc2")
 LR, FULL_LR, HEAD_LR = 1e-3, 3e-4, 1e-3
@@ -52,18 +52,36 @@ def dense_recipe(config: RunConfig, count: int) -> RunConfig:
     count : int
         Training pixels.
     """
+    recipe = many_labels_recipe(config, count, STEPS, SMOOTHING)
+    if config.patch_size == "auto":
+        return recipe.model_copy(update={"patch_size": WINDOWS})
+    return recipe
+
+
+def many_labels_recipe(config: RunConfig, count: int, steps: int, smoothing: float) -> RunConfig:
+    """The configuration with a free recipe of so many steps in the place of all left open.
+
+    Parameters
+    ----------
+    config : RunConfig
+        With `resolve_defaults` applied.
+    count : int
+        Training pixels.
+    steps : int
+        At least; whole epochs are taken.
+    smoothing : float
+        Share of a label that is spread over all classes.
+    """
     own: dict[str, Any] = {
         "targets": TARGETS,
         "head": "random",
         "lr": FULL_LR if config.method == "full" else LR,
         "head_lr": HEAD_LR,
         "batch_size": BATCH,
-        "epochs": math.ceil(STEPS / math.ceil(count / BATCH)),
-        "label_smoothing": 0.05,
+        "epochs": math.ceil(steps / math.ceil(count / BATCH)),
+        "label_smoothing": smoothing,
     }
     own = {name: value for name, value in own.items() if name not in config.model_fields_set}
-    if config.patch_size == "auto":
-        own["patch_size"] = WINDOWS
     if config.method in ("krona", "krona+"):
         own["options"] = dense_options(config.options)
     return config.model_copy(update=own)
