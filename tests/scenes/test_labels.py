@@ -172,6 +172,22 @@ def test_a_pixel_in_several_regions_of_interest_stays_unlabelled(tmp_path):
     )
 
 
+def test_regions_of_interest_of_one_name_are_one_class(tmp_path):
+    head = ["; ENVI Output of ROIs (4.8)", "; File Dimension: 5 x 7"]
+    body = []
+    regions = [("water", [(1, 1), (2, 2)]), ("", [(5, 5)]), ("water ", [(2, 2), (3, 3)])]
+    for name, places in [*regions, ("", [(5, 7)])]:
+        head += [f"; ROI name: {name}", f"; ROI npts: {len(places)}"]
+        body += [f"{n} {x} {y}" for n, (x, y) in enumerate(places, 1)]
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join(head + body))
+    labels = read_labels(path)
+    expected = np.diag([1, 1, 1, 0, 2, 0, 0])[:, :5]
+    expected[6, 4] = 3
+    np.testing.assert_array_equal(labels.ids, expected)
+    assert labels.classes == {1: "water", 2: "class 2", 3: "class 3"}
+
+
 NAMES = {"CLASS_0": "soil", "CLASS_1": "grass", "CLASS_2": "tree"}
 
 

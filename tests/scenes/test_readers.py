@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import rasterio
@@ -334,6 +335,29 @@ def test_doubtful_axes_are_noted(tmp_path):
     assert "axes were read as 10 rows, 40 columns, 330 bands" in scene.notes[0]
     with pytest.raises(ConfigError, match="is a raster and knows its own axes"):
         read_cube(geotiff(tmp_path / "a.tif", cube()), layout="h w b")
+
+
+@pytest.mark.parametrize("axes", ["b h w", "h b w"])
+@pytest.mark.parametrize("form", ["hdf5", "npz", "mat"])
+def test_wavelengths_say_which_axis_holds_the_bands(tmp_path, form, axes):
+    stored = cube().transpose(["hwb".index(axis) for axis in axes.split()])
+    waves = np.linspace(420.0, 2400.0, cube().shape[2])
+    path = {"hdf5": tmp_path / "a.h5", "npz": tmp_path / "a.npz", "mat": tmp_path / "a.mat"}[form]
+    if form == "hdf5":
+        with h5py.File(path, "w") as file:
+            file["cube"], file["wavelength"] = stored, waves
+            file["wavelength"].make_scale("wavelength")
+            file["cube"].dims[axes.split().index("b")].attach_scale(file["wavelength"])
+    elif form == "npz":
+        np.savez(path, cube=stored, wavelength=waves)
+    else:
+        mat5(path, cube=stored, wavelength=waves)
+    scene = open_scene(path)
+    assert (scene.cube.values == cube().transpose(2, 0, 1)).all()
+    assert np.allclose(scene.wavelengths, waves)
+    assert f"(layout '{axes}'), as there are {len(waves)} wavelengths" in scene.notes[0]
+    as_given = open_scene(path, layout="h w b")
+    assert (as_given.cube.values == stored.transpose(2, 0, 1)).all()
 
 
 def test_pages_of_a_geotiff_are_chosen_by_number(tmp_path):

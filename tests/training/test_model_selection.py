@@ -398,6 +398,15 @@ def test_trials_keep_a_distance_where_the_map_is_judged_away_from_labels(spatial
     assert not set(folds[0].held) & set(folds[0].train)
 
 
+def test_trials_hold_a_polygon_out_whole():
+    rng = np.random.default_rng(0)
+    regions = np.arange(24).repeat(4) + 1  # four pixels each, farther apart than the reach
+    positions = np.argwhere(np.ones((8, 12)))[rng.permutation(96)] * 30
+    targets = np.arange(24).repeat(4) % 3
+    for fold in trial_folds(positions, targets, 5, 0, regions, spatial=True):
+        assert not set(regions[fold.held]) & set(regions[fold.train])
+
+
 def test_dealing_names_the_class_of_each_group():
     rng = np.random.default_rng(0)
     groups, targets = rng.integers(0, 50, 300), rng.integers(0, 4, 300)

@@ -174,15 +174,21 @@ class PreparedAdapter(Prepared):
     @cached_property
     def folds(self) -> Folds:
         """Folds of the training pixels, by which everything is selected."""
-        labels, train = self.scene.labels, self.split.train
-        regions = None if labels is None else labels.regions
         return honest_folds(
-            train,
+            self.split.train,
             self.train.targets.numpy(),
             self.scene.valid,
             self.config.seed,
-            None if regions is None else regions[tuple(train.T)],
+            self._regions,
         )
+
+    @property
+    def _regions(self) -> np.ndarray | None:
+        """The polygon (n,) that each training pixel was drawn in; None where none were drawn."""
+        labels = self.scene.labels
+        if labels is None or labels.regions is None:
+            return None
+        return labels.regions[tuple(self.split.train.T)]
 
     def _pixels(self, positions: np.ndarray, true: np.ndarray) -> Pixels:
         targets = np.searchsorted(self.class_ids, true).astype(np.int64)
@@ -256,9 +262,11 @@ class PreparedAdapter(Prepared):
         progress.stage("Selecting how far to adapt")
         self.config = free_recipe(plain, targets)
         reach, spatial = max(self.patch_sizes) // 2, split_kind(plain.split).spatial
-        where = self.split.train
-        folds = trial_folds(where, targets, reach, plain.seed, spatial=spatial)
-        groups = clumps(where, targets, max(reach, 1)) if spatial else np.arange(len(where))
+        where, regions = self.split.train, self._regions if spatial else None
+        folds = trial_folds(where, targets, reach, plain.seed, regions, spatial=spatial)
+        groups = np.arange(len(where))
+        if spatial:
+            groups = clumps(where, targets, max(reach, 1), regions)
         verdict = compare(
             self._untrained,
             self.windows,

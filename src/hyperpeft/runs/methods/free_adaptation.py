@@ -88,15 +88,22 @@ def free_recipe(config: RunConfig, targets: np.ndarray) -> RunConfig:
 
 
 def trial_folds(
-    positions: np.ndarray, targets: np.ndarray, reach: int, seed: int, *, spatial: bool
+    positions: np.ndarray,
+    targets: np.ndarray,
+    reach: int,
+    seed: int,
+    regions: np.ndarray | None = None,
+    *,
+    spatial: bool,
 ) -> list[Fold]:
     """Two of five folds: random, or with a dead zone where a map is judged away from its labels.
 
-    Random ones too where dead zones leave less than half of the pixels to score.
+    Random ones too where dead zones leave less than half of the pixels to score. A polygon is held
+    out whole with a dead zone; `regions` numbers them as for `dead_zone_folds`.
     """
     if spatial:
         # Without one a window of one pixel would be judged beside its own training pixels.
-        far = dead_zone_folds(positions, targets, max(reach, 1), FOLDS, seed)
+        far = dead_zone_folds(positions, targets, max(reach, 1), FOLDS, seed, regions)
         if 2 * sum(len(fold.held) for fold in far) >= len(targets):
             return far[:TRIED]
     return random_folds(targets, FOLDS, seed)[:TRIED]

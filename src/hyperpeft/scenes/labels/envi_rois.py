@@ -41,9 +41,10 @@ def is_rois(probe: Probe) -> bool:
 
 
 def read_rois(probe: Probe, key: Any = None) -> LabelMap:
-    """Class ids (H, W) and names: region number k, counted from 1, is class k.
+    """Class ids (H, W) and names: the classes are numbered as their regions stand in the file.
 
-    A pixel in several regions stays unlabelled, as one in vectors of several classes does.
+    Regions of one name are one class; one without a name is a class of its own. A pixel in regions
+    of several classes stays unlabelled, as one in vectors of several classes does.
 
     Raises
     ------
@@ -54,7 +55,9 @@ def read_rois(probe: Probe, key: Any = None) -> LabelMap:
     text = path.read_text(encoding="latin-1")
     size = re.search(r"(?m)^; File Dimension:\s*(\d{1,9})\s*x\s*(\d{1,9})\s*$", text)
     lines = text.splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("; ROI name:")]
+    names = [
+        normal_form(line.partition(":")[2]) for line in lines if line.startswith("; ROI name:")
+    ]
     counts = [int(n) for n in re.findall(r"(?m)^; ROI npts:\s*(\d{1,9})\s*$", text)]
     if size is None or not counts or len(names) != len(counts):
         raise LabelsError(f"{path} has no complete header of ENVI regions of interest")
@@ -80,9 +83,11 @@ def read_rois(probe: Probe, key: Any = None) -> LabelMap:
     if ((points < 0) | (points >= (height, width))).any():
         raise LabelsError(f"{path} has points outside its {height} x {width} pixels")
     ids = np.zeros((height, width), dtype=np.int32)
-    regions = np.repeat(np.arange(1, len(counts) + 1), counts)
-    ids[points[:, 0], points[:, 1]] = regions
-    claims = np.unique(np.column_stack([points, regions]), axis=0)  # each region once a pixel
+    keys = [name or number for number, name in enumerate(names)]
+    classes = {key: k for k, key in enumerate(dict.fromkeys(keys), start=1)}
+    owners = np.repeat([classes[key] for key in keys], counts)
+    ids[points[:, 0], points[:, 1]] = owners
+    claims = np.unique(np.column_stack([points, owners]), axis=0)  # each class once a pixel
     places, times = np.unique(claims[:, :2], axis=0, return_counts=True)
     several = places[times > 1]
     ids[several[:, 0], several[:, 1]] = 0
@@ -93,7 +98,7 @@ def read_rois(probe: Probe, key: Any = None) -> LabelMap:
     return LabelMap(
         path,
         ids,
-        names={k: n for k, n in enumerate(names, start=1) if n},
+        names={k: name for name, k in classes.items() if isinstance(name, str)},
         notes=(note,) if len(several) else (),
     )
 

@@ -57,9 +57,12 @@ def read_arrays(
     size = stated_size(small, SIZE_NAMES)
     name = choose_cube(path, variables, axes, key, size)
     what = f"{path}:{name}" if name else str(path)
-    cube = _stored(probe, name, next(v for v in variables if v.name == name), axes)
+    variable = next(v for v in variables if v.name == name)
+    shape = variable.shape
+    if layout is None:
+        axes = _axes_by_wavelengths(small, shape, axes)
+    cube = _stored(probe, name, variable, axes)
     if cube is None:
-        shape = next(v.shape for v in variables if v.name == name)
         taken = 2 * path.stat().st_size if path.suffix == ".npz" else 8 * math.prod(shape)
         require_memory(f"{what}, which is read whole,", taken, error=SceneError)
         array = real_array(load([name])[name], what, SceneError)
@@ -74,7 +77,10 @@ def read_arrays(
     return replace(
         cube,
         key=f"{name} {axes.axes}",
-        notes=(*unused_layers(layers), *_axes_note((height, width, bands), axes)),
+        notes=(
+            *unused_layers(layers),
+            *_axes_note((height, width, bands), axes, given=layout is not None),
+        ),
         wavelengths=None if waves is None else to_nm(small[waves], None),
         good=None if bad is None else np.ravel(small[bad]) != 0,
     )
@@ -181,15 +187,26 @@ def _is_layer(variable: Variable) -> bool:
     return sum(side > 1 for side in variable.shape) > 1
 
 
-def _axes_note(shape: tuple[int, int, int], layout: Layout) -> tuple[str, ...]:
-    """Say how the axes were read where the last one looks like columns rather than bands."""
-    h, w, b = shape if layout.axes == DEFAULT else (0, 0, 0)
+def _axes_by_wavelengths(small: dict[str, Any], shape: tuple[int, ...], default: Layout) -> Layout:
+    """The layout of an array whose first or second axis alone is as long as the wavelengths."""
+    lengths = {np.size(small[name]) for name in small if name.lower() in WAVELENGTH_NAMES}
+    matching = [axis for axis, length in enumerate(shape) if length in lengths]
+    if len(shape) != 3 or matching not in ([0], [1]):
+        return default
+    return parse_layout("b h w" if matching == [0] else "h b w")
+
+
+def _axes_note(shape: tuple[int, int, int], layout: Layout, *, given: bool) -> tuple[str, ...]:
+    """Say how the axes were read where they are not the default, or look like others."""
+    h, w, b = shape
+    read = f"axes were read as {h} rows, {w} columns, {b} bands"
+    if given:
+        return ()
+    if layout.axes != DEFAULT:
+        return (f"{read} (layout {layout.axes!r}), as there are {b} wavelengths",)
     if b < _MANY_BANDS or h >= b:
         return ()
-    return (
-        f"axes were read as {h} rows, {w} columns, {b} bands; if the first axis holds the bands, "
-        "give layout 'b h w'",
-    )
+    return (f"{read}; if the first axis holds the bands, give layout 'b h w'",)
 
 
 def variables(probe: Probe, error: type[HyperpeftError] = SceneError) -> list[Variable]:

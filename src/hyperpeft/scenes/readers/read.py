@@ -57,8 +57,9 @@ def read_cube(
     key : str, sequence of str or None
         The variable, as in FILE:KEY; a sequence holds accepted names.
     layout : str or None
-        Axes of an array file, see `hyperpeft.scenes.cubes.layouts`; rasters know their own. The
-        default "h w b" is trusted: a last axis longer than both others is only noted.
+        Axes of an array file, see `hyperpeft.scenes.cubes.layouts`; rasters know their own. By
+        default "h w b", and a last axis longer than both others is only noted; where the file
+        holds wavelengths, as many as another axis is long and no other, that axis is the bands.
     name : str or None
         The scene's name; the file's stem unless given.
     rgb : (int, int, int) or None
