@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import pyproj
 import pytest
+import rasterio
 import rioxarray
 import torch
 import torch.nn.functional as F
@@ -19,13 +20,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from hyperpeft.errors import ConfigError, InputError
+from hyperpeft.errors import ConfigError, InputError, LabelsError, SceneError
 from hyperpeft.metrics import class_scores, confusion_matrix, scores
 from hyperpeft.models.patch_geometry import check_patch_size
 from hyperpeft.models.windows import Windows, apply_symmetry, draw_symmetries, resize
 from hyperpeft.progress import NotebookProgress, Progress, default_progress
 from hyperpeft.records import Scene, palette
 from hyperpeft.scenes import labels_for, open_scene
+from tests.helpers.scene_files import geotiff
 from tests.helpers.small import CRS, TRANSFORM, planted, write_scene
 
 mpl.use("Agg")
@@ -132,6 +134,66 @@ def test_labels_and_valid_pixels_in_the_order_of_their_dims():
     np.testing.assert_array_equal(scene.labels.ids, ids.T)
     np.testing.assert_array_equal(scene.valid, valid.T)
     np.testing.assert_array_equal(labels_for(scene, labels).ids, ids.T)
+
+
+DIMS = ("band", "y", "x")
+
+
+def placed(values, dims=("y", "x"), step=30.0):
+    """A DataArray with its first row in the north."""
+    height, width = values.shape[-2:]
+    coords = {"y": 5e6 - step * np.arange(height), "x": 5e5 + step * np.arange(width)}
+    return xr.DataArray(values, dims=dims, coords=coords)
+
+
+def test_labels_lie_where_their_coordinates_say():
+    rng = np.random.default_rng(0)
+    cube = placed(rng.random((4, 6, 5)), DIMS)
+    labels, mask = placed(rng.integers(1, 4, (6, 5))), placed(rng.random((6, 5)) < 0.5)
+    for turn in (np.s_[::-1], np.s_[:, ::-1], np.s_[::-1, ::-1]):
+        scene = Scene.from_array(cube, labels[turn], valid=mask[turn])
+        np.testing.assert_array_equal(scene.labels.ids, labels.values)
+        np.testing.assert_array_equal(scene.valid, mask.values)
+        np.testing.assert_array_equal(labels_for(scene, labels[turn]).ids, labels.values)
+        turned = Scene.from_array(cube[(slice(None), *np.index_exp[turn])], labels)
+        np.testing.assert_array_equal(turned.labels.ids, labels.values[turn])
+    for elsewhere in (labels.assign_coords(x=labels.x + 30), placed(labels.values, step=15.0)):
+        with pytest.raises(LabelsError, match="labels lie elsewhere than the scene"):
+            Scene.from_array(cube, elsewhere)
+    with pytest.raises(SceneError, match="array: valid lie elsewhere"):
+        Scene.from_array(cube, valid=mask.assign_coords(y=mask.y - 30))
+
+
+def test_labels_without_a_place_are_taken_row_by_row():
+    rng = np.random.default_rng(0)
+    ids = rng.integers(1, 4, (6, 5))
+    cube = placed(rng.random((4, 6, 5)), DIMS)
+    counted = xr.DataArray(ids, dims=("y", "x"), coords={"y": np.arange(6), "x": np.arange(5)})
+    for labels in (ids, xr.DataArray(ids, dims=("y", "x")), counted, counted + 0):
+        np.testing.assert_array_equal(Scene.from_array(cube, labels).labels.ids, ids)
+    np.testing.assert_array_equal(
+        Scene.from_array(cube.values.transpose(1, 2, 0), placed(ids)[::-1]).labels.ids, ids[::-1]
+    )
+
+
+def test_what_is_no_label_in_memory_is_unlabelled(tmp_path):
+    rng = np.random.default_rng(0)
+    cube, ids = rng.random((6, 5, 4)), rng.integers(1, 4, (6, 5)).astype(np.uint8)
+    expected, stored = np.where(ids == 3, 0, ids), np.where(ids == 3, 255, ids).astype(np.uint8)
+    path = geotiff(tmp_path / "l.tif", stored[..., None], nodata=255)
+    with rasterio.open(path) as file:
+        masked = file.read(1, masked=True)
+    fill = xr.DataArray(stored.astype(np.int16) - 256 * (stored == 255), dims=("y", "x"))
+    fill.attrs["_FillValue"] = -1
+    for labels in (
+        masked,
+        np.ma.array(ids, mask=ids == 3),
+        rioxarray.open_rasterio(path),
+        rioxarray.open_rasterio(path, masked=True).drop_vars(["x", "y"]),
+        fill,
+        np.where(ids == 3, np.nan, ids),
+    ):
+        np.testing.assert_array_equal(Scene.from_array(cube, labels).labels.ids, expected)
 
 
 def test_wavelengths_and_places_are_coordinates():

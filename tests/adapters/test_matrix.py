@@ -220,6 +220,47 @@ def test_last_blocks_alone_are_adapted(variant, blocks, tmp_path):
     assert list(adapters.adapters_of(adapters.load(adapter_encoder(), tmp_path))) == names
 
 
+def test_full_fine_tuning_of_the_last_blocks_freezes_what_stands_before_them():
+    model = adapters.attach(adapter_encoder(), "full", blocks="last 1")
+    names = dict(model.named_parameters())
+    learning = {name for name, parameter in names.items() if parameter.requires_grad}
+    assert learning == {name for name in names if name.startswith(("blocks.1.", "norm."))}
+    for blocks in (2, "all"):
+        model = adapters.attach(adapter_encoder(), "full", blocks=blocks)
+        learning = {name for name, p in model.named_parameters() if p.requires_grad}
+        assert ("blocks.0.attn.q.weight" in learning, "patch_embed.proj.weight" in learning) == (
+            True,
+            blocks == "all",
+        )
+    with pytest.raises(AdapterError, match='expected "all" or 1 to 2'):
+        adapters.attach(adapter_encoder(), "full", blocks=3)
+
+
+@pytest.mark.parametrize("target", ["linear1", "linear2", "out_proj"])
+def test_layers_that_torch_reads_without_calling_them_are_refused(target):
+    layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+    with pytest.raises(AdapterError, match="an adapter would have no effect"):
+        adapters.attach(layer, "lora", target)
+    assert not adapters.adapters_of(layer)
+
+
+def test_torch_transformers_take_adapters_with_their_fast_path_off():
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+        model = adapters.attach(layer, "lora", ("linear1", "linear2"), rank=2).eval()
+        for adapter in adapters.adapters_of(model).values():
+            nn.init.normal_(adapter.B)
+        x = torch.randn(2, 5, 32)
+        with torch.no_grad():
+            changed = model(x)
+            torch.testing.assert_close(adapters.merge(model)(x), changed, rtol=1e-4, atol=1e-5)
+        with pytest.raises(AdapterError, match="MultiheadAttention computes with its weight"):
+            adapters.attach(layer, "lora", "out_proj")
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+
+
 def test_dropout_acts_in_training_only(variant):
     model = train_somehow(attached(variant))
     x = images()

@@ -236,6 +236,18 @@ def test_merged_weights_are_a_backbone(method, tmp_path):
     assert result["bytes"] == (tmp_path / "merged.safetensors").stat().st_size
 
 
+def test_merged_weights_say_how_many_heads_they_have(tmp_path):
+    run = make_run(tmp_path / "run", "lora")
+    values = json.loads((run / "run.json").read_text())
+    values["config"]["num_heads"] = 6
+    (run / "run.json").write_text(json.dumps(values))
+    result = peft_folders.merge(run, tmp_path / "merged.safetensors")
+    x = images()
+    plain = load_backbone(tmp_path / "merged.safetensors", x.shape[-1])
+    torch.testing.assert_close(plain(x), load_run(run).model.encoder.cpu()(x))
+    assert result["num_heads"] == plain.num_heads == 6
+
+
 def test_every_format_takes_a_backbone(run, tmp_path):
     """`hyperpeft export RUN --to ... --backbone FILE`; a base model that has moved is needed."""
     base = tmp_path / "base.safetensors"

@@ -21,14 +21,16 @@ from hyperpeft.models import (
     SHIPPED,
     SIZES,
     checkpoint,
+    convert,
     encoder_from,
     image_size_of,
     load_backbone,
     read_checkpoint,
     registry,
+    save_backbone,
     weights_sha256,
 )
-from hyperpeft.models.spectralgpt import SpectralGPT
+from hyperpeft.models.spectralgpt import SpectralGPT, initialise
 from hyperpeft.pretraining.config import PretrainConfig
 from hyperpeft.scenes import CARDS
 from hyperpeft.system import downloads
@@ -264,6 +266,27 @@ def test_heads_default_to_64_numbers_each(tmp_path):
     path = tmp_path / "w.safetensors"
     save_file(SpectralGPT(128, 1, 4).state_dict(), path)
     assert load_backbone(path).blocks[0].attn.num_heads == 2
+
+
+def test_heads_are_those_of_the_built_in_size_of_that_shape(tmp_path):
+    """A width of 1280 has 16 heads in SpectralGPT's huge, where width // 64 would be 20."""
+    with torch.device("meta"):
+        huge = SpectralGPT(1280, 32, 16, mlp_ratio=1 / 1280)
+    state = {name: torch.zeros_like(p, device="meta") for name, p in huge.state_dict().items()}
+    assert checkpoint._empty_like(state, 32, None, 8, "w.pth").num_heads == 16
+
+
+def test_a_file_that_names_its_heads(tmp_path):
+    model, images = SpectralGPT(128, 1, 8, image_size=16), torch.randn(2, 12, 16, 16)
+    initialise(model, 0)
+    save_backbone(model, tmp_path / "w.safetensors", {"image_size": "16"})
+    again = load_backbone(tmp_path / "w.safetensors", 16)
+    assert again.num_heads == 8
+    torch.testing.assert_close(again(images), model.eval()(images))
+    assert load_backbone(tmp_path / "w.safetensors", 16, num_heads=4).num_heads == 4
+    torch.save(model.state_dict(), tmp_path / "w.pth")
+    convert(tmp_path / "w.pth", tmp_path / "c.safetensors", 8)
+    assert load_backbone(tmp_path / "c.safetensors", 16).num_heads == 8
 
 
 def test_heads_and_stride_of_built_in_sizes():

@@ -7,7 +7,7 @@ was.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +17,8 @@ from torch import nn
 
 from hyperpeft.adapters.base import Adapter, get_method
 from hyperpeft.errors import AdapterError
+
+_NUMBER = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")  # of a block, in a dotted name
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def attach(
         Any of q, k, v, proj, fc1, fc2 of a SpectralGPT encoder; "q,v" means the same. A whole
         name such as "blocks.0.attn.q" targets that layer alone.
     blocks : "all", "last k" or int k, default "all"
-        Adapt the last k blocks only.
+        Adapt the last k blocks only; with "full", what stands before them in the model is frozen.
     seed : int, default 0
         Of the adapters' random factor.
     **options
@@ -77,8 +79,8 @@ def attach(
     Raises
     ------
     AdapterError
-        Unknown method, target or option, a value that cannot be used, or a model that has
-        adapters already.
+        Unknown method, target or option, a value that cannot be used, a layer whose weight PyTorch
+        reads without calling it, or a model that has adapters already.
     """
     chosen = get_method(method)
     options = {name: _plain(value) for name, value in options.items()}
@@ -117,7 +119,11 @@ def build(model: nn.Module, attachment: Attachment, seed: int = 0) -> dict[str, 
 
 def place(model: nn.Module, attachment: Attachment, adapters: Mapping[str, Adapter]) -> nn.Module:
     """Freeze a model and put adapters built for it in their places."""
-    model.requires_grad_(get_method(attachment.method).trains_encoder)
+    learns = get_method(attachment.method).trains_encoder
+    below = _below(model, attachment.blocks) if learns else []
+    model.requires_grad_(learns)
+    for parameter in below:
+        parameter.requires_grad_(False)
     for name, adapter in adapters.items():
         replace_module(model, name, adapter)
     model.attachment = attachment  # type: ignore[assignment]  # nn.Module types attributes narrowly
@@ -156,12 +162,51 @@ def target_names(model: nn.Module, targets: tuple[str, ...], blocks: str | int) 
             got=", ".join(map(str, missing)) or "none",
         )
     names = [name for name in linear if any(_matches(name, target) for target in targets)]
+    first = _first_block(names, blocks)
+    names = [name for name in names if block_number(name) >= first]
+    for name in names:
+        _check_called(model, name)
+    return names
+
+
+def _first_block(names: Iterable[str], blocks: str | int) -> int:
+    """The number of the first of the last blocks among dotted names."""
     if blocks == "all":
-        return names
+        return 0
     depth = 1 + max(block_number(name) for name in names)
     if not isinstance(blocks, int) or not 1 <= blocks <= depth:
         raise AdapterError("blocks", expected=f'"all" or 1 to {depth}', got=blocks)
-    return [name for name in names if block_number(name) >= depth - blocks]
+    return depth - blocks
+
+
+def _below(model: nn.Module, blocks: str | int) -> list[nn.Parameter]:
+    """The parameters that stand before the last blocks in the model's order."""
+    if blocks == "all":
+        return []
+    named = dict(model.named_parameters())
+    first = _first_block(named, blocks)
+    inside = (_NUMBER.search(name) is not None and block_number(name) >= first for name in named)
+    return list(named.values())[: next((i for i, there in enumerate(inside) if there), 0)]
+
+
+def _check_called(model: nn.Module, name: str) -> None:
+    """Refuse a layer whose weight PyTorch's own transformer reads without calling the layer."""
+    parent = model.get_submodule(name.rpartition(".")[0])
+    if isinstance(parent, nn.MultiheadAttention):
+        hint = (
+            "use an attention of single linear layers, such as torch's scaled_dot_product_attention"
+        )
+    elif (
+        isinstance(parent, nn.TransformerEncoderLayer) and torch.backends.mha.get_fastpath_enabled()
+    ):
+        hint = "switch that path off: torch.backends.mha.set_fastpath_enabled(False)"
+    else:
+        return
+    raise AdapterError(
+        f"{name}: torch.nn.{type(parent).__name__} computes with its weight without calling it, so "
+        "that an adapter would have no effect",
+        hint=hint,
+    )
 
 
 def _matches(name: str, target: str) -> bool:
@@ -170,7 +215,7 @@ def _matches(name: str, target: str) -> bool:
 
 def block_number(name: str) -> int:
     """The first number in a dotted name; 0 where it has none."""
-    found = re.search(r"(?:^|\.)(\d+)(?:\.|$)", name)
+    found = _NUMBER.search(name)
     return int(found.group(1)) if found else 0
 
 

@@ -76,7 +76,8 @@ def adapters_merge(
     if as_json:
         print(json.dumps(result))
     elif not quiet:
-        print(f"{out}: {result['tensors']} tensors, {megabytes(result['bytes']):.1f} MB")
+        size = megabytes(result["bytes"])
+        print(f"{out}: {result['tensors']} tensors, {result['num_heads']} heads, {size:.1f} MB")
 
 
 def export(

@@ -36,7 +36,11 @@ def backbones_convert(
     file: Annotated[Path, typer.Argument(help="A SpectralGPT checkpoint, .pth or .pt.")],
     out: Annotated[Path | None, typer.Option(help="[default: FILE.safetensors]")] = None,
     num_heads: Annotated[
-        int | None, typer.Option(help="Attention heads [default: width // 64].")
+        int | None,
+        typer.Option(
+            help="Attention heads, which OUT will name [default: those of the built-in size of "
+            "this width and depth, else width // 64]."
+        ),
     ] = None,
 ) -> None:
     """Check a checkpoint key by key and write it as safetensors.
@@ -50,12 +54,13 @@ def backbones_convert(
     if target.suffix != ".safetensors":
         raise ConfigError(f"--out {target}", expected="a name that ends in .safetensors")
     with replacing(target) as temporary:  # takes its name when every key is accounted for
-        convert(file, temporary)
+        convert(file, temporary, num_heads)
         state = read_checkpoint(temporary)
         model, account = encoder_from(state, num_heads=num_heads, source=str(file))
     print(
-        f"{target}: width {model.dim}, depth {model.depth}; {len(account.used)} tensors of the "
-        f"encoder, {len(account.set_aside)} of the pretraining decoder set aside"
+        f"{target}: width {model.dim}, depth {model.depth}, {model.num_heads} heads; "
+        f"{len(account.used)} tensors of the encoder, {len(account.set_aside)} of the "
+        "pretraining decoder set aside"
     )
 
 

@@ -174,7 +174,7 @@ def merge(run: Path, out: Path, *, backbone: str | Path | None = None) -> dict[s
     Returns
     -------
     dict
-        "file", "tensors", "bytes" and "num_heads", which no checkpoint stores.
+        "file", "tensors", "bytes" and "num_heads", which the file's metadata hold.
     """
     if out.suffix != ".safetensors":
         raise ConfigError(f"--out {out}", expected="a name that ends in .safetensors", got=out.name)
@@ -202,15 +202,15 @@ def merge(run: Path, out: Path, *, backbone: str | Path | None = None) -> dict[s
         "method": str(record.adapter["method"]),
         "scene": str(record.scene["name"]),
         "image_size": str(encoder.image_size),
+        "num_heads": str(encoder.num_heads),
     }
     with replacing(out) as temporary:
         save_file(state, temporary, metadata)
-    heads = encoder.blocks[0].attn.num_heads  # type: ignore[union-attr]
     return {
         "file": str(out),
         "tensors": len(state),
         "bytes": out.stat().st_size,
-        "num_heads": heads,
+        "num_heads": encoder.num_heads,
     }
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         describe,
         file_of,
         image_size_of,
+        num_heads_of,
     )
 
 _MODULES = {
@@ -44,6 +45,7 @@ _MODULES = {
     "encoder_from": "checkpoint",
     "file_of": "registry",
     "image_size_of": "registry",
+    "num_heads_of": "registry",
     "load_backbone": "checkpoint",
     "read_checkpoint": "checkpoint",
     "save_backbone": "checkpoint",
@@ -61,6 +63,7 @@ __all__ = [
     "file_of",
     "image_size_of",
     "load_backbone",
+    "num_heads_of",
     "read_checkpoint",
     "save_backbone",
     "weights_sha256",

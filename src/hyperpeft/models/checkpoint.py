@@ -16,7 +16,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hyperpeft.errors import WeightsError
-from hyperpeft.models.registry import PUBLISHED, SIZES, own_weights, published_file
+from hyperpeft.models.registry import (
+    PUBLISHED,
+    SIZES,
+    num_heads_of,
+    own_weights,
+    published_file,
+)
 from hyperpeft.models.spectralgpt import (
     PATCH,
     SpectralGPT,
@@ -120,7 +126,7 @@ def _empty_like(
     dim = embed.shape[0]
     numbers = {key.split(".")[1] for key in state if key.startswith("blocks.")}
     depth = len([number for number in numbers if number.isdecimal()])
-    heads = num_heads or dim // 64
+    heads = num_heads or num_heads_of(source, dim, depth)
     if heads < 1 or dim % heads:
         raise WeightsError(
             f"{source}: the number of attention heads of a width of {dim} is not stored",
@@ -145,11 +151,12 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path} is not a readable safetensors file ({error})") from None
 
 
-def convert(path: Path, out: Path) -> None:
-    """Write the tensors of a PyTorch checkpoint as safetensors."""
+def convert(path: Path, out: Path, num_heads: int | None = None) -> None:
+    """Write the tensors of a PyTorch checkpoint as safetensors, and how many heads."""
     tensors = _tensors_of(_safe_load(path), path)
+    heads = {} if num_heads is None else {"num_heads": str(num_heads)}
     with replacing(out) as temporary:
-        save_file(tensors, temporary, {"format": "pt", "source": path.name})
+        save_file(tensors, temporary, {"format": "pt", "source": path.name, **heads})
 
 
 def _safe_load(path: Path) -> object:
@@ -208,12 +215,12 @@ def save_backbone(
     model : SpectralGPT
     path : Path
     details : mapping of str to str
-        Metadata, such as the `image_size` it was trained at.
+        More metadata than the number of heads, such as the `image_size` it was trained at.
     dtype : torch.dtype
         Of the file. 16 bits are enough for weights, and halve it.
     """
     state = {k: v.detach().cpu().to(dtype).contiguous() for k, v in model.state_dict().items()}
-    save_file(state, path, {"format": "pt", **details})
+    save_file(state, path, {"format": "pt", "num_heads": str(model.num_heads), **details})
     return weights_sha256(state)
 
 
@@ -249,7 +256,8 @@ def load_backbone(
         are interpolated bicubically. `image_size_of(source)` is what weights were trained at: 16
         for `tiny`.
     num_heads : int, optional
-        Attention heads, which no checkpoint stores; defaults to width // 64.
+        Attention heads. The shapes of weights do not tell them: by default what a file written by
+        hyperpeft says, else those of the built-in size of this width and depth, else width // 64.
     stride : int, default 8
         Pixels between tokens.
     seed : int, default 0

@@ -58,15 +58,29 @@ def file_of(source: str | Path, *, pretrained: bool = True) -> Path | None:
 
 def image_size_of(source: str | Path, *, pretrained: bool = True) -> int:
     """The image size that weights were trained at, where their file says so; 32 otherwise."""
-    path = file_of(source, pretrained=pretrained)
+    return _said(file_of(source, pretrained=pretrained), "image_size") or IMAGE_SIZE
+
+
+def num_heads_of(source: str | Path, dim: int, depth: int) -> int:
+    """Attention heads, where the user gives none.
+
+    Those that the weights' file names, else those of the built-in encoder of this width and depth,
+    else one for 64 of the width.
+    """
+    said = None if str(source) in SIZES else _said(file_of(source), "num_heads")
+    alike = (size.num_heads for size in SIZES.values() if (size.dim, size.depth) == (dim, depth))
+    return said or next(alike, dim // 64)
+
+
+def _said(path: Path | None, name: str) -> int | None:
+    """A number in the metadata of a safetensors file."""
     if path is None or path.suffix != ".safetensors":
-        return IMAGE_SIZE
+        return None
     try:
         with safe_open(path, framework="numpy") as file:
-            said = whole_number((file.metadata() or {}).get("image_size", ""))
+            return whole_number((file.metadata() or {}).get(name, ""))
     except SafetensorError:
-        return IMAGE_SIZE  # reading the tensors reports what is wrong
-    return IMAGE_SIZE if said is None else said
+        return None  # reading the tensors reports what is wrong
 
 
 def published_file(name: str) -> Path:

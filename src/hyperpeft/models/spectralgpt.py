@@ -153,7 +153,7 @@ class SpectralGPT(nn.Module):
         super().__init__()
         if num_heads < 1 or dim % num_heads:
             raise ConfigError("num_heads", expected=f"a divisor of the width {dim}", got=num_heads)
-        self.dim, self.depth, self.image_size = dim, depth, image_size
+        self.dim, self.depth, self.num_heads, self.image_size = dim, depth, num_heads, image_size
         side = token_grid(image_size, stride)
         self.patch_embed = PatchEmbed(dim, stride)
         self.pos_embed_spatial = nn.Parameter(torch.zeros(1, side * side, dim))

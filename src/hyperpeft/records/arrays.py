@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hyperpeft.errors import LabelsError, SceneError
+from hyperpeft.errors import HyperpeftError, LabelsError, SceneError
 from hyperpeft.records.colours import default_rgb, palette
 from hyperpeft.records.labels import UNLABELLED, Labels
 from hyperpeft.records.windows import GRID, Transform
@@ -25,6 +25,7 @@ _NAMES = {  # of dimensions, in lower case
 _WAVELENGTHS = ("wavelength", "wavelengths")  # dims or coordinates in nm or micrometres
 _MICROMETRES = 100  # wavelengths that are all below this are in micrometres
 _LARGEST_ID = 65535
+_SAME_PLACE = 0.1  # of a pixel, by which coordinates of one place may differ
 _FLOAT32_MAX = float(np.finfo(np.float32).max)  # what is computed with is float32
 
 
@@ -46,12 +47,12 @@ def parts_of_array(
     place = _transform_of(data) if transform is None else _transform(transform, name)
     values = data.values
     mask = _valid_of(cube, values, nodata if valid is None else None)
+    plain = xr.DataArray(values, dims=DIMS, coords={a: data[a] for a in "yx" if a in data.coords})
     if valid is not None:
-        given = grid_values(valid).astype(bool)
+        given = np.asarray(_on_grid(valid, plain, f"{name}: valid", SceneError)).astype(bool)
         if given.shape != (height, width):
             raise SceneError(f"{name}: valid", expected=f"shape {(height, width)}", got=given.shape)
         mask &= given
-    plain = xr.DataArray(values, dims=DIMS, coords={a: data[a] for a in "yx" if a in data.coords})
     digest = hashlib.sha256(f"{values.dtype.str}{values.shape}".encode())
     digest.update(np.ascontiguousarray(values).tobytes())
     digest.update(np.packbits(mask).tobytes())
@@ -59,7 +60,7 @@ def parts_of_array(
         "name": name, "cube": plain, "valid": mask, "wavelengths": centres, "crs": wkt,
         "transform": place, "rgb": default_rgb(bands, centres), "sha256": digest.hexdigest(),
     }  # fmt: skip
-    return parts, None if labels is None else labels_of_array(labels)
+    return parts, None if labels is None else labels_of_array(labels, plain)
 
 
 def _valid_of(cube: Any, values: np.ndarray, nodata: float | None) -> np.ndarray:
@@ -75,21 +76,62 @@ def _valid_of(cube: Any, values: np.ndarray, nodata: float | None) -> np.ndarray
     return valid
 
 
-def grid_values(values: Any) -> np.ndarray:
-    """An array (H, W); of a DataArray its dims y and x in this order, without one of length 1."""
-    if isinstance(values, xr.DataArray):
-        named = _renamed(values)
-        if named.ndim == 3 and named.sizes.get("band") == 1:
-            named = named.squeeze("band")
-        values = named.transpose("y", "x") if set(named.dims) == {"y", "x"} else named
-    return np.asarray(values)
+def _on_grid(values: Any, cube: xr.DataArray, what: str, error: type[HyperpeftError]) -> Any:
+    """A DataArray as (y, x) with the rows and columns of a cube; anything else as it is."""
+    if not isinstance(values, xr.DataArray):
+        return values
+    named = _renamed(values)
+    if named.ndim == 3 and named.sizes.get("band") == 1:
+        named = named.squeeze("band")
+    if set(named.dims) != {"y", "x"}:
+        return named
+    named = named.transpose("y", "x")
+    for axis in named.dims:
+        placed = axis in named.coords and axis in cube.coords
+        if placed and _is_turned(named[axis], cube[axis], what, error):
+            named = named.isel({axis: slice(None, None, -1)})
+    return named
 
 
-def labels_of_array(labels: Any) -> Labels:
-    """Labels of an array, or DataArray, (H, W) of whole numbers from 0."""
+def _is_turned(
+    own: xr.DataArray, others: xr.DataArray, what: str, error: type[HyperpeftError]
+) -> bool:
+    """Whether coordinates are those of others in reverse order; refused where they are others.
+
+    Where one of the two counts pixels, or their numbers differ, nothing can be said.
+    """
+    values, expected = own.values, others.values
+    if values.dtype.kind not in "iuf" or expected.dtype.kind not in "iuf":
+        return False
+    if values.shape != expected.shape or len(values) < 2:
+        return False
+    values, expected = values.astype(float), expected.astype(float)
+    near = _SAME_PLACE * np.abs(np.diff(expected)).min()
+    if np.abs(values - expected).max() <= near:
+        return False
+    if np.abs(values[::-1] - expected).max() <= near:
+        return True
+    count = np.arange(len(values))
+    for given in (values, expected):
+        if given[0] in (0, 0.5, 1) and np.array_equal(given - given[0], count):
+            return False
+    raise error(
+        f"{what} lie elsewhere than the scene",
+        expected=f"{own.name} from {expected[0]:g} to {expected[-1]:g}",
+        got=f"{values[0]:g} to {values[-1]:g}",
+        hint="bring them onto its grid, such as with rioxarray's reproject_match",
+    )
+
+
+def labels_of_array(labels: Any, cube: xr.DataArray) -> Labels:
+    """Labels of an array (H, W) of whole numbers, for a scene whose cube is (band, y, x).
+
+    0, nodata of a DataArray, masked pixels and NaN are unlabelled. A DataArray lies where its
+    coordinates say, if the cube has coordinates as well.
+    """
     if isinstance(labels, Labels):
         return labels
-    array = grid_values(labels)
+    array = _labelled_values(_on_grid(labels, cube, "labels", LabelsError))
     if array.dtype.kind == "f" and np.isfinite(array).all() and (array % 1 == 0).all():
         array = array.astype(np.int64)
     if array.dtype.kind not in "iub":
@@ -110,6 +152,19 @@ def labels_of_array(labels: Any) -> Labels:
         raise LabelsError("labels hold no class", got="0 (unlabelled) everywhere")
     names = {i: f"class {i}" for i in found}
     return Labels(ids, names, palette(found), "array")
+
+
+def _labelled_values(labels: Any) -> np.ndarray:
+    """The values with 0 where they are none."""
+    array = np.ma.getdata(labels) if isinstance(labels, np.ma.MaskedArray) else np.asarray(labels)
+    none = np.array(np.ma.getmaskarray(labels))
+    if array.dtype.kind == "f":
+        none |= np.isnan(array)
+    if isinstance(labels, xr.DataArray):
+        nodata = _nodata(labels)
+        if nodata is not None:
+            none |= array == nodata
+    return np.where(none, UNLABELLED, array).astype(array.dtype) if none.any() else array
 
 
 def _data(cube: Any, name: str) -> xr.DataArray:

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from hyperpeft import adapters
 from hyperpeft.adapters import Adapter, check_bare, replace_module
 from hyperpeft.errors import BundleError
-from hyperpeft.models import SIZES, weights_sha256
+from hyperpeft.models import num_heads_of, weights_sha256
 from hyperpeft.models.spectralgpt import SpectralGPT
 from hyperpeft.models.windows import centres_of, resize
 from hyperpeft.runs.bundle import Bundle
@@ -364,18 +364,19 @@ class AdapterBank:
 
     def _check_setup(self, folder: Path, record: RunRecord) -> None:
         """What the hash of the weights does not tell: how the encoder reads an image."""
-        config, size = record.config, SIZES.get(record.backbone["name"])
-        heads = config["num_heads"] or (size.num_heads if size else self.encoder.dim // 64)
+        config, encoder = record.config, self.encoder
+        heads = config["num_heads"] or num_heads_of(
+            record.backbone["name"], encoder.dim, encoder.depth
+        )
         trained = {
             "image_size": config["image_size"],
             "stride": config["stride"],
             "num_heads": heads,
         }
-        first = self.encoder.blocks[0]
         own = {
-            "image_size": self.encoder.image_size,
-            "stride": self.encoder.patch_embed.stride,
-            "num_heads": first.attn.num_heads,  # type: ignore[union-attr]
+            "image_size": encoder.image_size,
+            "stride": encoder.patch_embed.stride,
+            "num_heads": encoder.num_heads,
         }
         if trained != own:
             raise BundleError(

@@ -117,8 +117,8 @@ class RunConfig(BaseModel):
     num_heads: int | None = Field(
         None,
         ge=1,
-        description="Attention heads of a checkpoint, which does not hold their number; else "
-        "width // 64.",
+        description="Attention heads of a checkpoint; else what its file says, those of the "
+        "built-in size of its width and depth, or width // 64.",
     )
     pretrained: bool = Field(
         True, description="Start a built-in size from its pretrained weights, where it has any."

@@ -269,7 +269,7 @@ def labels_for(
         return rasterize_features(features, scene, all_touched=all_touched)
     if class_field is not None:
         raise LabelsError(f"labels of type {type(labels).__name__} have no field {class_field!r}")
-    found = labels_of_array(labels)
+    found = labels_of_array(labels, scene.cube)
     scene.with_labels(found)  # the grid
     return found
 
