@@ -177,6 +177,18 @@ def test_another_configuration_is_refused(serial):
     assert files_of(folder) == before
 
 
+def test_an_option_that_is_left_open_later_is_refused(tmp_path, world):
+    folder, common = tmp_path / "out", plan(methods=["krona+"], splits=["random"]).common
+    with_rate = plan(methods=["krona+"], splits=["random"], common={**common, "lr": 0.01})
+    start(with_rate, folder)
+    before = files_of(folder)
+    start(with_rate, folder)
+    assert files_of(folder) == before
+    with pytest.raises(ConfigError, match=r"other options \(lr 0.01 is None now\)"):
+        start(plan(methods=["krona+"], splits=["random"], common=common), folder)
+    assert files_of(folder) == before
+
+
 def test_cells_of_another_scene_file_are_not_mixed(serial, tmp_path, monkeypatch):
     folder = tmp_path / "out"
     shutil.copytree(serial[0], folder)

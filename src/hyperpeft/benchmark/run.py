@@ -36,6 +36,7 @@ from hyperpeft.system.resources import available, has_gpu, processor_count
 
 __all__ = ["Watch", "check_records", "check_scenes", "default_workers", "run_bench"]
 
+_PLACES = {*PATHS, "out", "map"}
 MEMORY = 2 * 2**30  # bytes that are free for each process of a benchmark
 
 
@@ -271,6 +272,7 @@ def check_records(folder: Path, cells: Iterable[Cell]) -> None:
     ConfigError
         Naming the first cell that was not, and the options that differ.
     """
+    before = _read_plan(folder).get("options", {})
     for cell in cells:
         path = folder / cell.path / RUN
         if not path.is_file():
@@ -291,6 +293,11 @@ def check_records(folder: Path, cells: Iterable[Cell]) -> None:
             if name in found and found[name] != value and name not in chosen
             if value not in (None, "auto")
         }
+        other |= {
+            name: f"{value!r} is {wanted[name]!r} now"
+            for name, value in before.get(cell.path, {}).items()
+            if name in wanted and wanted[name] != value
+        }
         if other and path.name == RUN:
             raise ConfigError(
                 f"{path.parent} was computed with other options "
@@ -301,14 +308,32 @@ def check_records(folder: Path, cells: Iterable[Cell]) -> None:
 
 def _write_bench(bench: BenchConfig, cells: Sequence[Cell], folder: Path) -> None:
     """The configuration and the cells asked for, with those of earlier starts."""
-    plan = folder / BENCH
+    before = _read_plan(folder)
     paths = [cell.path for cell in cells]
-    if plan.is_file():
-        try:
-            before = read_json(plan)["cells"]
-        except (BundleError, KeyError, TypeError):
-            before = []
-        paths += [path for path in before if path not in set(paths)]
-    content: dict[str, Any] = {"config": bench.model_dump(mode="json"), "cells": paths}
-    with replacing(plan) as temporary:
+    paths += [path for path in before.get("cells", []) if path not in set(paths)]
+    given = {cell.path: _given(cell) for cell in cells}
+    content: dict[str, Any] = {
+        "config": bench.model_dump(mode="json"),
+        "cells": paths,
+        "options": {**before.get("options", {}), **given},
+    }
+    with replacing(folder / BENCH) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _given(cell: Cell) -> dict[str, Any]:
+    """The options of a cell that the configuration sets, but its files and whether it maps."""
+    wanted = cell.config.model_dump(mode="json")
+    return {name: wanted[name] for name in cell.values if name in wanted and name not in _PLACES}
+
+
+def _read_plan(folder: Path) -> dict[str, Any]:
+    """What an earlier start left as `bench.json`; nothing where it cannot be read."""
+    try:
+        content = read_json(folder / BENCH)
+    except (BundleError, OSError):
+        return {}
+    parts = {"cells": list, "options": dict}
+    return {
+        name: content[name] for name, kind in parts.items() if isinstance(content.get(name), kind)
+    }
