@@ -337,6 +337,19 @@ def test_single_runs_are_grouped_by_their_split_and_its_size(tmp_path):
     assert [found[path] for path in sorted(found)] == list(cases.values())
 
 
+def test_runs_on_all_labels_stand_apart(tmp_path):
+    for kind in ("all labelled", "per-class 10"):
+        record = make_record("meadow", "krona+")
+        record["split"]["kind"] = kind
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "run.json").write_text(json.dumps(record))
+    entries = collect(read_study(tmp_path)).entries
+    assert {entry.path: (entry.split, entry.budget) for entry in entries} == {
+        "all labelled": ("all-labelled", "40-training-pixels"),
+        "per-class 10": ("random", "10-per-class"),
+    }
+
+
 @pytest.mark.parametrize(("name", "value"), [("split", 3), ("split", ["a"]), ("per_class", "many")])
 def test_options_of_other_types_are_refused(tmp_path, name, value):
     record = make_record()

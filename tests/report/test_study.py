@@ -80,6 +80,20 @@ def test_single_runs_are_packed_as_well(tmp_path):
     assert "# runs" in (tmp_path / "two" / "report.md").read_text()
 
 
+@pytest.mark.parametrize("name", ["/../../../pwn", "a/b", "x" * 300, "wald\\wiese: 1"])
+def test_a_report_of_any_scene_stays_in_its_folder(tmp_path, name):
+    record = make_record()
+    record["scene"]["name"] = name
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    before = set(tmp_path.iterdir())
+    write_report(tmp_path / "run", tmp_path / "out")
+    assert set(tmp_path.iterdir()) == before | {tmp_path / "out"}
+    assert [p.name for p in (tmp_path / "out").iterdir() if p.is_dir()] == ["tables"]
+    assert all(path.is_file() for path in (tmp_path / "out" / "tables").iterdir())
+    assert any(path.name.startswith("classes-") for path in (tmp_path / "out" / "tables").iterdir())
+
+
 HEADER = '{"hyperpeft_study": 1, "name": "x", "bench.json": null}'
 RECORD = json.dumps(make_record())
 

@@ -16,7 +16,7 @@ from hyperpeft.report.study import Cell, Picture, Study
 from hyperpeft.runs.config import FOLLOW_LABELS
 from hyperpeft.runs.file_names import RUN
 from hyperpeft.runs.record import check_values
-from hyperpeft.splits import budget_label, split_kind
+from hyperpeft.splits import ALL_LABELLED, budget_label, split_kind
 
 
 class Setting(NamedTuple):
@@ -228,11 +228,11 @@ def _from_path(path: str) -> Place | None:
 
 def _from_record(record: dict[str, Any]) -> Place:
     """The place of a run of its own, by its configuration."""
-    config = record["config"]
+    config, split = record["config"], record["split"]
     return (
         str(record["scene"].get("name", "scene")),
-        _kind(config),
-        _budget(config, record["split"]),
+        _kind(config, split),
+        _budget(config, split),
         str(record["adapter"].get("method", config.get("method"))),
         int(config.get("seed") or 0),
     )
@@ -308,16 +308,19 @@ def _text(value: Any) -> str:
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _kind(config: dict[str, Any]) -> str:
+def _kind(config: dict[str, Any], split: dict[str, Any]) -> str:
     """The split by its name; "given" where pixels were read from files."""
+    if split.get("kind") == ALL_LABELLED:
+        return ALL_LABELLED.replace(" ", "-")
     kind = split_kind(config.get("split"))
     return kind.name if kind.named else "given"
 
 
 def _budget(config: dict[str, Any], split: dict[str, Any]) -> str:
-    """The size that was asked for; of pixels read from files the number that trained."""
+    """The size that was asked for; the number that trained of all pixels or of those of files."""
     option, trained = config.get("split"), split.get("train")
-    if split_kind(option).named or trained is None:
+    drawn = split_kind(option).named and split.get("kind") != ALL_LABELLED
+    if drawn or trained is None:
         return budget_label(option, config.get("per_class"), config.get("fraction"))
     return f"{trained}-training-pixels"
 

@@ -18,7 +18,7 @@ from hyperpeft.report.study import read_study, write_study
 from hyperpeft.report.table import Table, class_names, text_of, to_csv, to_latex, to_markdown
 from hyperpeft.report.tables import all_tables, commit, machine
 from hyperpeft.runs.file_names import PICTURE
-from hyperpeft.system.files import replacing
+from hyperpeft.system.files import file_names, replacing
 from hyperpeft.system.output_folder import output_folder, refuse_inputs
 
 
@@ -229,12 +229,12 @@ def write_report(
     for note in results.notes:
         if listener is not None:
             listener(note)
-    for table in tables:
-        files[out / "tables" / f"{table.name}.csv"] = to_csv(table)
-        files[out / "tables" / f"{table.name}.tex"] = to_latex(table)
-    for group in charts.values():
-        for chart in group:
-            files[out / "figures" / f"{chart.name}.svg"] = chart.in_file
+    for table, name in zip(tables, file_names([t.name for t in tables]), strict=True):
+        files[out / "tables" / f"{name}.csv"] = to_csv(table)
+        files[out / "tables" / f"{name}.tex"] = to_latex(table)
+    drawn = [chart for group in charts.values() for chart in group]
+    for chart, name in zip(drawn, file_names([c.name for c in drawn]), strict=True):
+        files[out / "figures" / f"{name}.svg"] = chart.in_file
     inputs = [("the record", path) for path in {cell.file for cell in study.cells}]
     refuse_inputs([pack] if pack else [], inputs, "--pack")
     with output_folder(out, f"report folder {out}", outputs=files, inputs=inputs):

@@ -2,7 +2,7 @@
 
 from hyperpeft.splits.disjoint import disjoint, leakage
 from hyperpeft.splits.polygons import connected, polygons
-from hyperpeft.splits.random import all_labelled, fraction, from_masks, per_class
+from hyperpeft.splits.random import ALL_LABELLED, all_labelled, fraction, from_masks, per_class
 from hyperpeft.splits.save_load import digest, load, save
 from hyperpeft.splits.select import (
     DEFAULT_PER_CLASS,
@@ -16,6 +16,7 @@ from hyperpeft.splits.select import (
 )
 
 __all__ = [
+    "ALL_LABELLED",
     "DEFAULT_PER_CLASS",
     "SPLIT_KINDS",
     "SplitKind",

@@ -27,6 +27,8 @@ from hyperpeft.splits.base import (
     usable,
 )
 
+ALL_LABELLED = "all labelled"  # the kind of a split that leaves nothing to test on
+
 
 def per_class(
     labels: Labels,
@@ -111,7 +113,7 @@ def all_labelled(
     """
     ids, notes = usable(labels, valid)
     drawn = {c: class_rng(seed, c).permutation(where) for c, where in by_class(ids).items()}
-    split = assemble("all labelled", labels.classes, ids.shape, drawn, {}, validation, notes)
+    split = assemble(ALL_LABELLED, labels.classes, ids.shape, drawn, {}, validation, notes)
     order = np.lexsort(split.train.T[::-1])
     return replace(split, train=split.train[order], train_ids=split.train_ids[order])
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import platformdirs
 from hyperpeft.errors import BundleError, ConfigError, HyperpeftError
 from hyperpeft.system.resources import format_bytes, require_memory
 
+_LONGEST_NAME = 200  # bytes of a file's name, without number and suffix
 LARGEST_TEXT = 2**24  # bytes of a JSON file; the record of a run has some kilobytes
 
 # How libraries that have their own exceptions say that the system refused to write.
@@ -94,6 +96,28 @@ def read_json(path: Path, error: type[HyperpeftError] = BundleError) -> Any:
         raise error(f"{path} cannot be read (it is nested too deeply)") from None
     except (OSError, ValueError) as problem:
         raise error(f"{path} cannot be read ({problem})") from None
+
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """Names that any file system takes inside of one folder, each another, from any texts.
+
+    Examples
+    --------
+    >>> file_names(["classes-a b/../c-5", "Classes-A_b_.._c-5", "labels-1.5"])
+    ['classes-a_b_.._c-5', 'Classes-A_b_.._c-5-2', 'labels-1.5']
+    """
+    seen: set[str] = set()
+    found = []
+    for name in names:
+        plain = re.sub(r"[^\w.+=-]", "_", name).lstrip(".") or "_"
+        plain = plain.encode()[:_LONGEST_NAME].decode(errors="ignore")
+        other, number = plain, 1
+        while other.casefold() in seen:
+            number += 1
+            other = f"{plain}-{number}"
+        seen.add(other.casefold())
+        found.append(other)
+    return found
 
 
 def check_archive(path: Path, error: type[HyperpeftError]) -> None:
