@@ -17,7 +17,7 @@ from sklearn.utils import estimator_checks
 import hyperpeft
 from hyperpeft import SceneClassifier, adapters, load_run
 from hyperpeft.baselines import BASELINES
-from hyperpeft.errors import InputError
+from hyperpeft.errors import InputError, LabelsError
 from hyperpeft.runs.evaluate import evaluate
 from hyperpeft.runs.experiment import run
 from hyperpeft.scenes import open_scene
@@ -281,6 +281,13 @@ def points_of(ids, names, count):
         for _, (row, column) in rows
     ]
     return geopandas.GeoDataFrame({"class": [name for name, _ in rows]}, geometry=places, crs=CRS)
+
+
+def test_evaluating_a_run_that_trained_on_every_label(tmp_path):
+    cube, labels = write_scene(tmp_path, planted())
+    SceneClassifier("lda").fit(cube, str(labels)).save(tmp_path / "run")
+    with pytest.raises(LabelsError, match=r"every labelled pixel of scene \w+ was trained on"):
+        evaluate(tmp_path / "run", open_scene(cube, labels))
 
 
 def test_scores_match_classes_by_name(tmp_path):

@@ -317,6 +317,28 @@ def test_names_are_those_of_the_legend(tmp_path):
             assess_map(tmp_path / "m.tif", write_visited(tmp_path / "q.gpkg", rows, cols, texts))
 
 
+def test_classes_that_are_called_like_no_value_have_their_points(tmp_path):
+    ids = np.repeat([[1, 2, 3]], 30, axis=0).repeat(10, axis=1).astype(np.uint8)
+    names = {1: "None", 2: "NA", 3: "veg"}
+    write_class_map(tmp_path / "m.tif", ids, names, palette(names), crs=CRS,
+                    transform=tuple(TRANSFORM)[:6])  # fmt: skip
+    sample_map(tmp_path / "m.tif", tmp_path / "p.gpkg", size=60)
+    found = assess_map(tmp_path / "m.tif", fill_reference(tmp_path / "p.gpkg", ids, names))
+    np.testing.assert_array_equal(found.estimates.counts, np.diag([20, 20, 20]))
+
+
+def test_areas_of_strata_are_of_the_pixels_with_a_class(tmp_path):
+    ids = np.ones((100, 100), np.uint8)
+    ids[:, 50:] = 0
+    strata = np.repeat([1, 2], 50)[:, None].repeat(100, axis=1).astype(np.uint8)
+    sample_map(write_map(tmp_path / "m.tif", ids), tmp_path / "p.gpkg", size=40,
+               strata=write_map(tmp_path / "s.tif", strata))  # fmt: skip
+    meta, _, _, columns = pyogrio.raw.read(tmp_path / "p.gpkg", layer="strata")
+    table = dict(zip(meta["fields"], columns, strict=True))
+    assert table["pixels"].tolist() == [2500, 2500]
+    np.testing.assert_allclose(table["hectares"], 2500 * 0.09, rtol=0.001)
+
+
 def test_two_classes_of_one_name_stay_two(tmp_path):
     ids = np.repeat([[1, 2, 3]], 40, axis=0).repeat(14, axis=1).astype(np.uint8)
     names = {1: "rye", 2: "oats", 3: "rye"}
@@ -362,6 +384,20 @@ def test_geographic_areas_are_those_of_the_ellipsoid(tmp_path):
     outline = shapely.box(13, 51.5, 13.4, 52).segmentize(0.01)
     real = abs(Geod(ellps="WGS84").geometry_area_perimeter(outline)[0]) / 1e4
     assert found.hectares[1] == pytest.approx(real, rel=1e-6)
+
+
+@pytest.mark.parametrize("latitude", [-70, 30, 52.5])
+def test_areas_in_web_mercator_are_those_of_the_ellipsoid(latitude):
+    from pyproj import Geod, Transformer
+
+    across = Transformer.from_crs("EPSG:4326", "EPSG:3857", always_xy=True)
+    x, y = across.transform(11, latitude)
+    areas, how = pixel_areas((1, 1), "EPSG:3857", (100, 0, x - 50, 0, -100, y + 50))
+    corners = shapely.get_coordinates(shapely.box(x - 50, y - 50, x + 50, y + 50))
+    outline = np.stack(across.transform(*corners.T, direction="INVERSE"), axis=1)
+    real = abs(Geod(ellps="WGS84").geometry_area_perimeter(shapely.Polygon(outline))[0])
+    assert areas[0] == pytest.approx(real, rel=1e-5)
+    assert how.startswith("on the ellipsoid")
 
 
 @pytest.fixture(scope="module")
@@ -487,6 +523,11 @@ def test_the_command_line(world, tmp_path, monkeypatch, capsys):
     )
     assert (tmp_path / "a.html").is_file()
     assert (tmp_path / "a.tex").is_file()
+    with pytest.raises(SystemExit):
+        run("assess", path, "--reference", points, "--html", tmp_path / "b.x", "--latex",
+            tmp_path / "b.x")  # fmt: skip
+    assert "--html and --latex: expected two files" in capsys.readouterr().err
+    assert not (tmp_path / "b.x").exists()
     said = run("assess", path, "--reference", points, "--class-field", "reference")
     assert f"overall accuracy {100 * result['overall']['value']:.1f} %" in said
     neyman = run("sample", path, "--standard-error", 0.02, "--users-accuracy", 0.8, "--out",
@@ -622,6 +663,13 @@ def test_of_one_stratum_sum_and_ratio_are_wilson():
     assert of_sum(one, np.array([0.9]), n) == pytest.approx((low[0], high[0]))
     ratio = of_ratio((one, one), np.array([0.9]), np.array([0.1]), n)
     assert ratio == pytest.approx((low[0], high[0]))
+    for share in (0.0, 1.0):
+        low, high = wilson(np.array([share]), n)
+        ratio = of_ratio((one, one), np.array([share]), 1 - np.array([share]), n)
+        assert ratio == pytest.approx((low[0], high[0]))
+    perfect = estimate(observations(np.diag([20, 30]), np.array([10**9, 10**9])), (0, 1))
+    low, high = wilson(np.array([1.0]), np.array([20.0]))
+    assert perfect.users[0].low == pytest.approx(low[0])
 
 
 def test_no_interval_without_width():
@@ -789,6 +837,17 @@ def test_suggestions_of_a_run(tmp_path, monkeypatch, capsys):
     assert all(value is None for value in table["class"])
     rows, cols = table["row"], table["col"]
     assert (some[rows, cols] == 0).all()
+    # Pixels that trained by other ways than --labels have a label as well.
+    halves = []
+    for name, columns in (("one", np.s_[:, :6]), ("two", np.s_[:, 6:])):
+        ids = np.zeros_like(some)
+        ids[columns] = some[columns]
+        part = replace(scene, labels=replace(scene.labels, ids=ids))
+        halves.append(str(write_scene(tmp_path, part, name=name)[1]))
+    call(monkeypatch, "train", cube, "--split", ",".join(halves), "--method", "svm", "--out",
+         "masks", "-q")  # fmt: skip
+    call(monkeypatch, "suggest", "masks", "--count", 8, "--out", "s.gpkg", "--json")
+    assert json.loads(capsys.readouterr().out)["candidates"] == told["candidates"]
     xy = shapely.get_coordinates(shapely.from_wkb(wkb))
     a, b, c, d, e, f = open_scene(cube).transform
     np.testing.assert_allclose(xy[:, 0], a * (cols + 0.5) + b * (rows + 0.5) + c)

@@ -130,6 +130,7 @@ def test_the_command_line_reads_what_is_saved(tmp_path, place):
     assert read.classes == {1: "Water", 2: "Trees"}
     np.testing.assert_array_equal(read.ids == 1, burnt(TRIANGLE))
     assert read.ids[3, 25] == 2
+    assert read.colours == {c.id: c.colour for c in store.labels.classes}
     again = LabelStore(tmp_path / "a.gpkg", where)
     assert again.continued
     assert again.labels.classes == store.labels.classes
@@ -137,6 +138,15 @@ def test_the_command_line_reads_what_is_saved(tmp_path, place):
     for new, old in zip(again.labels.shapes, store.labels.shapes, strict=True):
         assert new.geometry.equals_exact(old.geometry, 1e-6)
     assert not list(tmp_path.glob(".a.part-*"))
+
+
+def test_names_and_colours_are_those_that_were_drawn_with(tmp_path):
+    store = LabelStore(tmp_path / "a.gpkg", scene())
+    store.change(lambda _: two_classes().renamed(2, "12").recoloured(2, (1, 2, 3)))
+    store.close()
+    read = read_labels(tmp_path / "a.gpkg", scene=scene())
+    assert read.classes == {1: "Water", 2: "12"}
+    assert read.colours[2] == (1, 2, 3)
 
 
 def test_labels_of_rows_that_run_north(tmp_path):

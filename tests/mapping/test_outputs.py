@@ -273,6 +273,13 @@ def test_every_patch_is_kept_where_asked(files, tmp_path):
     assert write_polygons(files / "map.tif", tmp_path / "p.gpkg", NAMES, PALETTE, smallest=1) == 4
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3)])
+def test_a_map_of_fewer_pixels_than_the_smallest_polygon(tmp_path, shape):
+    place = {"crs": CRS, "transform": tuple(TRANSFORM)[:6]}
+    write_class_map(tmp_path / "m.tif", np.full(shape, 2, np.uint8), NAMES, PALETTE, **place)
+    assert write_polygons(tmp_path / "m.tif", tmp_path / "p.gpkg", NAMES, PALETTE, smallest=4) == 1
+
+
 def test_areas_of_classes():
     counted = ClassAreas((40, 60), CRS, tuple(TRANSFORM)[:6])
     for top in (0, 13, 26):

@@ -204,7 +204,7 @@ def reference_ids(
     new: list[str] = []
     ids = []
     for text in map(_class_text, values.tolist()):
-        if not text or (text == str(UNLABELLED) and text not in exact):
+        if text not in exact and (is_no_value(text) or text == str(UNLABELLED)):
             ids.append(UNLABELLED)
             continue
         alike = exact.get(text) or folded.get(text.lower(), set())
@@ -236,8 +236,7 @@ def _class_text(value: object) -> str:
         return ""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    text = str(value).strip()
-    return "" if is_no_value(text) else text
+    return str(value).strip()
 
 
 def read_design(path: Path) -> Design | None:

@@ -19,6 +19,7 @@ from hyperpeft.assessment.class_raster import ClassRaster, read_class_raster
 from hyperpeft.assessment.points import LAYERS, REFERENCE, Design, refuse_filled, write_points
 from hyperpeft.errors import ConfigError
 from hyperpeft.records import UNLABELLED
+from hyperpeft.scenes import HECTARE, pixel_areas
 from hyperpeft.system.output_folder import refuse_inputs
 
 
@@ -195,7 +196,7 @@ def sample_map(
             f"strata {strata}", expected=f"the grid of the map, {mapped.shape} pixels",
             got=f"{layer.shape} pixels" if layer.shape != mapped.shape else "another transform",
         )  # fmt: skip
-    pixels, unused = _sizes(mapped, layer)
+    pixels, areas, unused = _sizes(mapped, layer)
     codes = list(pixels)
     sizes = np.array(list(pixels.values()))
     expected = _users(users, [layer.names[i] for i in codes])
@@ -212,8 +213,8 @@ def sample_map(
     design, xy = _design(mapped, layer, codes, sizes, places, seed, "neyman" if expected is not None
                          else "proportional")  # fmt: skip
     hectares = None
-    if layer.hectares is not None and not unused:
-        hectares = np.array([layer.hectares[i] for i in codes])
+    if areas is not None and not unused:
+        hectares = np.array([areas[i] for i in codes])
     names = mapped.names if show_class else None
     write_points(out, design, xy, mapped.crs, hectares=hectares, map_names=names)
     drawn = {layer.names[i]: (int(s), int(c))
@@ -221,21 +222,30 @@ def sample_map(
     return Sampled(out, drawn, f"{design.about['allocation']}, at least {least} each", tuple(notes))
 
 
-def _sizes(mapped: ClassRaster, layer: ClassRaster) -> tuple[dict[int, int], int]:
-    """Pixels of each stratum that have a class, and of no stratum."""
+def _sizes(
+    mapped: ClassRaster, layer: ClassRaster
+) -> tuple[dict[int, int], dict[int, float] | None, int]:
+    """Pixels with a class: their number and hectares in each stratum, their number in none."""
     if layer is mapped:
-        return mapped.pixels, 0
+        return mapped.pixels, mapped.hectares, 0
+    of_row, _ = pixel_areas(mapped.shape, mapped.crs, mapped.transform)
     counts: dict[int, int] = {}
+    areas: dict[int, float] = {}
     unused = 0
-    for (_, ids), (_, codes) in zip(mapped.blocks(), layer.blocks(), strict=True):
+    for (top, ids), (_, codes) in zip(mapped.blocks(), layer.blocks(), strict=True):
         unused += int(np.count_nonzero((ids != UNLABELLED) & (codes == UNLABELLED)))
-        found, number = np.unique(codes[ids != UNLABELLED], return_counts=True)
+        there = np.where(ids != UNLABELLED, codes, UNLABELLED)
+        found, number = np.unique(there, return_counts=True)
         for i, count in zip(found.tolist(), number.tolist(), strict=True):
             counts[i] = counts.get(i, 0) + count
+        if of_row is not None:
+            part = np.repeat(of_row[top : top + len(ids)] / HECTARE, ids.shape[1])
+            for i, area in enumerate(np.bincount(there.ravel(), weights=part).tolist()):
+                areas[i] = areas.get(i, 0.0) + area
     counts.pop(UNLABELLED, None)
     if not counts:
         raise ConfigError(f"strata {layer.path}", expected="strata where the map has classes")
-    return dict(sorted(counts.items())), unused
+    return dict(sorted(counts.items())), None if of_row is None else areas, unused
 
 
 def _users(users: Mapping[str, float] | float | None, names: list[str]) -> np.ndarray | None:

@@ -19,12 +19,14 @@ from hyperpeft.assessment.uncertainty import Diversity, Measure, check_rule, cho
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping import SIZE, Layers, Mapper, plan, tiles_here
 from hyperpeft.progress import Progress
-from hyperpeft.records import Scene
+from hyperpeft.records import Scene, mask_of
 from hyperpeft.runs.bundle import Bundle
 from hyperpeft.runs.evaluate import reopen
+from hyperpeft.runs.file_names import SPLIT
 from hyperpeft.runs.inputs import inputs_of_run
 from hyperpeft.runs.load import load_run
 from hyperpeft.scenes import files_of, open_scene, read_labels, text_column, write_layer
+from hyperpeft.splits import load as load_split
 from hyperpeft.system.files import flush, replacing
 from hyperpeft.system.output_folder import Inputs, refuse_inputs
 
@@ -227,10 +229,21 @@ def suggest_to_file(
     cube = reopen(bundle.record, run) if scene is None else open_scene(scene)
     if labels is not None:
         cube = cube.with_labels(read_labels(labels, scene=cube))
+    elif options.get("labelled") is None:
+        options["labelled"] = _labelled_of(bundle, run, cube)
     progress.stage("Mapping the candidates")
     found = suggest(bundle, cube, watch=progress.mapped, **options)
     write_suggestions(out, bundle, cube, found, inputs)
     return bundle, found
+
+
+def _labelled_of(bundle: Bundle, run: Path, scene: Scene) -> np.ndarray:
+    """Pixels (H, W) that have a label in the scene, or had one when the run was trained on it."""
+    known = np.zeros(scene.valid.shape, bool) if scene.labels is None else scene.labels.ids > 0
+    if (run / SPLIT).is_file() and scene.sha256 == bundle.record.scene.get("sha256"):
+        split = load_split(run / SPLIT)
+        known |= mask_of(np.concatenate([split.train, split.validation, split.test]), known.shape)
+    return known
 
 
 def check_target(path: str | Path, inputs: Inputs = ()) -> Path:

@@ -6,6 +6,7 @@ The command line imports what computes when it computes.
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -69,7 +70,8 @@ def sample(
         print(f"{total} points ({drawn.rule}): {drawn.path}")
         for note in drawn.notes:
             print(f"note: {note}")
-        print(f"fill in the field reference, then: hyperpeft assess {map_} --reference {out}")
+        words = shlex.join(["hyperpeft", "assess", str(map_), "--reference", str(out)])
+        print(f"fill in the field reference, then: {words}")
 
 
 def _users(given: list[str] | None) -> float | dict[str, float] | None:
@@ -111,6 +113,8 @@ def assess(
     for option, path in (("--html", html), ("--latex", latex)):
         if path is not None:
             refuse_inputs([path], inputs, option)
+    if html is not None and latex is not None and html.resolve() == latex.resolve():
+        raise ConfigError("--html and --latex", expected="two files", got=str(html))
     found = assess_map(map_, reference, class_field, rule=interval)  # type: ignore[arg-type]
     for path, render in ((html, to_html), (latex, to_latex)):
         if path is not None:

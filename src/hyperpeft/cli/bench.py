@@ -6,6 +6,7 @@ The command line imports what computes when it computes: torch takes seconds to 
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -102,7 +103,7 @@ def bench(
         print(json.dumps({"folder": str(folder), "cells": [o._asdict() for o in outcomes]}))
     elif not quiet:
         print(f"{len(outcomes) - len(failed)} cells finished in {folder}")
-        print(f"hyperpeft report {folder}")
+        print(shlex.join(["hyperpeft", "report", str(folder)]))
     if failed:
         raise HyperpeftError(
             f"{len(failed)} of {len(outcomes)} cells failed, the first ({failed[0].path}) because "

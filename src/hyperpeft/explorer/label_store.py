@@ -13,7 +13,6 @@ the labels before or after a change. The command line reads it as `--labels FILE
 from __future__ import annotations
 
 import glob
-import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,8 +26,10 @@ from hyperpeft.errors import ConfigError, LabelsError
 from hyperpeft.explorer.label_set import LabelClass, LabelSet, Shape
 from hyperpeft.records import Labels, Scene, palette
 from hyperpeft.scenes import (
+    CLASSES,
     PIXELS,
     list_layers,
+    read_class_table,
     read_labels,
     read_layer,
     read_shapes,
@@ -38,9 +39,8 @@ from hyperpeft.scenes import (
 from hyperpeft.system.files import PART, flush, replacing
 from hyperpeft.system.output_folder import output_folder
 
-LAYER, CLASSES = "labels", "classes"
+LAYER = "labels"
 _UNDONE = 200  # changes that can be undone
-_COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 
 class LabelStore:
@@ -235,13 +235,7 @@ def read_label_set(path: Path, scene: Scene) -> LabelSet:
             f"{path} was not written by the explorer", expected=f"the layers {LAYER} and {CLASSES}",
             got=", ".join(layers) or "none", hint="add it to other labels instead",
         )  # fmt: skip
-    meta, _, columns = read_layer(path, CLASSES)
-    table = dict(zip(map(str, meta["fields"]), columns, strict=True))
-    try:
-        rows = zip(*(table[name].tolist() for name in ("class_id", "name", "colour")), strict=True)
-        classes = tuple(LabelClass(int(i), str(name), _colour(text)) for i, name, text in rows)
-    except (KeyError, TypeError, ValueError) as problem:
-        raise LabelsError(f"the classes in {path} are damaged ({problem})") from None
+    classes = tuple(LabelClass(*row) for row in read_class_table(path))
     count = len(read_layer(path, layer)[1])
     if not count:
         return LabelSet(classes)
@@ -319,9 +313,3 @@ def free_name(path: Path) -> Path:
     while (made := path.with_name(f"{path.stem}-{number}{path.suffix}")).exists():
         number += 1
     return made
-
-
-def _colour(text: object) -> tuple[int, int, int]:
-    if not isinstance(text, str) or not _COLOUR.fullmatch(text):
-        raise ValueError(f"colour {text!r}")
-    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)

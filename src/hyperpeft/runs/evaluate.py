@@ -107,6 +107,11 @@ def evaluate(
             "trained": int(np.count_nonzero(trained)),
             "unknown": int(np.count_nonzero(labelled & ~known)),
         }
+        if not len(true) and left_out["trained"]:
+            raise LabelsError(
+                f"every labelled pixel of scene {scene.name} was trained on by {folder}",
+                hint="give labels of other pixels, or train with --per-class or --fraction",
+            )
         if not len(true):
             raise LabelsError(
                 f"scene {scene.name} has no labelled pixel of the classes of {folder}",

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from hyperpeft.scenes.labels.class_values import match_names
     from hyperpeft.scenes.labels.read import LABEL_OPTIONS, labels_for, read_labels, read_shapes
     from hyperpeft.scenes.labels.vectors import (
+        CLASSES,
         PIXELS,
         list_layers,
+        read_class_table,
         read_layer,
         text_column,
         write_layer,
@@ -77,6 +79,8 @@ _MODULES = {
     "random_scene": "synthetic.random",
     "read_cube": "readers.read",
     "read_labels": "labels.read",
+    "CLASSES": "labels.vectors",
+    "read_class_table": "labels.vectors",
     "read_layer": "labels.vectors",
     "read_library": "synthetic.library",
     "read_shapes": "labels.read",
@@ -90,6 +94,7 @@ _MODULES = {
 
 __all__ = [
     "CARDS",
+    "CLASSES",
     "HECTARE",
     "LABEL_OPTIONS",
     "PIXELS",
@@ -123,6 +128,7 @@ __all__ = [
     "pixel_areas",
     "planted_scene",
     "random_scene",
+    "read_class_table",
     "read_cube",
     "read_labels",
     "read_layer",

@@ -7,6 +7,7 @@ from pyproj import CRS, Proj
 from pyproj.exceptions import CRSError, ProjError
 
 HECTARE = 10_000.0  # m2
+_ON_A_SPHERE = "Popular Visualisation Pseudo Mercator"  # Web Mercator, of ellipsoidal latitudes
 _TOLERANCE = 0.01  # of a projection's areas, before they are replaced by those of the ellipsoid
 
 
@@ -80,7 +81,7 @@ def _curvature(latitude: np.ndarray, big: float, flat: float) -> np.ndarray:
     return result
 
 
-def _areal_scale(system: object, x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+def _areal_scale(system: CRS, x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
     """By how much a projection enlarges areas at these places (n,); None where it cannot say."""
     try:
         projection = Proj(system)
@@ -88,4 +89,9 @@ def _areal_scale(system: object, x: np.ndarray, y: np.ndarray) -> np.ndarray | N
         scale = np.asarray(projection.get_factors(longitude, latitude).areal_scale)
     except (ProjError, ValueError):
         return None
+    how, body = system.coordinate_operation, system.ellipsoid
+    if how is not None and how.method_name == _ON_A_SPHERE and body is not None:
+        flat = 1 / body.inverse_flattening if body.inverse_flattening else 0
+        sphere = body.semi_major_metre**2 * np.cos(np.radians(latitude))
+        scale *= sphere / _curvature(np.radians(latitude), body.semi_major_metre, flat)
     return scale if np.isfinite(scale).all() and (scale > 0).all() else None

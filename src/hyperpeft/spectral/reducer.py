@@ -277,5 +277,6 @@ def check_scale(reducer: HasBands, scene: Scene) -> None:
         f"{scene.name} has values of another scale than the scene of the run",
         expected=f"a mean near {theirs:.4g}",
         got=f"{ours:.4g}",
-        hint=f"give --scale {factor:g} if its values are to be multiplied by that",
+        hint=f"give --scale {factor:g} if its values are to be multiplied by that; where a scale "
+        f"was given, {factor:g} times it",
     )

@@ -65,7 +65,7 @@ def write_polygons(
     ids = np.asarray(ids, np.int32)
     valid = ids != UNLABELLED
     if smallest > 1 and valid.any():
-        ids = rasterio.features.sieve(ids, smallest, mask=valid)
+        ids = rasterio.features.sieve(ids, min(smallest, ids.size), mask=valid)
     found = list(rasterio.features.shapes(ids, mask=valid, connectivity=4))
     shapes = shapely.from_geojson([_json(geometry) for geometry, _ in found])
     codes = np.array([int(code) for _, code in found], np.int32)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from hyperpeft.errors import LabelsError
+from hyperpeft.records import Colour
 from hyperpeft.scenes.labels.class_names import normal_form
 from hyperpeft.scenes.labels.class_values import ask_about_ignored
 from hyperpeft.system.text import is_no_value
@@ -40,6 +41,8 @@ class Features:
         Coordinates are column and row, whole numbers at the corners of pixels.
     source : str
     notes : tuple of str
+    colours : dict of int to RGB
+        Of the classes that have one.
     """
 
     geometries: np.ndarray
@@ -49,6 +52,7 @@ class Features:
     source: str
     in_pixels: bool = False
     notes: tuple[str, ...] = ()
+    colours: Mapping[int, Colour] = field(default_factory=dict)
 
 
 def read_classes(

@@ -273,7 +273,7 @@ def rasterize_features(features: Features, scene: Scene, *, all_touched: bool = 
     return Labels(
         ids=class_of,
         classes=dict(sorted(features.classes.items())),
-        colours=palette(features.classes, features.classes),
+        colours={**palette(features.classes, features.classes), **features.colours},
         source=features.source,
         regions=np.where(clear, first, 0).astype(np.int32),
         notes=tuple(notes),

@@ -13,6 +13,7 @@ import csv
 import glob
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 import shapely
 
 from hyperpeft.errors import ConfigError, LabelsError
+from hyperpeft.records import Colour
 from hyperpeft.scenes.labels.features import Features, read_classes
 from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.gdal import silence_gdal
@@ -31,7 +33,10 @@ SUFFIXES = (
     ".gml", ".kml", ".kmz", ".gpx", ".gdb", ".zip", ".shz", ".sqlite", ".db", ".tab", ".mif",
     ".dxf", ".gmt", ".jml", ".osm", ".pbf", ".parquet",
 )  # fmt: skip
+CLASSES = "classes"  # the table of a GeoPackage that names and colours the classes of its layer
 PIXELS = "pixels"  # the layer of a GeoPackage whose coordinates are column and row
+CLASS_ID = "class_id"
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
 _PARTS = {
     ".shp": (".dbf", ".shx", ".prj", ".cpg"),
     ".tab": (".dat", ".map", ".id", ".ind"),
@@ -96,7 +101,8 @@ def read_vectors(probe: Probe, layer: str | None, class_field: str | None) -> Fe
         The file cannot be read, has several layers, no features or no clear class field.
     """
     path = probe.path
-    layers = [name for name, kind in list_layers(path).items() if kind is not None]
+    listed = list_layers(path)
+    layers = [name for name, kind in listed.items() if kind is not None]
     if layer is None and len(layers) > 1:
         layers = _filled(path, layers)
     if layer is not None and layer not in layers:
@@ -111,6 +117,12 @@ def read_vectors(probe: Probe, layer: str | None, class_field: str | None) -> Fe
     table = dict(zip(map(str, meta["fields"]), columns, strict=True))
     what = f"labels {path.name}:{layer}" if layer else f"labels {path.name}"
     field, ids, classes, notes = read_classes(what, table, class_field)
+    colours: dict[int, Colour] = {}
+    if field == CLASS_ID and listed.get(CLASSES, "") is None:
+        with suppress(LabelsError):  # another table of this name
+            for i, name, colour in read_class_table(path):
+                if i in classes:
+                    classes[i], colours[i] = name, colour
     in_pixels = (layer or layers[0]) == PIXELS and meta["crs"] is None
     if meta["crs"] is None and not in_pixels:
         notes.append(f"{what} name no CRS; taken to be the scene's")
@@ -122,7 +134,31 @@ def read_vectors(probe: Probe, layer: str | None, class_field: str | None) -> Fe
         in_pixels=in_pixels,
         source=f"{what.removeprefix('labels ')} field {field}",
         notes=tuple(notes),
+        colours=colours,
     )
+
+
+def read_class_table(path: Path) -> list[tuple[int, str, Colour]]:
+    """Ids, names and colours of classes: the table `classes` of a GeoPackage of the explorer.
+
+    Raises
+    ------
+    LabelsError
+        It lacks a field, or holds other values.
+    """
+    meta, _, columns = read_layer(path, CLASSES)
+    table = dict(zip(map(str, meta["fields"]), columns, strict=True))
+    try:
+        rows = zip(*(table[name].tolist() for name in (CLASS_ID, "name", "colour")), strict=True)
+        return [(int(i), str(name), _colour(text)) for i, name, text in rows]
+    except (KeyError, TypeError, ValueError) as problem:
+        raise LabelsError(f"the classes in {path} are damaged ({problem})") from None
+
+
+def _colour(text: object) -> Colour:
+    if not isinstance(text, str) or not _COLOUR.fullmatch(text):
+        raise ValueError(f"colour {text!r}")
+    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
 
 
 def _filled(path: Path, layers: list[str]) -> list[str]:
