@@ -332,3 +332,10 @@ def test_a_picture_that_fails_is_a_note(folder, monkeypatch):
     assert told[-2:] == expected
     assert {"map.tif", "split.npz", "head.safetensors", "adapter"} <= files(out)
     assert not {"map.png", "confusion.png", "checkpoint"} & files(out)
+
+
+def test_class_names_in_any_script_are_drawn_without_warnings(tmp_path, recwarn):
+    names = {2: "玉米", 3: "मक्का", 4: "\U0001f33d"}
+    figures.save_map(tmp_path / "a.png", np.full((9, 9), 2), names, COLOURS)
+    figures.save_confusion(tmp_path / "b.png", np.eye(3, dtype=int), list(names.values()))
+    assert not recwarn

@@ -6,11 +6,13 @@ they need no display and can be made from any thread.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -22,12 +24,16 @@ from hyperpeft.system.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 DPI = 150
 INVALID = 235  # light grey of false-colour pixels without data
 UNLABELLED_COLOUR = (242, 242, 242)
 NO_DATA_STRIPES = ((255, 255, 255), (176, 176, 176))
+_WIDE_FONTS = (  # of scripts that matplotlib's own font lacks; what is installed of them is used
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "WenQuanYi Zen Hei",
+    "Microsoft YaHei", "PingFang SC", "Hiragino Sans", "Yu Gothic", "Malgun Gothic",
+    "Noto Sans Devanagari", "Noto Sans Bengali", "Noto Sans Thai", "Arial Unicode MS",
+)  # fmt: skip
 NUMBERED_CLASSES = 20  # above this the cells of a confusion matrix are too small for numbers
 
 
@@ -279,9 +285,14 @@ def _save(figure: Figure, path: Path, dpi: int = DPI) -> None:
         raise ConfigError(
             f"{path} cannot be drawn (format {suffix!r} is unknown)", hint="name it .png"
         )
-    for text in figure.findobj(
-        Text
-    ):  # names of files and classes are no formulas, whatever $ is in
-        text.set_parse_math(False)
-    with replacing(Path(path)) as temporary:
+    texts = figure.findobj(Text)
+    for text in texts:
+        text.set_parse_math(False)  # names of files and classes are no formulas, whatever $ is in
+    if not all(text.get_text().isascii() for text in texts):
+        installed = set(font_manager.get_font_names())
+        more = [name for name in _WIDE_FONTS if name in installed]
+        for text in texts:
+            text.set_fontfamily([*text.get_fontfamily(), *more])
+    with replacing(Path(path)) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as boxes
         figure.savefig(temporary, dpi=dpi, bbox_inches="tight", pad_inches=0.12)
