@@ -128,8 +128,9 @@ class Scene:
         cube : ndarray (H, W, B), or xarray.DataArray with dims band, y, x in any order
             The coordinates of a DataArray (wavelength, x, y, the CRS of rioxarray) and its nodata
             value are used where the arguments do not say otherwise.
-        labels : Labels, or ndarray of int (H, W), optional
-            0 is unlabelled.
+        labels : Labels, or ndarray or DataArray of int (H, W), optional
+            0, nodata of a DataArray, masked pixels and NaN are unlabelled. A DataArray lies where
+            its coordinates say: turned rows and columns are turned back, another place is refused.
         wavelengths : sequence of B floats, optional
             In nm; all below 100 are taken as micrometres.
         crs : str, optional
