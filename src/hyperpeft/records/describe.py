@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hyperpeft.records import notebook
 from hyperpeft.records.labels import UNLABELLED, Labels
+from hyperpeft.system.text import html_table
 
 _NOTES = 6  # shown in a notebook
 _STRETCH = (2, 98)  # percentiles that are drawn black and white
@@ -39,7 +39,7 @@ def scene_table(scene: Any) -> str:
     rows += [["note", note] for note in scene.notes[:_NOTES]]
     if len(scene.notes) > _NOTES:
         rows.append(["note", f"... and {len(scene.notes) - _NOTES} more"])
-    return notebook.table(scene.name, [], rows)
+    return html_table(scene.name, [], rows)
 
 
 def _crs_name(crs: str | None) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hyperpeft.errors import LabelsError
-from hyperpeft.records import notebook
+from hyperpeft.system.text import html_table, swatch
 
 UNLABELLED = 0  # the id of pixels without a label, and of nodata in a class map
 
@@ -70,7 +70,7 @@ class Labels:
     def _repr_html_(self) -> str:
         counts = self.counts()
         rows = [
-            [notebook.swatch(self.colours[i]), i, name, f"{counts.get(i, 0):,}"]
+            [swatch(self.colours[i]), i, name, f"{counts.get(i, 0):,}"]
             for i, name in self.classes.items()
         ]
-        return notebook.table(repr(self)[1:-1], ["", "id", "class", "pixels"], rows)
+        return html_table(repr(self)[1:-1], ["", "id", "class", "pixels"], rows)

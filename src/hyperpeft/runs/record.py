@@ -23,11 +23,11 @@ from pydantic_core import CoreSchema, core_schema
 
 from hyperpeft.errors import BundleError
 from hyperpeft.metrics import class_scores
-from hyperpeft.records import notebook
 from hyperpeft.runs import record_sections as sections
 from hyperpeft.runs.config import AUTO, METHOD
 from hyperpeft.runs.file_names import RUN
 from hyperpeft.system.files import read_json
+from hyperpeft.system.text import html_table
 
 _SHOWN = 3  # of the problems of a record
 
@@ -101,7 +101,7 @@ class RunRecord:
             for i, of_class in zip(self.metrics.get("class_ids") or [], figures, strict=True)
         ]
         heads = ["class", "recall %", "precision %", "F1 %"]
-        return notebook.table(repr(self)[1:-1], heads, rows)
+        return html_table(repr(self)[1:-1], heads, rows)
 
     def plot_confusion(self, ax: Any = None) -> Any:
         """Draw the confusion matrix, rows true and in percent; the axes."""
