@@ -719,6 +719,47 @@ def test_attributes_that_are_refused(store, attributes, message):
         open_scene(store(cube() + 2, **attributes))
 
 
+@pytest.mark.parametrize("axes", ["h w b", "b h w", "b (h w):7x5"])
+@pytest.mark.parametrize(
+    ("dtype", "attributes"),
+    [
+        ("int16", {"_FillValue": np.int16(-9999), "scale_factor": 1e-4}),
+        ("float32", {"missing_value": np.float32([-9999, -1]), "scale_factor": 2.0}),
+        ("uint8", {"valid_range": np.uint8([3, 200]), "add_offset": 5.0}),
+        ("int8", {"_Unsigned": "true", "_FillValue": np.int8(-1), "valid_max": np.int8(-6)}),
+        ("int32", {}),
+    ],
+)
+def test_attributes_of_hdf5_are_those_of_netcdf(tmp_path, axes, dtype, attributes):
+    array = (cube(dtype="int64") % 190 + 5).astype("uint8").astype(dtype)
+    marks = np.array([-9999, -1]).astype(dtype)
+    array[0, 0, 3], array[1, 1, 0], array[2, 2] = *marks, 2
+    dims = ("y", "x", "band")
+    xr.Dataset({"cube": (dims, array, attributes)}).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    stored = array if axes == "h w b" else array.transpose(2, 0, 1)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["cube"] = stored.reshape(6, -1) if "(" in axes else stored
+        file["cube"].attrs.update(attributes)
+    named, plain = open_scene(tmp_path / "a.nc"), open_scene(tmp_path / "a.h5", layout=axes)
+    np.testing.assert_array_equal(plain.cube, named.cube)
+    assert plain.cube.dtype == named.cube.dtype
+    np.testing.assert_array_equal(plain.valid, named.valid)
+    assert bool(attributes) == (not plain.valid.all())
+    assert plain.notes == tuple(note for note in named.notes if "georeference" not in note)
+    part = plain.cube.isel(y=slice(1, 3), x=slice(0, 4), band=[4, 1])
+    np.testing.assert_array_equal(part, named.cube[[4, 1], 1:3, :4])
+
+
+def test_attributes_of_hdf5_that_are_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["deep/cube"] = cube()
+        file["deep/cube"].attrs["valid_range"] = [9, 2]
+    with pytest.raises(
+        SceneError, match=r"a.h5:deep/cube: attribute valid_range: expected numbers"
+    ):
+        open_scene(tmp_path / "a.h5")
+
+
 def test_limits_of_scaled_floating_point_are_refused(store):
     path = store(cube(dtype="float32"), scale_factor=0.5, valid_max=7.0)
     with pytest.raises(SceneError, match="valid_max: expected no such limit"):
