@@ -379,6 +379,36 @@ def test_the_alpha_band_of_a_label_map_masks(tmp_path, scene):
     np.testing.assert_array_equal(labels.ids[4:], ground()[4:])
 
 
+@pytest.mark.parametrize("inside", ["YES", "NO"])
+def test_the_mask_band_of_a_label_map_masks(tmp_path, scene, inside):
+    mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    mask[:4] = 0
+    names = {"CLASS_0": "water"}  # what is masked is no class of 0 either
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=inside):
+        path = geotiff(tmp_path / "l.tif", ground() - 1, tags=names)
+        with rasterio.open(path, "r+") as file:
+            file.write_mask(mask)
+    assert (tmp_path / "l.tif.msk").is_file() == (inside == "NO")
+    labels = open_scene(scene, path).labels
+    assert not labels.ids[:4].any()
+    np.testing.assert_array_equal(labels.ids[4:] == 1, ground()[4:] == 2)
+    assert "water" in labels.classes.values()
+
+
+@pytest.mark.parametrize("inside", ["YES", "NO"])
+def test_the_mask_band_of_a_picture_masks(tmp_path, scene, inside):
+    (tmp_path / "l.legend.csv").write_text("colour,class\n#ff0000,roof\n008000,tree\n#0909c8,sea\n")
+    mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    mask[:2, :3] = 0  # black, which is no colour of the legend
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=inside),
+        rasterio.open(picture(tmp_path / "l.tif"), "r+") as file,
+    ):
+        file.write_mask(mask)
+    labels = open_scene(scene, tmp_path / "l.tif").labels
+    np.testing.assert_array_equal(labels.ids, np.where(mask, ground(), 0))
+
+
 def stored_map(path, array, attributes):
     """A map (H, W) with attributes of CF, as NetCDF, Zarr or plain HDF5."""
     if path.suffix == ".h5":

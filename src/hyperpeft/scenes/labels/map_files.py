@@ -21,6 +21,7 @@ from hyperpeft.scenes.readers.envi_header import envi_data_file
 from hyperpeft.scenes.readers.gdal import crs_of, open_raster, transform_of
 from hyperpeft.scenes.readers.netcdf_zarr import PLACES, open_named
 from hyperpeft.scenes.readers.place import georeference
+from hyperpeft.scenes.readers.rasters import hidden_by_mask
 from hyperpeft.scenes.readers.stores import Variable, choose_map
 from hyperpeft.system.resources import require_memory
 
@@ -134,14 +135,14 @@ def read_raster_map(probe: Probe, key: Any = None) -> LabelMap:
         require_memory(f"label raster {path} of {dataset.shape} pixels", size, error=LabelsError)
         try:
             array = dataset.read(band)
-            if alpha:
-                array = np.where(dataset.read(alpha) == 0, 0, array)
+            blank = dataset.read(alpha) == 0 if alpha else None
         except Exception as problem:  # rasterio's errors of damaged files have no common root
             raise LabelsError(f"{path} cannot be read ({type(problem).__name__})") from None
         return LabelMap(
             path,
             array,
             nodata=dataset.nodata,
+            blank=hidden_by_mask(dataset, LabelsError) if blank is None else blank,
             names=names_of_ids(dataset, path),
             colours=_colour_table(dataset, np.unique(array)),
             crs=crs_of(dataset),
@@ -161,6 +162,9 @@ def _of_picture(path: Path, dataset: Any) -> LabelMap:
         blank = np.zeros(dataset.shape, bool) if dataset.count == 3 else dataset.read(4) == 0
     except Exception as problem:  # rasterio's errors of damaged files have no common root
         raise LabelsError(f"{path} cannot be read ({type(problem).__name__})") from None
+    hidden = hidden_by_mask(dataset, LabelsError)
+    if hidden is not None:
+        blank |= hidden
     if dataset.nodata is not None:
         blank |= (picture == dataset.nodata).all(axis=0)
     ids, legend = ids_of_picture(path, picture, blank)

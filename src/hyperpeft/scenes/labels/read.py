@@ -126,8 +126,8 @@ LABEL_READERS: list[LabelReader] = [
         f"{_HERE}.map_files:read_raster_map",
         files="one band of ids in GeoTIFF, ENVI or another raster of GDAL; a picture in colours "
         "with its legend FILE.legend.csv",
-        used="CRS, transform, nodata, alpha band, colour table; names from tags, FILE.aux.xml "
-        "(categories, attribute table), ENVI's class names or the legend",
+        used="CRS, transform, nodata, mask and alpha band, colour table; names from tags, "
+        "FILE.aux.xml (categories, attribute table), ENVI's class names or the legend",
     ),
 ]
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from rasterio.enums import MaskFlags
 
-from hyperpeft.errors import SceneError
+from hyperpeft.errors import HyperpeftError, SceneError
 from hyperpeft.scenes.cubes.band_values import scale_note
 from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.readers.band_stack import stacked
@@ -81,7 +81,7 @@ def read_raster(
             good=tags.good(),
             nodata=tuple(None if value == 0 else value for value in nodata),
             empty=(0.0,) if 0 in nodata else (),
-            masks={**(_mask_band(dataset) or {}), **extra.masks} or None,
+            masks={**_masks(dataset), **extra.masks} or None,
             scale=scale,
             offset=offset,
             crs=crs_of(dataset),
@@ -175,17 +175,29 @@ def _block(dataset: Any) -> tuple[int, int]:
     return max(rows for rows, _ in shapes), max(columns for _, columns in shapes)
 
 
-def _mask_band(dataset: Any) -> dict[str, np.ndarray] | None:
-    """What the file's own mask band hides: one mask for all bands, which has no nodata value."""
+def _masks(dataset: Any) -> dict[str, np.ndarray]:
+    mask = hidden_by_mask(dataset)
+    return {} if mask is None else {"mask band": mask}
+
+
+def hidden_by_mask(dataset: Any, error: type[HyperpeftError] = SceneError) -> np.ndarray | None:
+    """What (H, W) the file's own mask band hides: one mask for all bands, without nodata value.
+
+    Raises
+    ------
+    HyperpeftError
+        Of the class `error`: the mask cannot be read.
+    """
     flags = dataset.mask_flag_enums[0]
     if MaskFlags.per_dataset not in flags or MaskFlags.nodata in flags:
         return None
     if MaskFlags.alpha in flags:
         return None  # an alpha band belongs to a picture
     try:
-        return {"mask band": dataset.read_masks(1) == 0}
+        hidden: np.ndarray = dataset.read_masks(1) == 0
     except Exception as problem:  # rasterio's errors of damaged files have no common root
-        raise SceneError(f"{dataset.name}: its mask cannot be read ({problem})") from None
+        raise error(f"{dataset.name}: its mask cannot be read ({problem})") from None
+    return hidden
 
 
 def _like_first_source(cube: Cube, dataset: Any) -> Cube:
