@@ -740,3 +740,18 @@ class TestTexts:
             text = "row,column,class\n1,1,forêt\n2,2,blé\n"
             (tmp_path / "p.csv").write_text(text, encoding=encoding)
             assert set(counted(raster, tmp_path / "p.csv", None)) == {"forêt", "blé"}
+
+    @pytest.mark.parametrize("name", ["wet\u2028land", "wet\x85land", "wet\x1cland", "wet\nland"])
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+    def test_only_line_ends_outside_quotes_end_a_row(self, tmp_path, raster, name, end):
+        text = f'row,column,class{end}1,1,"{name}"{end}2,2,blé{end}'
+        (tmp_path / "p.csv").write_text(text, encoding="utf-8", newline="")
+        assert set(counted(raster, tmp_path / "p.csv", None)) == {name, "blé"}
+
+    def test_csv_of_western_windows(self, tmp_path, raster):
+        text = "row,column,class\n1,1,…œil\n2,2,blé\n"
+        (tmp_path / "p.csv").write_text(text, encoding="cp1252")
+        assert set(counted(raster, tmp_path / "p.csv", None)) == {"…œil", "blé"}
+        undefined = b"row,column,class\n1,1,a\x81\n2,2,bl\xe9\n"  # a byte that cp1252 lacks
+        (tmp_path / "p.csv").write_bytes(undefined)
+        assert set(counted(raster, tmp_path / "p.csv", None)) == {"a\x81", "blé"}
