@@ -25,6 +25,7 @@ from hyperpeft.scenes.cubes.layouts import CUBES
 from hyperpeft.scenes.labels.read import LABEL_READERS
 from hyperpeft.scenes.readers import table
 from hyperpeft.scenes.readers.detect import HEAD, Probe, is_html
+from hyperpeft.scenes.readers.stores import split_spec
 from tests.helpers import scene_files as files
 from tests.helpers.scene_files import cube, envi, geotiff, labelled_dataset, mat5, mat73, scaled
 
@@ -112,6 +113,31 @@ def test_several_cubes_are_listed_as_they_are_typed(tmp_path):
     same(open_scene(f"{path}:two"), BHW + 1)
     with pytest.raises(SceneError, match="no variable 'three'"):
         open_scene(f"{path}:three")
+
+
+def test_colons_in_names_of_files_and_of_variables(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("https", "C", "odd:folder"):
+        Path(folder).mkdir()
+    with h5py.File("col.h5", "w") as file:
+        file["ns:refl"], file["refl"] = cube(), cube() + 1
+    same(open_scene("col.h5:ns:refl"))
+    same(open_scene(f"{tmp_path}/col.h5:ns:refl"))
+    same(open_scene(shutil.copy("col.h5", "odd:folder/a:b.h5") + ":ns:refl"))
+    same(open_scene(geotiff(Path("odd:folder/a:b.tif"), cube())))
+    same(open_scene("odd:folder/a:b.tif:1"))
+    for text, expected in {
+        "no.mat:data": ("no.mat", "data"),
+        "no.h5:ns:refl": ("no.h5:ns", "refl"),  # as it always was
+        "a.tif,b.tif": ("a.tif,b.tif", None),
+        "C:/no.mat": ("C:/no.mat", None),
+        "C:\\no.mat:data": ("C:\\no.mat", "data"),
+        "https://host/a.zarr": ("https", "//host/a.zarr"),
+        "https://host:80/a.zarr:refl": ("https://host:80/a.zarr", "refl"),
+        "col.h5:": ("col.h5:", None),
+        ":data": (":data", None),
+    }.items():
+        assert split_spec(text) == (Path(expected[0]), expected[1]), text
 
 
 def test_a_picture_beside_the_cube_is_no_second_cube(tmp_path):

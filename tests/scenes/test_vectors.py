@@ -413,6 +413,19 @@ def test_layers_lines_and_missing_crs(tmp_path, scene):
     assert any("name no CRS; taken to be the scene's" in note for note in labels.notes)
 
 
+def test_a_layer_with_a_colon_in_its_name(tmp_path, scene):
+    path = tmp_path / "a.gpkg"
+    for layer, names in {"x:y": ["a", "b"], "y": ["c", "d"]}.items():
+        shapes = np.array([to_wkb(shape) for shape in polygons(2)], dtype=object)
+        pyogrio.raw.write(
+            path, shapes, [np.array(names, dtype=object)], ["crop"], layer=layer, driver="GPKG",
+            geometry_type="Polygon", crs=UTM, append=path.exists(),
+        )  # fmt: skip
+    labels = read_labels(f"{path}:x:y", scene=scene)
+    assert set(labels.classes.values()) <= {"a", "b"}
+    assert set(read_labels(f"{path}:y", scene=scene).classes.values()) <= {"c", "d"}
+
+
 def test_files_that_are_refused(tmp_path, scene):
     path = three(tmp_path, crop=["a", "b", "a", "b"])
     with pytest.raises(LabelsError, match="are vectors: expected a scene"):
