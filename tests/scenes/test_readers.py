@@ -18,7 +18,7 @@ import rasterio
 import rasterio.shutil
 import xarray as xr
 
-from hyperpeft.errors import ConfigError, SceneError
+from hyperpeft.errors import ConfigError, LabelsError, SceneError
 from hyperpeft.scenes import Reader, open_scene, read_cube, register_reader
 from hyperpeft.scenes.cubes.cube import Cube, from_array
 from hyperpeft.scenes.cubes.layouts import CUBES
@@ -400,6 +400,25 @@ def test_pages_of_a_geotiff_are_chosen_by_number(tmp_path):
     assert scene.crs is not None
     with pytest.raises(SceneError, match="has no raster '3'"):
         read_cube(f"{path}:3")
+
+
+@pytest.mark.parametrize("key", ["2", "red", "0", "01"])
+def test_a_file_of_one_raster_has_no_parts(tmp_path, key):
+    tif = geotiff(tmp_path / "a.tif", cube())
+    img = envi(tmp_path / "b.img", cube())
+    marked = envi(tmp_path / "c.img", cube())
+    header = marked.with_suffix(".hdr")
+    header.write_bytes(b"\xef\xbb\xbf" + header.read_bytes())
+    ids = geotiff(tmp_path / "l.tif", cube()[..., 0])
+    for path in (tif, img, marked):
+        with pytest.raises(
+            SceneError, match=rf"is one raster and has no part '{key}'; give .*alone"
+        ):
+            open_scene(f"{path}:{key}")
+        same(open_scene(f"{path}:1"))
+    with pytest.raises(LabelsError, match=rf"l.tif is one raster and has no part '{key}'"):
+        open_scene(tif, labels=f"{ids}:{key}")
+    np.testing.assert_array_equal(open_scene(tif, labels=f"{ids}:1").labels.ids, cube()[..., 0])
 
 
 def test_the_hash_is_of_all_that_decides_the_values(tmp_path):

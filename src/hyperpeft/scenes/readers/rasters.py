@@ -29,7 +29,7 @@ from hyperpeft.scenes.readers.envi_header import (
     values_size,
 )
 from hyperpeft.scenes.readers.envi_raw import has_mark, read_raw
-from hyperpeft.scenes.readers.gdal import crs_of, list_pages, open_raster, transform_of
+from hyperpeft.scenes.readers.gdal import crs_of, list_pages, open_raster, refuse_key, transform_of
 from hyperpeft.scenes.readers.place import FITS, fit_affine
 
 _LARGEST_SIDECAR = 2**24  # bytes
@@ -53,6 +53,7 @@ def read_raster(
     key = key if isinstance(key, str) else None
     path = envi_data_file(probe.path)
     if has_mark(path):
+        refuse_key(path, key)
         return read_raw(path, "it begins with a byte-order mark")
     if key is None and probe.head[:4] in TIFF_MAGIC and (pages := _pages(probe)) is not None:
         return pages
