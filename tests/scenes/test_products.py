@@ -15,7 +15,7 @@ from rasterio.crs import CRS
 
 from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.mapping.outputs.geotiff import write_class_map
-from hyperpeft.scenes import files_of, open_scene, read_cube
+from hyperpeft.scenes import files_of, open_scene, read_cube, read_labels
 from tests.helpers.scene_files import (
     BANDS,
     HEIGHT,
@@ -912,6 +912,68 @@ def test_layers_of_netcdf(tmp_path):
     assert says(
         tmp_path / "a.nc", "layers of the file that the cube does not use: elevation, uncertainty"
     )
+
+
+@pytest.mark.parametrize("kind", ["nc", "zarr2", "zarr3"])
+@pytest.mark.parametrize("axis", [0, 2])
+def test_dimensions_of_length_one_are_left_out(tmp_path, kind, axis):
+    dataset = labelled_dataset(cube(), NM)
+    expected = dataset["reflectance"].values
+    cubes = dataset["reflectance"].expand_dims(time=[3.0], axis=axis)
+    dataset["reflectance"] = cubes
+    dataset["classes"] = dataset["reflectance"].isel(band=0, drop=True) % 3
+    dataset["crs_like"] = ("time", [0])
+    path = tmp_path / f"a.{kind}"
+    encoding = {"reflectance": {"chunks": tuple({"y": 3, "x": 2}.get(d, 1) for d in cubes.dims)}}
+    if kind == "nc":
+        encoding = {"reflectance": {"chunksizes": encoding["reflectance"]["chunks"]}}
+        dataset.to_netcdf(path, engine="h5netcdf", encoding=encoding)
+    else:
+        dataset.to_zarr(path, zarr_format=int(kind[-1]), encoding=encoding)
+    for spec in (path, f"{path}:reflectance"):
+        scene = open_scene(spec, labels=f"{path}:classes")
+        np.testing.assert_array_equal(scene.cube, expected)
+        np.testing.assert_array_equal(scene.cube.isel(y=slice(2, 5), x=3), expected[:, 2:5, 3])
+        np.testing.assert_array_equal(scene.labels.ids, expected[0] % 3)
+        assert scene.cube.encoding["preferred_chunks"] == {"y": 3, "x": 2}
+        assert scene.transform == PLACE
+        np.testing.assert_allclose(scene.wavelengths, NM)
+    np.testing.assert_array_equal(read_labels(path).ids, expected[0] % 3)
+
+
+def test_one_band_and_one_row_are_no_such_dimensions(tmp_path):
+    dataset = labelled_dataset(cube(1, 5, 6), NM).isel(band=[2]).rename(band="spectrum")
+    dataset.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    assert open_scene(tmp_path / "a.nc").shape == (1, 5, 1)
+
+
+def test_a_fourth_dimension_is_named(tmp_path):
+    dataset = labelled_dataset(cube(), NM)
+    dataset["reflectance"] = dataset["reflectance"].expand_dims(time=[3, 4])
+    dataset.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    words = r"more dimensions than a cube: expected band, y, x, got also time of length 2; choose"
+    for spec in (tmp_path / "a.nc", f"{tmp_path / 'a.nc'}:reflectance"):
+        with pytest.raises(SceneError, match=words):
+            open_scene(spec)
+
+
+def test_bands_of_several_types(tmp_path):
+    """GDAL allows them in a VRT."""
+    types = {"a.tif": "uint8", "b.tif": "uint16", "c.tif": "int16"}
+    bands = ""
+    for i, (name, dtype) in enumerate(types.items(), 1):
+        geotiff(tmp_path / name, cube()[..., i].astype(dtype))
+        gdal = {"uint8": "Byte", "uint16": "UInt16", "int16": "Int16"}[dtype]
+        bands += (
+            f'<VRTRasterBand dataType="{gdal}" band="{i}"><SimpleSource><SourceFilename '
+            f'relativeToVRT="1">{name}</SourceFilename><SourceBand>1</SourceBand></SimpleSource>'
+            "</VRTRasterBand>"
+        )
+    path = tmp_path / "a.vrt"
+    path.write_text(f'<VRTDataset rasterXSize="5" rasterYSize="7">{bands}</VRTDataset>')
+    words = "expected one type, got uint8, uint16, int16; convert it, with gdal_translate -ot Int32"
+    with pytest.raises(SceneError, match=words):
+        open_scene(path)
 
 
 def test_layers_of_zarr(tmp_path):

@@ -60,6 +60,7 @@ def read_raster(
     with open_raster(probe if path == probe.path else path, key) as dataset:
         if any(np.dtype(t).kind not in "biuf" for t in dataset.dtypes):
             raise SceneError(f"{path}", expected="real numbers", got=f"type {dataset.dtypes[0]}")
+        _require_one_type(path, dataset)
         data = _lazy(dataset.name)
         notes: tuple[str, ...] = ()
         if dataset.driver == "ENVI":
@@ -216,6 +217,19 @@ def _like_first_source(cube: Cube, dataset: Any) -> Cube:
             good = tags.good() if cube.good is None or cube.good.all() else cube.good
             return replace(cube, wavelengths=wavelengths, fwhm=fwhm, good=good)
     return cube
+
+
+def _require_one_type(path: Path, dataset: Any) -> None:
+    """Refuse bands of several types, as a VRT may have them: a cube has one."""
+    if len(set(dataset.dtypes)) < 2:
+        return
+    common = np.result_type(*dataset.dtypes).name.capitalize().replace("Uint", "UInt")
+    raise SceneError(
+        f"{path}: types of its bands",
+        expected="one type",
+        got=", ".join(dict.fromkeys(dataset.dtypes)),
+        hint=f"convert it, with gdal_translate -ot {common} for one",
+    )
 
 
 def _lazy(name: str) -> Any:
