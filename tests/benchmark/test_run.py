@@ -470,6 +470,8 @@ def test_paths_are_found_from_here_and_in_the_data(tmp_path, world):
     assert found["split"] == f"{world / 'scene.tif'},other.tif"
     (tmp_path / "scene_labels.tif").touch()
     assert resolved(values, tmp_path)["labels"] == str(tmp_path / "scene_labels.tif")
+    keyed = resolved({"scene": "scene.tif:x:y"}, tmp_path)
+    assert keyed["scene"] == f"{world / 'scene.tif'}:x:y"
 
 
 CELLS = expand(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import h5py
 import numpy as np
 import pyogrio.raw
 import pytest
 import rasterio
 import shapely
+import xarray as xr
 from rasterio.transform import from_origin
 
 from hyperpeft.errors import LabelsError
@@ -375,3 +377,115 @@ def test_the_alpha_band_of_a_label_map_masks(tmp_path, scene):
     labels = open_scene(scene, tmp_path / "l.tif").labels
     assert not labels.ids[:4].any()
     np.testing.assert_array_equal(labels.ids[4:], ground()[4:])
+
+
+@pytest.mark.parametrize("inside", ["YES", "NO"])
+def test_the_mask_band_of_a_label_map_masks(tmp_path, scene, inside):
+    mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    mask[:4] = 0
+    names = {"CLASS_0": "water"}  # what is masked is no class of 0 either
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=inside):
+        path = geotiff(tmp_path / "l.tif", ground() - 1, tags=names)
+        with rasterio.open(path, "r+") as file:
+            file.write_mask(mask)
+    assert (tmp_path / "l.tif.msk").is_file() == (inside == "NO")
+    labels = open_scene(scene, path).labels
+    assert not labels.ids[:4].any()
+    np.testing.assert_array_equal(labels.ids[4:] == 1, ground()[4:] == 2)
+    assert "water" in labels.classes.values()
+
+
+@pytest.mark.parametrize("inside", ["YES", "NO"])
+def test_the_mask_band_of_a_picture_masks(tmp_path, scene, inside):
+    (tmp_path / "l.legend.csv").write_text("colour,class\n#ff0000,roof\n008000,tree\n#0909c8,sea\n")
+    mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    mask[:2, :3] = 0  # black, which is no colour of the legend
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=inside),
+        rasterio.open(picture(tmp_path / "l.tif"), "r+") as file,
+    ):
+        file.write_mask(mask)
+    labels = open_scene(scene, tmp_path / "l.tif").labels
+    np.testing.assert_array_equal(labels.ids, np.where(mask, ground(), 0))
+
+
+def stored_map(path, array, attributes):
+    """A map (H, W) with attributes of CF, as NetCDF, Zarr or plain HDF5."""
+    if path.suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            file["classes"] = array
+            file["classes"].attrs.update(attributes)
+        return path
+    if path.suffix == ".zarr":
+        attributes = {name: np.asarray(value).tolist() for name, value in attributes.items()}
+    dataset = xr.Dataset({"classes": (("y", "x"), array, attributes)})
+    if path.suffix == ".zarr":
+        dataset.to_zarr(path, zarr_format=3)
+    else:
+        dataset.to_netcdf(path, engine="h5netcdf")
+    return path
+
+
+def blank_in_rows(ids, values):
+    """The ids of the tests with these values in the first pixels of row 0, which have no class."""
+    ids = ids.astype(np.int64)
+    ids[0, : len(values)] = values
+    return ids
+
+
+@pytest.mark.parametrize("suffix", ["nc", "zarr", "h5"])
+@pytest.mark.parametrize(
+    ("dtype", "values", "attributes"),
+    [
+        ("uint8", [99, 98], {"missing_value": np.array([99, 98], np.uint8)}),
+        ("uint8", [99, 98], {"_FillValue": np.uint8(99), "missing_value": np.uint8(98)}),
+        ("uint8", [1, 8], {"valid_range": np.array([2, 7], np.uint8)}),
+        ("float32", [-9999], {"missing_value": np.float32(-9999)}),
+    ],
+)
+def test_whatever_marks_nodata_in_a_map_is_unlabelled(tmp_path, suffix, dtype, values, attributes):
+    array = blank_in_rows(IDS, values).astype(dtype)
+    labels = read_labels(stored_map(tmp_path / f"a.{suffix}", array, attributes))
+    np.testing.assert_array_equal(labels.ids, IDS)
+    assert set(labels.classes) == {2, 7}
+
+
+@pytest.mark.parametrize("suffix", ["nc", "zarr", "h5"])
+def test_signed_bytes_of_a_map_that_are_meant_unsigned(tmp_path, suffix):
+    meant = np.where(IDS == 7, 200, blank_in_rows(IDS, [255])).astype(np.uint8)
+    attributes = {
+        "_Unsigned": "true",
+        "_FillValue": np.int8(-1),
+        "flag_values": np.array([2, -56], np.int8),
+        "flag_meanings": "grass lake",
+    }
+    labels = read_labels(stored_map(tmp_path / f"a.{suffix}", meant.view(np.int8), attributes))
+    np.testing.assert_array_equal(labels.ids, np.where(IDS == 7, 200, IDS))
+    assert labels.classes == {2: "grass", 200: "lake"}
+
+
+@pytest.mark.parametrize("suffix", ["nc", "zarr", "h5"])
+def test_a_map_of_scaled_ids(tmp_path, suffix):
+    array = (blank_in_rows(IDS, [20]) * 10).astype(np.uint8)
+    array[0, 1] = 2  # a fill, though also the id of a class as scaled
+    attributes = {"scale_factor": 0.1, "valid_max": np.uint8(100), "missing_value": np.uint8(2)}
+    labels = read_labels(stored_map(tmp_path / f"a.{suffix}", array, attributes))
+    np.testing.assert_array_equal(labels.ids, IDS)
+
+
+def test_attributes_of_a_map_that_are_refused(tmp_path):
+    path = stored_map(tmp_path / "a.nc", IDS, {"valid_range": "1 to 9"})
+    with pytest.raises(LabelsError, match=r"a.nc:classes: attribute valid_range: expected 2"):
+        read_labels(path)
+
+
+def test_a_map_of_another_order_and_its_nodata(tmp_path):
+    """What hides pixels is transposed and turned with them."""
+    ids = blank_in_rows(IDS, [9]).astype(np.uint8)
+    dataset = xr.Dataset(
+        {"classes": (("x", "y"), ids[::-1].T, {"missing_value": np.uint8(9)})},
+        {"x": 364_015 + 30.0 * np.arange(5), "y": 5_809_985 - 30.0 * np.arange(7)[::-1]},
+    )
+    dataset.to_netcdf(tmp_path / "l.nc", engine="h5netcdf")
+    scene = open_scene(geotiff(tmp_path / "s.tif", cube()), labels=tmp_path / "l.nc")
+    np.testing.assert_array_equal(scene.labels.ids, IDS)

@@ -15,7 +15,7 @@ from rasterio.crs import CRS
 
 from hyperpeft.errors import ConfigError, SceneError
 from hyperpeft.mapping.outputs.geotiff import write_class_map
-from hyperpeft.scenes import files_of, open_scene, read_cube
+from hyperpeft.scenes import files_of, open_scene, read_cube, read_labels
 from tests.helpers.scene_files import (
     BANDS,
     HEIGHT,
@@ -703,8 +703,9 @@ def test_netcdf_that_is_called_hdf5(tmp_path, name):
     assert scene.transform == PLACE
     assert np.argwhere(~scene.valid).tolist() == [[5, 0]]
     np.testing.assert_array_equal(open_scene(f"{tmp_path / name}:reflectance").cube, scene.cube)
-    as_it_is = open_scene(f"{tmp_path / name}:reflectance", layout="b h w")
-    np.testing.assert_array_equal(as_it_is.cube, array.transpose(2, 0, 1))
+    by_layout = open_scene(f"{tmp_path / name}:reflectance", layout="b h w")
+    np.testing.assert_array_equal(by_layout.cube, scene.cube)
+    np.testing.assert_array_equal(by_layout.valid, scene.valid)
 
 
 def test_labels_of_netcdf_that_is_called_hdf5(tmp_path):
@@ -892,6 +893,85 @@ def test_units_of_wavelengths(tmp_path, units, kind):
     assert says(path, units, "cannot be understood")
 
 
+NAMED = [  # names of bands, and what they mean in nm
+    (["B0 (450,5 nm)", "B1 (451,5 nm)", "B2 (452,25 nm)"], [450.5, 451.5, 452.25]),
+    (["a 400,500 nm", "b 410,250 nm", "c 999,125 nm"], [400.5, 410.25, 999.125]),
+    (["x 0,460 Micrometers", "x 1,350 µm", "x 12,500 \u03bcm"], [460, 1350, 12500]),
+    (["Band: 950 nm", "Band: 1,050 nm", "Band: 1,350.5 nm"], [950, 1050, 1350.5]),
+    (["400-410 nm", "410 \u2013 420 nm", "420 to 431 nm"], [405, 415, 425.5]),
+    (["400 nm - 410 nm", "(0.41-0.42 um)", "420,5-421,5nm"], [405, 415, 421]),
+    (["B8-842 nm", "B11 - 1610nm", "B12-2190 nm"], [842, 1610, 2190]),
+    (["Band 1-450 nm", "Band 2-550 nm", "Band 3-5 um"], [450, 550, 5000]),
+    (["Band 1, 450 nm", "Band 2, 550 nm", "Band 3, .65 um"], [450, 550, 650]),
+]
+DOUBTFUL = [
+    ["Band 1,400 nm", "Band 2,410 nm", "Band 3,420 nm"],  # the band's number, or 1400
+    ["950,250 nm", "960,250 nm", "1,050 nm"],  # decimals, thousands
+    ["1.350 nm", "1.360 nm", "1.370 nm"],
+    ["450±10 nm", "460±10 nm", "470 +/- 10 nm"],
+    ["450/10 nm", "460/10 nm", "470/10 nm"],
+    ["400-410 nm", "8-842 nm", "9-945 nm"],  # a range, numbers of bands
+    ["410-400 nm", "420-410 nm", "430-420 nm"],
+    ["400,5,6 nm", "410,5,6 nm", "420,5,6 nm"],
+    ["1-2 um", "2-3 um", "3-4 um"],
+]
+
+
+def with_names(path, names):
+    geotiff(path, cube(bands=3))
+    with rasterio.open(path, "r+") as file:
+        file.descriptions = names
+    return path
+
+
+@pytest.mark.parametrize(("names", "nm"), NAMED)
+def test_wavelengths_in_names_of_bands(tmp_path, names, nm):
+    scene = open_scene(with_names(tmp_path / "a.tif", names))
+    np.testing.assert_allclose(scene.wavelengths, nm)
+    assert scene.notes == ()
+
+
+@pytest.mark.parametrize("names", DOUBTFUL)
+def test_doubtful_wavelengths_in_names_of_bands(tmp_path, names):
+    path = with_names(tmp_path / "a.tif", names)
+    assert open_scene(path).wavelengths is None
+    assert says(path, "wavelengths in names of bands are not used", "is not clear")
+
+
+@pytest.mark.parametrize(
+    ("texts", "unit", "nm"),
+    [
+        (["400 nm", "410.5 nm", "420nm"], None, [400, 410.5, 420]),
+        (["400,5", "410,5", "1020,25"], None, [400.5, 410.5, 1020.25]),
+        (["0,4005", "0,41", "1,02"], "Micrometers", [400.5, 410, 1020]),
+        (["0,400", "0,410", "1,020"], "um", [400, 410, 1020]),
+        (["950", "1,050", "1,060"], "nm", [950, 1050, 1060]),
+        (["0.4 um", "0.41 um", "0.42 µm"], None, [400, 410, 420]),
+        (["950", "1,050", "1,060"], None, "'1,050' is no clear number"),
+        (["400 nm", "0.41 um", "0.42 um"], None, "'400 nm' is no clear number"),
+        (["blue", "green", "red"], "nm", "'blue' is no clear number"),
+    ],
+)
+def test_tags_of_bands_that_are_no_plain_numbers(tmp_path, texts, unit, nm):
+    tags = [{"wavelength": text, **({"wavelength_units": unit} if unit else {})} for text in texts]
+    path = geotiff(tmp_path / "a.tif", cube(bands=3), band_tags=tags)
+    if isinstance(nm, str):
+        assert open_scene(path).wavelengths is None
+        assert says(path, "wavelength of the bands is not used", nm)
+    else:
+        np.testing.assert_allclose(open_scene(path).wavelengths, nm)
+
+
+def test_widths_with_units_and_commas(tmp_path):
+    tags = [{"wavelength": f"0,{nm:.0f} um", "fwhm": "0,009"} for nm in NM[:4]]
+    scene = open_scene(geotiff(tmp_path / "a.tif", cube(bands=4), band_tags=tags))
+    np.testing.assert_allclose(scene.wavelengths, NM[:4])
+    np.testing.assert_allclose(scene.fwhm, 9)
+    tags = [{"wavelength": f"{nm:g}", "fwhm": "9,5 nm"} for nm in NM]
+    scene = open_scene(geotiff(tmp_path / "b.tif", cube(), band_tags=tags))
+    np.testing.assert_allclose(scene.fwhm, 9.5)
+
+
 def test_tags_that_nobody_knows(tmp_path):
     path = geotiff(
         tmp_path / "a.tif", integers(), tags={"ATMOSPHERE": "6S", "TIFFTAG_ARTIST": "me"}
@@ -911,6 +991,68 @@ def test_layers_of_netcdf(tmp_path):
     assert says(
         tmp_path / "a.nc", "layers of the file that the cube does not use: elevation, uncertainty"
     )
+
+
+@pytest.mark.parametrize("kind", ["nc", "zarr2", "zarr3"])
+@pytest.mark.parametrize("axis", [0, 2])
+def test_dimensions_of_length_one_are_left_out(tmp_path, kind, axis):
+    dataset = labelled_dataset(cube(), NM)
+    expected = dataset["reflectance"].values
+    cubes = dataset["reflectance"].expand_dims(time=[3.0], axis=axis)
+    dataset["reflectance"] = cubes
+    dataset["classes"] = dataset["reflectance"].isel(band=0, drop=True) % 3
+    dataset["crs_like"] = ("time", [0])
+    path = tmp_path / f"a.{kind}"
+    encoding = {"reflectance": {"chunks": tuple({"y": 3, "x": 2}.get(d, 1) for d in cubes.dims)}}
+    if kind == "nc":
+        encoding = {"reflectance": {"chunksizes": encoding["reflectance"]["chunks"]}}
+        dataset.to_netcdf(path, engine="h5netcdf", encoding=encoding)
+    else:
+        dataset.to_zarr(path, zarr_format=int(kind[-1]), encoding=encoding)
+    for spec in (path, f"{path}:reflectance"):
+        scene = open_scene(spec, labels=f"{path}:classes")
+        np.testing.assert_array_equal(scene.cube, expected)
+        np.testing.assert_array_equal(scene.cube.isel(y=slice(2, 5), x=3), expected[:, 2:5, 3])
+        np.testing.assert_array_equal(scene.labels.ids, expected[0] % 3)
+        assert scene.cube.encoding["preferred_chunks"] == {"y": 3, "x": 2}
+        assert scene.transform == PLACE
+        np.testing.assert_allclose(scene.wavelengths, NM)
+    np.testing.assert_array_equal(read_labels(path).ids, expected[0] % 3)
+
+
+def test_one_band_and_one_row_are_no_such_dimensions(tmp_path):
+    dataset = labelled_dataset(cube(1, 5, 6), NM).isel(band=[2]).rename(band="spectrum")
+    dataset.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    assert open_scene(tmp_path / "a.nc").shape == (1, 5, 1)
+
+
+def test_a_fourth_dimension_is_named(tmp_path):
+    dataset = labelled_dataset(cube(), NM)
+    dataset["reflectance"] = dataset["reflectance"].expand_dims(time=[3, 4])
+    dataset.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    words = r"more dimensions than a cube: expected band, y, x, got also time of length 2; choose"
+    for spec in (tmp_path / "a.nc", f"{tmp_path / 'a.nc'}:reflectance"):
+        with pytest.raises(SceneError, match=words):
+            open_scene(spec)
+
+
+def test_bands_of_several_types(tmp_path):
+    """GDAL allows them in a VRT."""
+    types = {"a.tif": "uint8", "b.tif": "uint16", "c.tif": "int16"}
+    bands = ""
+    for i, (name, dtype) in enumerate(types.items(), 1):
+        geotiff(tmp_path / name, cube()[..., i].astype(dtype))
+        gdal = {"uint8": "Byte", "uint16": "UInt16", "int16": "Int16"}[dtype]
+        bands += (
+            f'<VRTRasterBand dataType="{gdal}" band="{i}"><SimpleSource><SourceFilename '
+            f'relativeToVRT="1">{name}</SourceFilename><SourceBand>1</SourceBand></SimpleSource>'
+            "</VRTRasterBand>"
+        )
+    path = tmp_path / "a.vrt"
+    path.write_text(f'<VRTDataset rasterXSize="5" rasterYSize="7">{bands}</VRTDataset>')
+    words = "expected one type, got uint8, uint16, int16; convert it, with gdal_translate -ot Int32"
+    with pytest.raises(SceneError, match=words):
+        open_scene(path)
 
 
 def test_layers_of_zarr(tmp_path):

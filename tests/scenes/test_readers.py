@@ -18,13 +18,14 @@ import rasterio
 import rasterio.shutil
 import xarray as xr
 
-from hyperpeft.errors import ConfigError, SceneError
+from hyperpeft.errors import ConfigError, LabelsError, SceneError
 from hyperpeft.scenes import Reader, open_scene, read_cube, register_reader
 from hyperpeft.scenes.cubes.cube import Cube, from_array
 from hyperpeft.scenes.cubes.layouts import CUBES
 from hyperpeft.scenes.labels.read import LABEL_READERS
 from hyperpeft.scenes.readers import table
 from hyperpeft.scenes.readers.detect import HEAD, Probe, is_html
+from hyperpeft.scenes.readers.stores import split_spec
 from tests.helpers import scene_files as files
 from tests.helpers.scene_files import cube, envi, geotiff, labelled_dataset, mat5, mat73, scaled
 
@@ -112,6 +113,31 @@ def test_several_cubes_are_listed_as_they_are_typed(tmp_path):
     same(open_scene(f"{path}:two"), BHW + 1)
     with pytest.raises(SceneError, match="no variable 'three'"):
         open_scene(f"{path}:three")
+
+
+def test_colons_in_names_of_files_and_of_variables(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("https", "C", "odd:folder"):
+        Path(folder).mkdir()
+    with h5py.File("col.h5", "w") as file:
+        file["ns:refl"], file["refl"] = cube(), cube() + 1
+    same(open_scene("col.h5:ns:refl"))
+    same(open_scene(f"{tmp_path}/col.h5:ns:refl"))
+    same(open_scene(shutil.copy("col.h5", "odd:folder/a:b.h5") + ":ns:refl"))
+    same(open_scene(geotiff(Path("odd:folder/a:b.tif"), cube())))
+    same(open_scene("odd:folder/a:b.tif:1"))
+    for text, expected in {
+        "no.mat:data": ("no.mat", "data"),
+        "no.h5:ns:refl": ("no.h5:ns", "refl"),  # as it always was
+        "a.tif,b.tif": ("a.tif,b.tif", None),
+        "C:/no.mat": ("C:/no.mat", None),
+        "C:\\no.mat:data": ("C:\\no.mat", "data"),
+        "https://host/a.zarr": ("https", "//host/a.zarr"),
+        "https://host:80/a.zarr:refl": ("https://host:80/a.zarr", "refl"),
+        "col.h5:": ("col.h5:", None),
+        ":data": (":data", None),
+    }.items():
+        assert split_spec(text) == (Path(expected[0]), expected[1]), text
 
 
 def test_a_picture_beside_the_cube_is_no_second_cube(tmp_path):
@@ -374,6 +400,25 @@ def test_pages_of_a_geotiff_are_chosen_by_number(tmp_path):
     assert scene.crs is not None
     with pytest.raises(SceneError, match="has no raster '3'"):
         read_cube(f"{path}:3")
+
+
+@pytest.mark.parametrize("key", ["2", "red", "0", "01"])
+def test_a_file_of_one_raster_has_no_parts(tmp_path, key):
+    tif = geotiff(tmp_path / "a.tif", cube())
+    img = envi(tmp_path / "b.img", cube())
+    marked = envi(tmp_path / "c.img", cube())
+    header = marked.with_suffix(".hdr")
+    header.write_bytes(b"\xef\xbb\xbf" + header.read_bytes())
+    ids = geotiff(tmp_path / "l.tif", cube()[..., 0])
+    for path in (tif, img, marked):
+        with pytest.raises(
+            SceneError, match=rf"is one raster and has no part '{key}'; give .*alone"
+        ):
+            open_scene(f"{path}:{key}")
+        same(open_scene(f"{path}:1"))
+    with pytest.raises(LabelsError, match=rf"l.tif is one raster and has no part '{key}'"):
+        open_scene(tif, labels=f"{ids}:{key}")
+    np.testing.assert_array_equal(open_scene(tif, labels=f"{ids}:1").labels.ids, cube()[..., 0])
 
 
 def test_the_hash_is_of_all_that_decides_the_values(tmp_path):
@@ -717,6 +762,47 @@ def test_signed_numbers_that_are_meant_unsigned(store, bits):
 def test_attributes_that_are_refused(store, attributes, message):
     with pytest.raises(SceneError, match=message):
         open_scene(store(cube() + 2, **attributes))
+
+
+@pytest.mark.parametrize("axes", ["h w b", "b h w", "b (h w):7x5"])
+@pytest.mark.parametrize(
+    ("dtype", "attributes"),
+    [
+        ("int16", {"_FillValue": np.int16(-9999), "scale_factor": 1e-4}),
+        ("float32", {"missing_value": np.float32([-9999, -1]), "scale_factor": 2.0}),
+        ("uint8", {"valid_range": np.uint8([3, 200]), "add_offset": 5.0}),
+        ("int8", {"_Unsigned": "true", "_FillValue": np.int8(-1), "valid_max": np.int8(-6)}),
+        ("int32", {}),
+    ],
+)
+def test_attributes_of_hdf5_are_those_of_netcdf(tmp_path, axes, dtype, attributes):
+    array = (cube(dtype="int64") % 190 + 5).astype("uint8").astype(dtype)
+    marks = np.array([-9999, -1]).astype(dtype)
+    array[0, 0, 3], array[1, 1, 0], array[2, 2] = *marks, 2
+    dims = ("y", "x", "band")
+    xr.Dataset({"cube": (dims, array, attributes)}).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    stored = array if axes == "h w b" else array.transpose(2, 0, 1)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["cube"] = stored.reshape(6, -1) if "(" in axes else stored
+        file["cube"].attrs.update(attributes)
+    named, plain = open_scene(tmp_path / "a.nc"), open_scene(tmp_path / "a.h5", layout=axes)
+    np.testing.assert_array_equal(plain.cube, named.cube)
+    assert plain.cube.dtype == named.cube.dtype
+    np.testing.assert_array_equal(plain.valid, named.valid)
+    assert bool(attributes) == (not plain.valid.all())
+    assert plain.notes == tuple(note for note in named.notes if "georeference" not in note)
+    part = plain.cube.isel(y=slice(1, 3), x=slice(0, 4), band=[4, 1])
+    np.testing.assert_array_equal(part, named.cube[[4, 1], 1:3, :4])
+
+
+def test_attributes_of_hdf5_that_are_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["deep/cube"] = cube()
+        file["deep/cube"].attrs["valid_range"] = [9, 2]
+    with pytest.raises(
+        SceneError, match=r"a.h5:deep/cube: attribute valid_range: expected numbers"
+    ):
+        open_scene(tmp_path / "a.h5")
 
 
 def test_limits_of_scaled_floating_point_are_refused(store):

@@ -413,6 +413,19 @@ def test_layers_lines_and_missing_crs(tmp_path, scene):
     assert any("name no CRS; taken to be the scene's" in note for note in labels.notes)
 
 
+def test_a_layer_with_a_colon_in_its_name(tmp_path, scene):
+    path = tmp_path / "a.gpkg"
+    for layer, names in {"x:y": ["a", "b"], "y": ["c", "d"]}.items():
+        shapes = np.array([to_wkb(shape) for shape in polygons(2)], dtype=object)
+        pyogrio.raw.write(
+            path, shapes, [np.array(names, dtype=object)], ["crop"], layer=layer, driver="GPKG",
+            geometry_type="Polygon", crs=UTM, append=path.exists(),
+        )  # fmt: skip
+    labels = read_labels(f"{path}:x:y", scene=scene)
+    assert set(labels.classes.values()) <= {"a", "b"}
+    assert set(read_labels(f"{path}:y", scene=scene).classes.values()) <= {"c", "d"}
+
+
 def test_files_that_are_refused(tmp_path, scene):
     path = three(tmp_path, crop=["a", "b", "a", "b"])
     with pytest.raises(LabelsError, match="are vectors: expected a scene"):
@@ -740,3 +753,18 @@ class TestTexts:
             text = "row,column,class\n1,1,forêt\n2,2,blé\n"
             (tmp_path / "p.csv").write_text(text, encoding=encoding)
             assert set(counted(raster, tmp_path / "p.csv", None)) == {"forêt", "blé"}
+
+    @pytest.mark.parametrize("name", ["wet\u2028land", "wet\x85land", "wet\x1cland", "wet\nland"])
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+    def test_only_line_ends_outside_quotes_end_a_row(self, tmp_path, raster, name, end):
+        text = f'row,column,class{end}1,1,"{name}"{end}2,2,blé{end}'
+        (tmp_path / "p.csv").write_text(text, encoding="utf-8", newline="")
+        assert set(counted(raster, tmp_path / "p.csv", None)) == {name, "blé"}
+
+    def test_csv_of_western_windows(self, tmp_path, raster):
+        text = "row,column,class\n1,1,…œil\n2,2,blé\n"
+        (tmp_path / "p.csv").write_text(text, encoding="cp1252")
+        assert set(counted(raster, tmp_path / "p.csv", None)) == {"…œil", "blé"}
+        undefined = b"row,column,class\n1,1,a\x81\n2,2,bl\xe9\n"  # a byte that cp1252 lacks
+        (tmp_path / "p.csv").write_bytes(undefined)
+        assert set(counted(raster, tmp_path / "p.csv", None)) == {"a\x81", "blé"}

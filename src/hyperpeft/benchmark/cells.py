@@ -257,8 +257,8 @@ def _resolve(text: str, base: Path) -> str:
 
 
 def _keyed(text: str) -> list[tuple[str, str]]:
-    head, colon, key = text.rpartition(":")
-    return [(head, f":{key}")] if colon else []
+    """The path and the :KEY at each colon, the first one first, as `split_spec` looks for it."""
+    return [(text[:i], text[i:]) for i, letter in enumerate(text) if letter == ":"]
 
 
 def time_left(cells: Sequence[Cell], folder: Path) -> float | None:

@@ -141,6 +141,18 @@ def _contiguous(axes: str) -> tuple[int, int]:
     return (0, 1) if axes.index("w") < axes.index("h") else (1, 0)
 
 
+class RetypedCube(LazyCube):
+    """A cube of whole numbers whose bytes are meant as another type of the same size."""
+
+    def __init__(self, stored: xr.DataArray, dtype: np.dtype) -> None:
+        self.stored, self.dtype = stored, dtype
+        bands, height, width = stored.shape
+        self.shape = (bands, height, width)
+
+    def window(self, bands: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        return self.stored.isel(band=bands, y=rows, x=columns).values.astype(self.dtype)
+
+
 class StackedCube(LazyCube):
     """Cubes of the same rows and columns, one behind the other along the bands."""
 

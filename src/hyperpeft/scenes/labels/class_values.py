@@ -26,9 +26,9 @@ _NO_CLASS = (
 def set_unlabelled(labels: LabelMap, classes: Mapping[int, str]) -> LabelMap:
     """The map with 0 for unlabelled pixels alone.
 
-    The nodata value that the file declares is unlabelled. Where 0 is another value and has a name
-    of a class, it gets the first id that is free; without a name it is unlabelled, and a note says
-    so. `classes` are names that are known otherwise.
+    The nodata value that the file declares is unlabelled, and so is what else it hides. Where 0 is
+    another value and has a name of a class, it gets the first id that is free; without a name it is
+    unlabelled, and a note says so. `classes` are names that are known otherwise.
 
     Raises
     ------
@@ -37,10 +37,9 @@ def set_unlabelled(labels: LabelMap, classes: Mapping[int, str]) -> LabelMap:
     """
     array, nodata = labels.array, labels.nodata
     names = {i: normal_form(name) for i, name in {**labels.names, **classes}.items()}
-    if nodata is None:
-        blank = np.zeros(array.shape, bool)
-    else:
-        blank = np.isnan(array) if nodata != nodata else array == nodata
+    blank = np.zeros(array.shape, bool) if labels.blank is None else labels.blank.copy()
+    if nodata is not None:
+        blank |= np.isnan(array) if nodata != nodata else array == nodata
     zeros = (array == 0) & ~blank
     zero_name = names.pop(0, None)
     is_named = zero_name is not None and zero_name.lower().replace("_", " ") not in _NO_CLASS
@@ -62,7 +61,7 @@ def set_unlabelled(labels: LabelMap, classes: Mapping[int, str]) -> LabelMap:
         )
     ids = np.unique(array)
     ask_about_ignored(f"labels {labels.path}", ids[ids > 0], names)
-    return replace(labels, array=array, names=names, notes=tuple(notes))
+    return replace(labels, array=array, blank=None, names=names, notes=tuple(notes))
 
 
 def _free_id(array: np.ndarray, names: Mapping[int, str]) -> int:

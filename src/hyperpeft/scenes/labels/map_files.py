@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rasterio.enums import ColorInterp
 
-from hyperpeft.errors import LabelsError
+from hyperpeft.errors import LabelsError, SceneError
 from hyperpeft.records import Colour, role_of
 from hyperpeft.scenes.labels.class_names import names_of_ids
 from hyperpeft.scenes.labels.legend import ids_of_picture
 from hyperpeft.scenes.labels.maps import LabelMap
+from hyperpeft.scenes.readers import cf
 from hyperpeft.scenes.readers.arrays import read_array
 from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.envi_header import envi_data_file
 from hyperpeft.scenes.readers.gdal import crs_of, open_raster, transform_of
 from hyperpeft.scenes.readers.netcdf_zarr import PLACES, open_named
 from hyperpeft.scenes.readers.place import georeference
+from hyperpeft.scenes.readers.rasters import hidden_by_mask
 from hyperpeft.scenes.readers.stores import Variable, choose_map
 from hyperpeft.system.resources import require_memory
+
+_ROUNDING = 1e-6  # of a class id that is scaled
 
 
 def read_array_map(probe: Probe, key: Any = None) -> LabelMap:
     """The one 2-D array, or the one that is named."""
-    return LabelMap(probe.path, read_array(probe, key, LabelsError))
+    array, stored = read_array(probe, key, LabelsError)
+    return _by_attributes(probe.path, array, stored)
 
 
 def read_named_map(probe: Probe, key: Any = None) -> LabelMap:
@@ -54,25 +60,58 @@ def read_named_map(probe: Probe, key: Any = None) -> LabelMap:
     x_first = [role_of(dim) for dim in dims] == ["x", "y"]
     y, x = (dims[1], dims[0]) if x_first else (dims[0], dims[1])
     place = georeference(dataset, values, y, x)
-    array = np.asarray(values.values)
-    fill = values.attrs.get("_FillValue", values.attrs.get("missing_value"))
+    stored = cf.Stored(name, values.dtype, values.attrs)
+    labels = _by_attributes(path, np.asarray(values.values), stored)
+    if x_first:
+        labels = replace(labels, array=labels.array.T, blank=_transposed(labels.blank))
+    return replace(labels, crs=place.crs, transform=place.transform)
+
+
+def _transposed(mask: np.ndarray | None) -> np.ndarray | None:
+    return None if mask is None else mask.T
+
+
+def _by_attributes(path: Path, array: np.ndarray, stored: cf.Stored) -> LabelMap:
+    """A map (H, W), or abundances (H, W, C), as the attributes of its variable say.
+
+    What marks nodata or lies beyond the valid range is unlabelled, see `readers.cf`.
+    """
+    try:
+        rules = cf.value_rules(path, stored)
+    except SceneError as problem:
+        raise LabelsError(str(problem)) from None
+    array = array.astype(rules.dtype, copy=False)
+    if array.ndim == 3:
+        blank = np.any(rules._replace(empty=()).hides(array), axis=2)  # 0 is an abundance
+        return LabelMap(path, rules.physical(array), blank=blank)
+    marks = () if rules.is_scaled else (*rules.marks, *rules.empty)
     return LabelMap(
         path,
-        array.T if x_first else array,
-        nodata=None if fill is None else float(np.ravel(fill)[0]),
-        names=_flags(values.attrs),
-        crs=place.crs,
-        transform=place.transform,
+        _whole(rules.physical(array)) if rules.is_scaled else array,
+        nodata=float(marks[0]) if marks else None,
+        blank=rules.hides(array),
+        names=_flags(stored, rules),
     )
 
 
-def _flags(attributes: dict[str, object]) -> dict[int, str]:
+def _whole(values: np.ndarray) -> np.ndarray:
+    """Scaled values that are whole numbers but for rounding as such; others as they are."""
+    with np.errstate(invalid="ignore"):
+        near = np.rint(values)
+        return np.where(np.abs(values - near) <= _ROUNDING * np.abs(near), near, values)
+
+
+def _flags(stored: cf.Stored, rules: cf.ValueRules) -> dict[int, str]:
     """Names of classes as CF 3.5 gives them, where there is one for each value."""
-    values = np.ravel(np.asarray(attributes.get("flag_values", ())))
-    names = str(attributes.get("flag_meanings", "")).split()
+    values = np.ravel(np.asarray(stored.attrs.get("flag_values", ())))
+    meanings = np.ravel(np.asarray(stored.attrs.get("flag_meanings", ""), dtype=object))
+    text = meanings[0] if len(meanings) == 1 else ""
+    names = (text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)).split()
     if len(values) != len(names) or values.dtype.kind not in "iu":
         return {}
-    return {int(i): name for i, name in zip(values.tolist(), names, strict=True)}
+    meant = [cf.reinterpreted(value, stored.dtype, rules.dtype) for value in values.tolist()]
+    ids = _whole(rules.physical(np.array(meant, dtype=np.float64)))
+    return {int(i): name for i, name in zip(ids.tolist(), names, strict=True) if i == int(i)}
 
 
 def read_raster_map(probe: Probe, key: Any = None) -> LabelMap:
@@ -96,14 +135,14 @@ def read_raster_map(probe: Probe, key: Any = None) -> LabelMap:
         require_memory(f"label raster {path} of {dataset.shape} pixels", size, error=LabelsError)
         try:
             array = dataset.read(band)
-            if alpha:
-                array = np.where(dataset.read(alpha) == 0, 0, array)
+            blank = dataset.read(alpha) == 0 if alpha else None
         except Exception as problem:  # rasterio's errors of damaged files have no common root
             raise LabelsError(f"{path} cannot be read ({type(problem).__name__})") from None
         return LabelMap(
             path,
             array,
             nodata=dataset.nodata,
+            blank=hidden_by_mask(dataset, LabelsError) if blank is None else blank,
             names=names_of_ids(dataset, path),
             colours=_colour_table(dataset, np.unique(array)),
             crs=crs_of(dataset),
@@ -123,6 +162,9 @@ def _of_picture(path: Path, dataset: Any) -> LabelMap:
         blank = np.zeros(dataset.shape, bool) if dataset.count == 3 else dataset.read(4) == 0
     except Exception as problem:  # rasterio's errors of damaged files have no common root
         raise LabelsError(f"{path} cannot be read ({type(problem).__name__})") from None
+    hidden = hidden_by_mask(dataset, LabelsError)
+    if hidden is not None:
+        blank |= hidden
     if dataset.nodata is not None:
         blank |= (picture == dataset.nodata).all(axis=0)
     ids, legend = ids_of_picture(path, picture, blank)

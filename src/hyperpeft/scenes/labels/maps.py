@@ -32,6 +32,8 @@ class LabelMap:
         As stored.
     nodata : float or None
         The value that the file declares as unlabelled.
+    blank : ndarray of bool, shape (H, W), or None
+        True where a mask or another rule of the file says that a pixel is unlabelled.
     names, colours : dict
         Of class ids, as far as the file has them.
     crs, transform : as in `Scene`
@@ -41,6 +43,7 @@ class LabelMap:
     path: Path
     array: np.ndarray
     nodata: float | None = None
+    blank: np.ndarray | None = None
     names: Mapping[int, str] = field(default_factory=dict)
     colours: Mapping[int, Colour] = field(default_factory=dict)
     crs: str | None = None
@@ -60,16 +63,19 @@ def oriented(labels: LabelMap, scene: Scene, resample: bool) -> tuple[LabelMap, 
         It lies elsewhere than the scene, and may or can not be resampled.
     """
     if labels.transform is not None and runs_north(labels.transform):
-        labels = replace(
-            labels,
-            array=labels.array[::-1],
-            transform=flipped(labels.transform, len(labels.array)),
-        )
+        transform = flipped(labels.transform, len(labels.array))
+        labels = replace(_turned(labels), transform=transform)
     elif labels.transform is None and scene.flipped:
-        labels = replace(labels, array=labels.array[::-1])
+        labels = _turned(labels)
     notes: list[str] = []
     moves = not _same_place(labels, scene, resample, notes)
     return replace(labels, notes=(*labels.notes, *notes)), moves
+
+
+def _turned(labels: LabelMap) -> LabelMap:
+    """A map with its rows in reverse."""
+    blank = None if labels.blank is None else labels.blank[::-1]
+    return replace(labels, array=labels.array[::-1], blank=blank)
 
 
 def resampled(labels: LabelMap, scene: Scene) -> LabelMap:

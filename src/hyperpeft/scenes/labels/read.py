@@ -108,7 +108,7 @@ LABEL_READERS: list[LabelReader] = [
         detect.is_named_arrays,
         f"{_HERE}.map_files:read_named_map",
         files="a 2-D variable of a Zarr store or NetCDF file; FILE:VARIABLE",
-        used="its own coordinates, _FillValue, flag_values and flag_meanings",
+        used="its own coordinates, sign, scale, fill and valid range, flag_values, flag_meanings",
     ),
     LabelReader(
         "arrays",
@@ -116,7 +116,8 @@ LABEL_READERS: list[LabelReader] = [
         detect.is_arrays,
         f"{_HERE}.map_files:read_array_map",
         files="MATLAB, HDF5, .npy, .npz; FILE:VARIABLE",
-        used="the one 2-D array; its rows are those of the scene's file",
+        used="the one 2-D array; its rows are those of the scene's file; attributes of HDF5 as of "
+        "named maps",
     ),
     LabelReader(
         "raster",
@@ -125,8 +126,8 @@ LABEL_READERS: list[LabelReader] = [
         f"{_HERE}.map_files:read_raster_map",
         files="one band of ids in GeoTIFF, ENVI or another raster of GDAL; a picture in colours "
         "with its legend FILE.legend.csv",
-        used="CRS, transform, nodata, alpha band, colour table; names from tags, FILE.aux.xml "
-        "(categories, attribute table), ENVI's class names or the legend",
+        used="CRS, transform, nodata, mask and alpha band, colour table; names from tags, "
+        "FILE.aux.xml (categories, attribute table), ENVI's class names or the legend",
     ),
 ]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import glob
+import io
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -336,16 +337,14 @@ def text_columns(path: Path, expected: str) -> dict[str, np.ndarray]:
     LabelsError
         Not a table of a header and lines of as many values.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        text = path.read_text(encoding="latin-1")
+    text = _decoded(path.read_bytes())
     if "\0" in text:
         raise LabelsError(f"labels {path}", expected="text in UTF-8", got="bytes that are no text")
-    head = text.partition("\n")[0]
+    head = re.split(r"[\r\n]", text, maxsplit=1)[0]
     separator = max(",;\t", key=head.count)
     try:
-        rows = [row for row in csv.reader(text.splitlines(), delimiter=separator) if any(row)]
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        rows = [row for row in lines if any(row)]
     except csv.Error as problem:
         raise LabelsError(f"labels {path} cannot be read as a table ({problem})") from None
     names = [name.strip() for name in rows[0]] if rows else []
@@ -358,6 +357,14 @@ def text_columns(path: Path, expected: str) -> dict[str, np.ndarray]:
             )
     columns = zip(*([value.strip() for value in row] for row in rows[1:]), strict=True)
     return {n: np.array(c, dtype=object) for n, c in zip(names, columns, strict=True)}
+
+
+def _decoded(data: bytes) -> str:
+    """A text in UTF-8, or else in that of Western Windows, of which some bytes are undefined."""
+    for encoding in ("utf-8-sig", "cp1252"):
+        with suppress(UnicodeDecodeError):
+            return data.decode(encoding)
+    return data.decode("latin-1")
 
 
 def _numbers(path: Path, name: str, column: np.ndarray) -> np.ndarray:

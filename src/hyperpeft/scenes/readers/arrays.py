@@ -1,7 +1,8 @@
 """Cubes from files of named arrays: MATLAB, HDF5, .npy and .npz.
 
 MATLAB writes arrays column by column and HDF5 declares them row by row, so a v7.3 variable appears
-with its axes reversed: they are turned back. Other HDF5 files (.h5) are read as they are.
+with its axes reversed: they are turned back. Other HDF5 files (.h5) are read as they are; sign,
+scale, nodata and valid range of their arrays as in CF, see `readers.cf`.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import numpy as np
 from scipy.io import loadmat, whosmat
 
 from hyperpeft.errors import HyperpeftError, SceneError
+from hyperpeft.scenes.cubes.band_values import scale_note
 from hyperpeft.scenes.cubes.cube import Cube, from_array, to_nm
 from hyperpeft.scenes.cubes.layouts import DEFAULT, Layout, parse_layout, to_band_first
-from hyperpeft.scenes.cubes.lazy import StoredCube
-from hyperpeft.scenes.readers import matlab_checks
+from hyperpeft.scenes.cubes.lazy import RetypedCube, StoredCube
+from hyperpeft.scenes.readers import cf, matlab_checks
 from hyperpeft.scenes.readers.detect import NPY_MAGIC, ZIP_MAGIC, Probe
 from hyperpeft.scenes.readers.notes import unreadable, unused_layers
 from hyperpeft.scenes.readers.place import hdf5_place
@@ -67,6 +69,7 @@ def read_arrays(
         require_memory(f"{what}, which is read whole,", taken, error=SceneError)
         array = real_array(load([name])[name], what, SceneError)
         cube = from_array(path, to_band_first(array, axes, size, what))
+    cube = _by_attributes(cube, _attributes(probe, name))
     if probe.is_hdf5 and probe.suffix != ".mat":
         with h5py.File(path, "r") as file:
             crs, transform = hdf5_place(file)
@@ -78,6 +81,7 @@ def read_arrays(
         cube,
         key=f"{name} {axes.axes}",
         notes=(
+            *cube.notes,
             *unused_layers(layers),
             *_axes_note((height, width, bands), axes, given=layout is not None),
         ),
@@ -104,14 +108,50 @@ def _stored(probe: Probe, name: str, variable: Variable, layout: Layout) -> Cube
     return Cube(path, stored.to_xarray(stored.block), block=stored.block)
 
 
+def _by_attributes(cube: Cube, stored: cf.Stored) -> Cube:
+    """A cube with the rules that the attributes of its variable give, see `readers.cf`."""
+    if not stored.attrs:
+        return cube
+    rules = cf.value_rules(cube.path, stored)
+    bands = cube.data.shape[0]
+    data = cube.data
+    if rules.dtype != data.dtype:
+        data = RetypedCube(data, rules.dtype).to_xarray(cube.block)
+    cube = replace(
+        cube,
+        data=data,
+        marks=rules.marks,
+        limits=(rules.limits,) * bands,
+        empty=rules.empty,
+        scale=np.full(bands, rules.scale),
+        offset=np.full(bands, rules.offset),
+    )
+    return replace(cube, notes=(*cube.notes, *scale_note(cube)))
+
+
+def _attributes(probe: Probe, name: str, error: type[HyperpeftError] = SceneError) -> cf.Stored:
+    """What an HDF5 file that is not MATLAB's says of a variable's values; nothing of others."""
+    if not probe.is_hdf5 or probe.suffix == ".mat":
+        return cf.Stored(name, np.dtype(float), {})
+    try:
+        with h5py.File(probe.path, "r") as file:
+            item = file[name]
+            found = {key: item.attrs[key] for key in cf.NAMES if key in item.attrs}
+            return cf.Stored(name, item.dtype, found)
+    except Exception as problem:  # h5py's errors of damaged files have no common root
+        raise _unreadable(probe.path, problem, error) from None
+
+
 def read_array(
     probe: Probe, key: str | Sequence[str] | None, error: type[HyperpeftError]
-) -> np.ndarray:
-    """One label map (or, by its key, any array) from a file of named arrays."""
+) -> tuple[np.ndarray, cf.Stored]:
+    """One label map (or, by its key, any array) of a file of named arrays, and its attributes."""
     path = probe.path
     variables, load = _open(probe, error)
     name = choose_map(path, variables, key)
-    return real_array(load([name])[name], f"{path}:{name}" if name else str(path), error)
+    array = real_array(load([name])[name], f"{path}:{name}" if name else str(path), error)
+    stored = _attributes(probe, name, error)
+    return array, stored if stored.attrs else stored._replace(dtype=array.dtype)
 
 
 def real_array(value: Any, what: str, error: type[HyperpeftError]) -> np.ndarray:

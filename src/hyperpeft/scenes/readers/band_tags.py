@@ -1,9 +1,9 @@
 """What a raster says about its bands: centres, widths, scale, and which are no spectrum.
 
-    tag of every band        wavelength, fwhm, bbl           GDAL from ENVI, EnMAP-Box
+    tag of every band        wavelength, fwhm, bbl           GDAL from ENVI, EnMAP-Box; "400 nm" too
     tag of the whole file    {400.0, 410.0, ...}             ENVI header fields, hand-made files
     IMAGERY domain           CENTRAL_WAVELENGTH_UM, FWHM_UM  newer GDAL drivers
-    band description         "band 8 (0.460 Micrometers)"    ENVI's band names
+    band description         "band 8 (0.460 Micrometers)"    ENVI's band names; "400-410 nm" too
 
 An alpha band masks where it is 0 and is no band of the cube. A band that is marked as alpha but
 holds many values is one of the sensor's: RGB and near infrared are often written so. Bands whose
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hyperpeft.errors import SceneError
-from hyperpeft.scenes.cubes.cube import to_nm, widths_to_nm
+from hyperpeft.scenes.cubes.cube import measures, named_wavelengths, to_nm, widths_to_nm
 from hyperpeft.scenes.readers.notes import unused_tags
 
 _CENTRES = ("wavelength", "wavelengths", "center_wavelength", "centre_wavelength")
@@ -26,9 +26,6 @@ _WIDTHS = ("fwhm", "fwhms", "bandwidth")
 _UNITS = ("wavelength_units", "wavelength_unit", "wavelengths_units", "units_wavelength")
 _MOST = 0.5  # of the bands
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
-_NAMED = re.compile(  # from the first digit on only: a thousand digits are looked at once
-    rf"(?<![\d.])({_NUMBER})\s*\(?(nanometers?|nanometres?|nm|micrometers?|micrometres?|um|µm)\b"
-)
 
 
 class BandTags:
@@ -59,22 +56,18 @@ class BandTags:
 
     def spectral(self) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Band centres and widths in nm, each None unless every band has one."""
-        units = self._units()
         centres = self._numbers(_CENTRES)
-        widths = self._numbers(_WIDTHS)
         if centres is not None:
-            wavelengths = to_nm(centres, units)
-            return wavelengths, None if widths is None else widths_to_nm(widths, units, centres)
-        centres = _from_texts([tags.get("CENTRAL_WAVELENGTH_UM") for tags in self.imagery])
-        if centres is not None:
+            values, unit = centres
+            found = self._numbers(_WIDTHS)
+            if found is None:
+                return to_nm(values, unit), None
+            return to_nm(values, unit), widths_to_nm(found[0], found[1] or unit, values)
+        imagery = self._imagery()
+        if imagery is not None:
             widths = _from_texts([tags.get("FWHM_UM") for tags in self.imagery])
-            return to_nm(centres, "um"), None if widths is None else to_nm(widths, "um")
-        found = [_NAMED.search(text.lower()) for text in self.descriptions]
-        named = [match for match in found if match]
-        if len(named) == self.count and len({match[2][0] for match in named}) == 1:
-            unit = "nm" if named[0][2].startswith("n") else "um"
-            return to_nm(np.array([float(match[1]) for match in named]), unit), None
-        return None, None
+            return to_nm(imagery, "um"), None if widths is None else to_nm(widths, "um")
+        return named_wavelengths(self.descriptions)[0], None
 
     def good(self) -> np.ndarray | None:
         """False where the bad-band list, per band or of the whole file, has 0.
@@ -127,16 +120,21 @@ class BandTags:
         return np.full(self.count, 1 / factor), np.zeros(self.count)
 
     def unused(self) -> tuple[str, ...]:
-        """Notes on lists of another length than there are bands, on units, and on other tags."""
+        """Notes on lists of another length than bands, on numbers, names, units and other tags."""
         notes = []
         for name in (*_CENTRES, *_WIDTHS):
             count = len(re.findall(_NUMBER, self.whole.get(name, "")))
             if count not in (0, self.count):
                 notes.append(f"{name} has {count} values for {self.count} bands and is not used")
-        centres, units = self._numbers(_CENTRES), self._units()
-        if centres is not None and to_nm(centres, units) is None:
-            unit = f"unit {units!r}" if units else "numbers"
+            notes += self._unread(name)
+        centres = self._numbers(_CENTRES)
+        if centres is not None and to_nm(*centres) is None:
+            unit = f"unit {centres[1]!r}" if centres[1] else "numbers"
             notes.append(f"wavelengths are not used: their {unit} cannot be understood")
+        if centres is None and self._imagery() is None:
+            name = named_wavelengths(self.descriptions)[1]
+            if name:
+                notes.append(f"wavelengths in names of bands are not used: {name!r} is not clear")
         return (*notes, *unused_tags([self.whole, *self.bands]))
 
     def without_wavelength(self) -> list[int]:
@@ -149,6 +147,20 @@ class BandTags:
                 return [i for i, found in enumerate(there) if not found]
         return []
 
+    def _imagery(self) -> np.ndarray | None:
+        return _from_texts([tags.get("CENTRAL_WAVELENGTH_UM") for tags in self.imagery])
+
+    def _unread(self, name: str) -> list[str]:
+        """A note on a tag of every band that is not read as numbers."""
+        texts = [tags[name] for tags in self.bands if name in tags]
+        units, is_centre = self._units(), name in _CENTRES
+        if len(texts) < self.count or measures(texts, units, centres=is_centre) is not None:
+            return []
+        if self._numbers((name,)) is not None:  # from the whole file's list
+            return []
+        odd = (text for text in texts if measures([text], units, centres=is_centre) is None)
+        return [f"{name} of the bands is not used: {next(odd, texts[0])!r} is no clear number"]
+
     def _units(self) -> str | None:
         for tags in (*self.bands[:1], self.whole):
             for name in _UNITS:
@@ -156,16 +168,19 @@ class BandTags:
                     return tags[name]
         return None
 
-    def _numbers(self, names: tuple[str, ...]) -> np.ndarray | None:
+    def _numbers(self, names: tuple[str, ...]) -> tuple[np.ndarray, str | None] | None:
+        """The numbers of all bands by the first of some tags, and their unit."""
         for name in names:
             if len(re.findall(_NUMBER, self.whole.get(name, ""))) not in (0, self.count):
                 continue  # a list of another length: GDAL gives its numbers to the first bands
-            values = _from_texts([tags.get(name) for tags in self.bands])
-            if values is not None:
-                return values
+            texts = [tags[name] for tags in self.bands if name in tags]
+            if len(texts) == self.count:
+                values = measures(texts, self._units(), centres=name in _CENTRES)
+                if values is not None:
+                    return values
             listed = re.findall(_NUMBER, self.whole.get(name, ""))
             if len(listed) == self.count:
-                return np.array([float(text) for text in listed])
+                return np.array([float(text) for text in listed]), self._units()
         return None
 
 
@@ -174,10 +189,11 @@ def _lower(tags: dict[str, str]) -> dict[str, str]:
 
 
 def _is_number(text: str | None) -> bool:
-    try:
-        return text is not None and float(text) > 0
-    except ValueError:
+    """Whether a text is a number above 0, clear or not."""
+    if text is None:
         return False
+    read = measures([text], "nm", centres=True)
+    return read is not None and bool(read[0][0] > 0)
 
 
 def _from_texts(texts: list[str | None]) -> np.ndarray | None:

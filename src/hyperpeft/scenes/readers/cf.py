@@ -12,16 +12,30 @@ Source: CF Conventions 1.11, 2.5.1 and 8.1; NetCDF Users Guide, appendix A.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from hyperpeft.errors import SceneError
+from hyperpeft.scenes.cubes.band_values import fits, typed
 
 _MOST_MARKS = 16
 _ROUNDING = 1e-6  # of a physical limit, which may have been written in float32
+NAMES = (  # of attributes
+    "_FillValue", "missing_value", "scale_factor", "add_offset", "valid_min", "valid_max",
+    "valid_range", "_Unsigned", "flag_values", "flag_meanings",
+)  # fmt: skip
+
+
+class Stored(NamedTuple):
+    """A variable as stored, of a file that xarray does not open."""
+
+    name: str
+    dtype: np.dtype
+    attrs: Mapping[str, Any]
 
 
 class ValueRules(NamedTuple):
@@ -34,8 +48,30 @@ class ValueRules(NamedTuple):
     empty: tuple[float, ...]
     limits: tuple[float, float]
 
+    @property
+    def is_scaled(self) -> bool:
+        """Whether values mean other numbers than those that are stored."""
+        return (self.scale, self.offset) != (1, 0)
 
-def value_rules(path: Path, values: xr.DataArray) -> ValueRules:
+    def hides(self, values: np.ndarray) -> np.ndarray:
+        """Where one band, of `dtype` and any shape, has no value; 0 is one unless it is a fill."""
+        hidden = np.zeros(values.shape, bool)
+        for mark in (*self.marks, *self.empty):
+            if mark != mark:
+                hidden |= values != values
+            elif fits(mark, values.dtype):
+                hidden |= values == typed(mark, values.dtype)
+        low, high = self.limits
+        return hidden | (values < low) | (values > high)
+
+    def physical(self, values: np.ndarray) -> np.ndarray:
+        """Values as scaled, in float64; as they are where there is no scale."""
+        if not self.is_scaled:
+            return values
+        return self.scale * values.astype(np.float64) + self.offset
+
+
+def value_rules(path: Path, values: xr.DataArray | Stored) -> ValueRules:
     """Read the attributes of a variable that is opened as stored.
 
     A fill value of 0 marks only the pixels that have it in every band: Zarr stores one for every
@@ -51,7 +87,9 @@ def value_rules(path: Path, values: xr.DataArray) -> ValueRules:
     (offset,) = _numbers(path, values, "add_offset", 1) or [0]
     fills: set[float] = set()
     for name in ("_FillValue", "missing_value"):
-        fills |= {_reinterpreted(value, values, dtype) for value in _numbers(path, values, name)}
+        fills |= {
+            reinterpreted(value, values.dtype, dtype) for value in _numbers(path, values, name)
+        }
     if len(fills) > _MOST_MARKS:
         raise SceneError(
             f"{path}:{values.name}: values that mark nodata",
@@ -69,11 +107,12 @@ def value_rules(path: Path, values: xr.DataArray) -> ValueRules:
     )
 
 
-def _dtype(path: Path, values: xr.DataArray) -> np.dtype:
+def _dtype(path: Path, values: xr.DataArray | Stored) -> np.dtype:
     stored, said = values.dtype, values.attrs.get("_Unsigned")
     if said is None or stored.kind not in "iu":
         return stored
-    text = said.decode("ascii", "replace") if isinstance(said, bytes) else str(said)
+    one = np.ravel(np.asarray(said, dtype=object))[0] if np.size(said) else ""
+    text = one.decode("ascii", "replace") if isinstance(one, bytes) else str(one)
     kind = {"true": "u", "false": "i"}.get(text.strip().lower())
     if kind is None:
         raise _wrong_attribute(path, values, "_Unsigned", "true or false")
@@ -81,7 +120,7 @@ def _dtype(path: Path, values: xr.DataArray) -> np.dtype:
 
 
 def _limits(
-    path: Path, values: xr.DataArray, dtype: np.dtype, scale: float, offset: float
+    path: Path, values: xr.DataArray | Stored, dtype: np.dtype, scale: float, offset: float
 ) -> tuple[float, float]:
     """The lowest and the highest valid value, as stored."""
     lowest, highest = -math.inf, math.inf
@@ -95,7 +134,7 @@ def _limits(
             )
         physical = (scale, offset) != (1, 0) and any(isinstance(v, float) for v in found)
         if not physical:
-            found = [_reinterpreted(value, values, dtype) for value in found]
+            found = [reinterpreted(value, values.dtype, dtype) for value in found]
         low = found[0] if name != "valid_max" else -math.inf
         high = found[-1] if name != "valid_min" else math.inf
         if not low <= high:
@@ -107,16 +146,18 @@ def _limits(
     return lowest, highest
 
 
-def _reinterpreted(value: float, values: xr.DataArray, dtype: np.dtype) -> float:
+def reinterpreted(value: float, stored: np.dtype, dtype: np.dtype) -> float:
     """A value of the stored type as one of the type that is read instead."""
-    if dtype == values.dtype or not float(value).is_integer():
+    if dtype == stored or not float(value).is_integer():
         return value
     span = 2 ** (8 * dtype.itemsize)
     value = int(value) % span
     return value - span if dtype.kind == "i" and value >= span // 2 else value
 
 
-def _numbers(path: Path, values: xr.DataArray, name: str, size: int | None = None) -> list[float]:
+def _numbers(
+    path: Path, values: xr.DataArray | Stored, name: str, size: int | None = None
+) -> list[float]:
     """The numbers of an attribute, whole ones as int; none where it is missing."""
     if name not in values.attrs:
         return []
@@ -133,7 +174,9 @@ def _numbers(path: Path, values: xr.DataArray, name: str, size: int | None = Non
     return found
 
 
-def _wrong_attribute(path: Path, values: xr.DataArray, name: str, expected: str) -> SceneError:
+def _wrong_attribute(
+    path: Path, values: xr.DataArray | Stored, name: str, expected: str
+) -> SceneError:
     found = values.attrs[name]
     found = found.tolist() if isinstance(found, np.ndarray | np.generic) else found
     return SceneError(f"{path}:{values.name}: attribute {name}", expected=expected, got=repr(found))

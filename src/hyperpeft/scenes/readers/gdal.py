@@ -52,6 +52,11 @@ def open_raster(
         A probe has been looked at, and its HDF5 been checked.
     key : str or None
         Name of a subdataset (NetCDF, HDF), or number of a page of a GeoTIFF, from 1.
+
+    Raises
+    ------
+    HyperpeftError
+        Of the class `error`: not a raster, or no such part.
     """
     if isinstance(path, Probe):
         probe = path
@@ -69,6 +74,8 @@ def open_raster(
             if dataset.subdatasets:
                 name = _subdataset(path, dataset.subdatasets, key, error)
                 dataset = rasterio.open(name)
+            else:
+                refuse_key(path, key, error)
         except HyperpeftError:
             raise
         except Exception as problem:  # also UnicodeDecodeError, of GDAL's own message
@@ -207,6 +214,12 @@ def _subdataset(path: Path, names: list[str], key: str | None, error: type[Hyper
     if key is None:
         raise error(f"{path} holds several rasters", expected=f"one of {listing}")
     raise error(f"{path} has no raster {key!r}", expected=f"one of {listing}")
+
+
+def refuse_key(path: Path, key: str | None, error: type[HyperpeftError] = SceneError) -> None:
+    """Refuse the name of a part of a file that is one raster; its one page may be called "1"."""
+    if key not in (None, "1"):
+        raise error(f"{path} is one raster and has no part {key!r}", hint=f"give {path} alone")
 
 
 def _key_of(subdataset: str) -> str:

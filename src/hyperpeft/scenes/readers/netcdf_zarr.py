@@ -2,7 +2,8 @@
 
     cube                one 3-D variable, or the one named reflectance or radiance, in the root or
                         in a group (AVIRIS-3 and AVIRIS-5 keep theirs in the group reflectance)
-    dimensions          told by name: band, bands, wavelength; y, row, lat, northing; x, col, ...
+    dimensions          told by name: band, bands, wavelength; y, row, lat, northing; x, col, ...;
+                        others of length 1, such as one time, are left out
     wavelengths, fwhm   1-D variables along the bands, with units; bbl or good_wavelengths as well
     georeference        the grid mapping's WKT and GeoTransform, or evenly spaced x and y
     values              sign, scale, nodata and valid range as in CF, see `readers.cf`
@@ -166,7 +167,26 @@ def _open(path: Path, zarr: bool) -> tuple[dict[str, xr.Dataset], dict[str, list
     """Groups whose arrays have named dimensions, and the arrays of the others."""
     groups = zarr_groups(path) if zarr else netcdf_groups(path)
     arrays = arrays_without_dimension_names(path, groups) if zarr else {}
-    return {g: open_group(path, g, zarr) for g in groups if g not in arrays}, arrays
+    named = {g: _squeezed(open_group(path, g, zarr)) for g in groups if g not in arrays}
+    return named, arrays
+
+
+def _squeezed(dataset: xr.Dataset) -> xr.Dataset:
+    """A group without the dimensions of length 1 that are no axis of a cube, such as one time."""
+    single = [
+        dim
+        for dim, size in dataset.sizes.items()
+        if size == 1 and role_of(str(dim)) is None and not _is_spectral(dataset, str(dim))
+    ]
+    squeezed = dataset.squeeze(single)
+    for name, values in squeezed.variables.items():
+        dims = dataset.variables[name].dims
+        for key in ("chunks", "chunksizes", "preferred_chunks") if len(dims) > values.ndim else ():
+            sizes = values.encoding.pop(key, None)
+            if sizes and key != "preferred_chunks":
+                pairs = zip(dims, sizes, strict=True)
+                values.encoding[key] = tuple(size for dim, size in pairs if dim not in single)
+    return squeezed
 
 
 def _choose(path: Path, variables: list[Variable], key: str | None, layout: Layout) -> str:
@@ -176,8 +196,9 @@ def _choose(path: Path, variables: list[Variable], key: str | None, layout: Layo
             found = [v for v in cubes if v.name.rsplit("/", 1)[-1].lower() == name]
             if len(found) == 1:
                 return found[0].name
-        if len(cubes) == 1:
-            return cubes[0].name
+        deeper = [v for v in variables if v.numeric and len(v.shape) > 3]
+        if len(cubes or deeper) == 1:  # a deeper one is refused by the names of its dimensions
+            return (cubes or deeper)[0].name
         variables = cubes or variables
     return choose_cube(path, variables, Layout("b h w") if key is None else layout, key, None)
 
@@ -271,7 +292,7 @@ def _roles(path: Path, name: str, dataset: xr.Dataset, values: xr.DataArray) -> 
     roles: dict[str, str] = {}
     for dim in map(str, values.dims):
         role = role_of(dim)
-        if role is None and _along(dataset, dim, ("wavelength", "wavelengths", "wl")) is not None:
+        if role is None and _is_spectral(dataset, dim):
             role = "band"
         if role is not None:
             roles.setdefault(role, dim)
@@ -282,7 +303,21 @@ def _roles(path: Path, name: str, dataset: xr.Dataset, values: xr.DataArray) -> 
             "and one of x, col, lon or easting",
             hint="rename them with xarray, or give the layout of a Zarr array, such as 'b h w'",
         )
+    others = [dim for dim in map(str, values.dims) if dim not in roles.values()]
+    if others:
+        got = ", ".join(f"{dim} of length {values.sizes[dim]}" for dim in others)
+        raise SceneError(
+            f"{path}:{name} has more dimensions than a cube",
+            expected=", ".join(dim for dim in map(str, values.dims) if dim not in others),
+            got=f"also {got}",
+            hint=f"choose one with xarray, such as isel({others[0]}=0), and save it",
+        )
     return roles
+
+
+def _is_spectral(dataset: xr.Dataset, dim: str) -> bool:
+    """Whether wavelengths lie along a dimension, whatever it is called."""
+    return _along(dataset, dim, ("wavelength", "wavelengths", "wl")) is not None
 
 
 def _along(dataset: xr.Dataset, dim: str, names: tuple[str, ...]) -> xr.DataArray | None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from rasterio.enums import MaskFlags
 
-from hyperpeft.errors import SceneError
+from hyperpeft.errors import HyperpeftError, SceneError
 from hyperpeft.scenes.cubes.band_values import scale_note
 from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.readers.band_stack import stacked
@@ -29,7 +29,7 @@ from hyperpeft.scenes.readers.envi_header import (
     values_size,
 )
 from hyperpeft.scenes.readers.envi_raw import has_mark, read_raw
-from hyperpeft.scenes.readers.gdal import crs_of, list_pages, open_raster, transform_of
+from hyperpeft.scenes.readers.gdal import crs_of, list_pages, open_raster, refuse_key, transform_of
 from hyperpeft.scenes.readers.place import FITS, fit_affine
 
 _LARGEST_SIDECAR = 2**24  # bytes
@@ -53,12 +53,14 @@ def read_raster(
     key = key if isinstance(key, str) else None
     path = envi_data_file(probe.path)
     if has_mark(path):
+        refuse_key(path, key)
         return read_raw(path, "it begins with a byte-order mark")
     if key is None and probe.head[:4] in TIFF_MAGIC and (pages := _pages(probe)) is not None:
         return pages
     with open_raster(probe if path == probe.path else path, key) as dataset:
         if any(np.dtype(t).kind not in "biuf" for t in dataset.dtypes):
             raise SceneError(f"{path}", expected="real numbers", got=f"type {dataset.dtypes[0]}")
+        _require_one_type(path, dataset)
         data = _lazy(dataset.name)
         notes: tuple[str, ...] = ()
         if dataset.driver == "ENVI":
@@ -81,7 +83,7 @@ def read_raster(
             good=tags.good(),
             nodata=tuple(None if value == 0 else value for value in nodata),
             empty=(0.0,) if 0 in nodata else (),
-            masks={**(_mask_band(dataset) or {}), **extra.masks} or None,
+            masks={**_masks(dataset), **extra.masks} or None,
             scale=scale,
             offset=offset,
             crs=crs_of(dataset),
@@ -175,17 +177,29 @@ def _block(dataset: Any) -> tuple[int, int]:
     return max(rows for rows, _ in shapes), max(columns for _, columns in shapes)
 
 
-def _mask_band(dataset: Any) -> dict[str, np.ndarray] | None:
-    """What the file's own mask band hides: one mask for all bands, which has no nodata value."""
+def _masks(dataset: Any) -> dict[str, np.ndarray]:
+    mask = hidden_by_mask(dataset)
+    return {} if mask is None else {"mask band": mask}
+
+
+def hidden_by_mask(dataset: Any, error: type[HyperpeftError] = SceneError) -> np.ndarray | None:
+    """What (H, W) the file's own mask band hides: one mask for all bands, without nodata value.
+
+    Raises
+    ------
+    HyperpeftError
+        Of the class `error`: the mask cannot be read.
+    """
     flags = dataset.mask_flag_enums[0]
     if MaskFlags.per_dataset not in flags or MaskFlags.nodata in flags:
         return None
     if MaskFlags.alpha in flags:
         return None  # an alpha band belongs to a picture
     try:
-        return {"mask band": dataset.read_masks(1) == 0}
+        hidden: np.ndarray = dataset.read_masks(1) == 0
     except Exception as problem:  # rasterio's errors of damaged files have no common root
-        raise SceneError(f"{dataset.name}: its mask cannot be read ({problem})") from None
+        raise error(f"{dataset.name}: its mask cannot be read ({problem})") from None
+    return hidden
 
 
 def _like_first_source(cube: Cube, dataset: Any) -> Cube:
@@ -203,6 +217,19 @@ def _like_first_source(cube: Cube, dataset: Any) -> Cube:
             good = tags.good() if cube.good is None or cube.good.all() else cube.good
             return replace(cube, wavelengths=wavelengths, fwhm=fwhm, good=good)
     return cube
+
+
+def _require_one_type(path: Path, dataset: Any) -> None:
+    """Refuse bands of several types, as a VRT may have them: a cube has one."""
+    if len(set(dataset.dtypes)) < 2:
+        return
+    common = np.result_type(*dataset.dtypes).name.capitalize().replace("Uint", "UInt")
+    raise SceneError(
+        f"{path}: types of its bands",
+        expected="one type",
+        got=", ".join(dict.fromkeys(dataset.dtypes)),
+        hint=f"convert it, with gdal_translate -ot {common} for one",
+    )
 
 
 def _lazy(name: str) -> Any:

@@ -32,7 +32,10 @@ class Variable:
 
 
 def split_spec(spec: str | Path) -> tuple[Path, str | None]:
-    """Split FILE[:KEY]; a path that exists as it stands is never split, an empty one is refused.
+    """Split FILE[:KEY] at the first colon behind a path that exists, else at the last colon.
+
+    A key may have colons, and so may a file that exists. A path that exists as it stands is never
+    split, nor is a drive's letter split off; an empty path is refused.
 
     Examples
     --------
@@ -46,11 +49,21 @@ def split_spec(spec: str | Path) -> tuple[Path, str | None]:
         raise ConfigError("a path is empty", hint="give a file, or . for the current folder")
     if Path(text).exists():
         return Path(text), None
-    head, colon, key = text.rpartition(":")
-    drive = len(head) == 1 and head.isalpha() and key[:1] in ("/", "\\")
-    if not colon or not head or not key or drive:
+    parts = [(text[: m.start()], text[m.end() :]) for m in re.finditer(":", text)]
+    parts = [(head, key) for head, key in parts if head and key and not _is_drive(head, key)]
+    if not parts:
         return Path(text), None
+    head, key = next((p for p in parts if _is_there(*p)), parts[-1])
     return Path(head), key
+
+
+def _is_drive(head: str, key: str) -> bool:
+    return len(head) == 1 and head.isalpha() and key[0] in ("/", "\\")
+
+
+def _is_there(head: str, key: str) -> bool:
+    """Whether a path exists; a folder that is called as the scheme of an address is not meant."""
+    return Path(head).is_file() if key.startswith("//") else Path(head).exists()
 
 
 def choose_cube(

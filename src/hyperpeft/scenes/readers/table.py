@@ -173,7 +173,8 @@ READERS: list[Reader] = [
         takes_layout=True,
         own_errors=True,
         files="MATLAB v4, v5 and v7.3, HDF5, .npy, .npz; FILE:VARIABLE and --layout",
-        used="the one cube, vectors of wavelengths and bad bands; of HDF5 map info and EPSG code",
+        used="the one cube, vectors of wavelengths and bad bands; of HDF5 scale, fill and valid "
+        "range, map info and EPSG code",
     ),
     Reader(
         "raster",
