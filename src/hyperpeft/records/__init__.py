@@ -46,7 +46,6 @@ __all__ = [
     "draw_classes",
     "labels_of_array",
     "mask_of",
-    "notebook",
     "palette",
     "role_of",
     "thinned",
