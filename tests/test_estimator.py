@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+
 import geopandas
 import h5py
 import numpy as np
@@ -17,7 +20,8 @@ from sklearn.utils import estimator_checks
 import hyperpeft
 from hyperpeft import SceneClassifier, adapters, load_run
 from hyperpeft.baselines import BASELINES
-from hyperpeft.errors import InputError, LabelsError
+from hyperpeft.errors import ConfigError, InputError, LabelsError
+from hyperpeft.records import Scene
 from hyperpeft.runs.evaluate import evaluate
 from hyperpeft.runs.experiment import run
 from hyperpeft.scenes import open_scene
@@ -412,3 +416,66 @@ def test_checks_of_scikit_learn(name):
     if check is None:
         pytest.skip(f"this release of scikit-learn has no {name}")
     check("SceneClassifier", SceneClassifier())
+
+
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory):
+    """A scene, and the bundle of a run on it."""
+    folder = tmp_path_factory.mktemp("mapped")
+    scene = planted()
+    SceneClassifier("lda", per_class=10).fit(scene).save(folder / "run")
+    return scene, load_run(folder / "run")
+
+
+def test_map_and_layers_of_one_name_in_two_folders(mapped, tmp_path):
+    scene, bundle = mapped
+    first, second = tmp_path / "a" / "m.tif", tmp_path / "b" / "m.tif"
+    bundle.map(scene, first, probabilities=second)
+    with rasterio.open(first) as ids, rasterio.open(second) as chances:
+        assert (ids.count, chances.count) == (1, 2)
+        np.testing.assert_array_equal(ids.read(1), bundle.predict(scene))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize(("layer", "name"), [("probabilities", "m.tif"), ("confidence", "m.tiff")])
+def test_outputs_that_would_replace_each_other(mapped, tmp_path, layer, name):
+    scene, bundle = mapped
+    with pytest.raises(ConfigError, match="expected files of which none"):
+        bundle.map(scene, tmp_path / "m.tif", **{layer: tmp_path / name})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes there")
+def test_a_pipe_is_no_map(mapped, tmp_path):
+    scene, bundle = mapped
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="is a device or a pipe"):
+        bundle.map(scene, tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize("tile", [2.5, "8", True, 0])
+def test_tiles_are_whole_numbers(mapped, tmp_path, tile):
+    scene, bundle = mapped
+    with pytest.raises(ConfigError, match="tile: expected 1 to"):
+        bundle.map(scene, tmp_path / "m.tif", tile=tile)
+
+
+def test_suggestions_in_a_scene_of_another_scale_are_refused(mapped):
+    scene, bundle = mapped
+    with pytest.raises(InputError, match="values of another scale"):
+        hyperpeft.suggest(bundle, Scene.from_array(scene.cube * 1e4), count=3)
+
+
+def test_scores_without_pixels_or_with_odd_weights(mapped):
+    scene, _ = mapped
+    clf = SceneClassifier("lda", per_class=10).fit(scene)
+    with pytest.raises(LabelsError, match="no labelled pixel of scene"):
+        clf.score(replace(scene, valid=np.zeros_like(scene.valid)))
+    for weights in (np.ones(scene.valid.size), np.zeros(scene.valid.shape)):
+        with pytest.raises(ConfigError, match="sample_weight: expected"):
+            clf.score(scene, sample_weight=weights)
+    weights = np.where(clf.predict(scene) == scene.labels.ids, 1.0, 3.0)
+    right = weights == 1
+    expected = right.sum() / weights.sum()
+    assert clf.score(scene, sample_weight=weights) == pytest.approx(expected)

@@ -9,16 +9,27 @@ import shutil
 import subprocess
 import sys
 import threading
+import zipfile
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from xml.dom import minidom
 
+import numpy as np
 import pytest
 
 import hyperpeft
-from hyperpeft import cli
+from hyperpeft import cli, load_run
+from hyperpeft.errors import BundleError, ConfigError, LabelsError
+from hyperpeft.mapping.outputs.geotiff import write_class_map
+from hyperpeft.records import palette
 from hyperpeft.report import write_report
 from hyperpeft.runs.experiment import run
-from tests.helpers.small import PROGRAM, config, options, yaml_file
+from hyperpeft.scenes import read_labels
+from hyperpeft.system.files import read_json
+from hyperpeft.system.output_folder import locked
+from hyperpeft.system.safe_yaml import read_yaml
+from tests.helpers.small import PROGRAM, config, options, planted, yaml_file
 
 ROOT = Path(hyperpeft.__file__).parent
 SOURCES = sorted(ROOT.rglob("*.py"))
@@ -261,3 +272,151 @@ def test_names_do_not_reach_the_page_or_the_terminal_as_code(world, tmp_path, mo
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "\x1b" not in done.stderr
+
+
+PIPELINE = '{"type": "gdal_streamed_alg", "command_line": "gdal vector pipeline ! read %s"}'
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_pipelines_of_gdal_are_no_labels(tmp_path, packed):
+    """A file of this kind reads other files, runs SQL, and loads libraries by their names."""
+    other = tmp_path / "other.geojson"
+    point = {"type": "Point", "coordinates": [4e5 + 60, 5.8e6 - 60]}
+    feature = {"type": "Feature", "properties": {"class": 1}, "geometry": point}
+    other.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    path = tmp_path / "labels.json"
+    path.write_text(PIPELINE % other)
+    if packed:
+        with zipfile.ZipFile(tmp_path / "labels.zip", "w") as archive:
+            archive.write(path, "labels.json")
+        path = tmp_path / "labels.zip"
+    with pytest.raises(LabelsError, match="only describes vectors that lie elsewhere"):
+        read_labels(path, scene=planted())
+
+
+def escaped(text: str) -> str:
+    return "".join(f"\\u{ord(c):04X}" for c in text)
+
+
+@pytest.mark.parametrize("kind", ["link", "URL", escaped("link")])
+@pytest.mark.parametrize("name", ["crs", escaped("crs")])
+@pytest.mark.parametrize("place", ["file", "geometry", "end of a large file"])
+def test_a_crs_that_is_a_link_is_not_followed(server, tmp_path, kind, name, place):
+    link = f'"{name}": {{"type": "{kind}", "properties": {{"href": "{server.url}/crs"}}}}'
+    inside = f", {link}" if place == "geometry" else ""
+    geometry = f'{{"type": "Point", "coordinates": [1, 2]{inside}}}'
+    fill = "x" * 2**20 if place.startswith("end") else ""
+    feature = (
+        f'{{"type": "Feature", "properties": {{"class": 1, "text": "{fill}"}}, '
+        f'"geometry": {geometry}}}'
+    )
+    outside = "" if inside else f", {link}"
+    path = tmp_path / "a.geojson"
+    path.write_text(f'{{"type": "FeatureCollection", "features": [{feature}]{outside}}}')
+    with pytest.raises(LabelsError, match="its CRS is an address"):
+        read_labels(path, scene=planted())
+    assert server.asked == []
+
+
+def test_words_of_links_in_fields_are_no_links(tmp_path):
+    point = {"type": "Point", "coordinates": [4e5 + 60, 5.8e6 - 60]}
+    values = {"class": 1, "type": "link", "crs": "url"}
+    feature = {"type": "Feature", "properties": values, "geometry": point}
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": [feature]}))
+    scene = replace(planted(), crs="EPSG:32633", transform=(30.0, 0, 4e5, 0, -30.0, 5.8e6))
+    assert read_labels(path, scene=scene, class_field="class").counts() == {1: 1}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+@pytest.mark.parametrize("link", ["symbolic", "hard", "pipe"])
+def test_a_lock_that_is_a_link_is_refused(tmp_path, link):
+    mine = tmp_path / "mine.txt"
+    mine.write_text("a thesis")
+    lock = tmp_path / "folder" / ".hyperpeft.lock"
+    lock.parent.mkdir()
+    if link == "symbolic":
+        lock.symlink_to(mine)
+    elif link == "hard":
+        lock.hardlink_to(mine)
+    else:
+        os.mkfifo(lock)
+    with pytest.raises(ConfigError, match="cannot be written"), locked(lock):
+        pass
+    assert mine.read_text() == "a thesis"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+@pytest.mark.parametrize("name", ["map.png", "run.json"])
+def test_a_report_shows_no_file_from_outside_a_run(world, tmp_path, name):
+    secret = tmp_path / "secret"
+    secret.write_text("TOP-SECRET")
+    run = tmp_path / "runs" / "one"
+    shutil.copytree(world / "run", run)
+    (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(secret)
+    with pytest.raises(BundleError, match="is a link to a file outside its folder"):
+        write_report(tmp_path / "runs", tmp_path / "report")
+    if name == "run.json":
+        (run / name).unlink()
+        (run / name).symlink_to("/dev/zero")
+        with pytest.raises(BundleError, match="is a link to a file outside its folder"):
+            load_run(run)
+        with pytest.raises(BundleError, match="no regular file"):
+            read_json(Path("/dev/zero"))
+
+
+def test_a_benchmark_cannot_name_its_folder_elsewhere(tmp_path, monkeypatch, capsys):
+    (tmp_path / "here").mkdir()
+    plan = tmp_path / "here" / "b.yaml"
+    plan.write_text(
+        "name: ../../elsewhere\nscenes: {salinas-a: {}}\nmethods: [lda]\n"
+        "budgets: {few: {per_class: 3}}\n"
+    )
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr("sys.argv", ["hyperpeft", "bench", str(plan)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert "cannot name a folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+def test_a_number_of_thousands_of_digits_in_a_configuration(tmp_path):
+    (tmp_path / "c.yaml").write_text("seed: 0x" + "f" * 20_000)
+    with pytest.raises(ConfigError, match="a number of more than 100 digits"):
+        read_yaml(tmp_path / "c.yaml")
+
+
+EVIL = "x}\\input{/etc/passwd}\n# <script>alert(1)</script> ^^5c `a` \x1b[2J\u202e"
+
+
+def test_names_of_others_are_text_in_every_report(world, tmp_path, capsys, monkeypatch):
+    record = json.loads((world / "run" / "run.json").read_text())
+    for i in range(2):
+        record["scene"].update(name=EVIL, sha256=str(i) * 64)
+        (tmp_path / "runs" / f"r{i}").mkdir(parents=True)
+        (tmp_path / "runs" / f"r{i}" / "run.json").write_text(json.dumps(record))
+    monkeypatch.setattr(
+        "sys.argv", ["hyperpeft", "report", str(tmp_path / "runs"), "--out", str(tmp_path / "r")]
+    )
+    cli.main()
+    said = capsys.readouterr().out
+    assert "note: " in said
+    assert all(c.isprintable() or c == "\n" for c in said)
+    markdown = (tmp_path / "r" / "report.md").read_text()
+    assert "<script" not in markdown
+    assert all(c.isprintable() or c == "\n" for c in markdown)
+    for path in (tmp_path / "r" / "tables").glob("*.tex"):
+        text = path.read_text()
+        assert "\\input" not in text
+        assert "^^" not in text
+        assert "\x1b" not in text
+
+
+def test_styles_and_categories_are_xml_whatever_classes_are_called(tmp_path):
+    names = {1: EVIL, 2: "\x00\ufffe"}
+    write_class_map(tmp_path / "m.tif", np.full((4, 4), 2, np.uint8), names, palette(names))
+    for path in (tmp_path / "m.tif.aux.xml", tmp_path / "m.qml"):
+        minidom.parse(str(path))

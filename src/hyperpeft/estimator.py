@@ -158,8 +158,17 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         assert scene.labels is not None
         true = match_names(scene.labels, self._known_classes()).ids
         where = (true != UNLABELLED) & scene.valid
+        if not where.any():
+            raise LabelsError(f"no labelled pixel of scene {scene.name} is valid")
+        weights = None
+        if sample_weight is not None:
+            given = np.asarray(sample_weight)
+            if given.shape != where.shape or not given[where].sum() > 0:
+                raise ConfigError(
+                    "sample_weight", expected=f"{where.shape}, with a sum above 0", got=given.shape
+                )
+            weights = given[where]
         right = self._classify(scene).ids[where] == true[where]
-        weights = None if sample_weight is None else np.asarray(sample_weight)[where]
         return float(np.average(right, weights=weights))
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:

@@ -115,7 +115,7 @@ def suggest(
     """
     if count < 1:
         raise ConfigError("count", expected="1 or more", got=count)
-    run.predictor.check(scene)
+    run.check(scene)
     check_rule(measure, diversity)
     known = labelled
     if known is None:

@@ -16,7 +16,7 @@ from hyperpeft import assessment
 from hyperpeft.cli.common import AsJson, Backbone, OtherScene, Quiet, Run
 from hyperpeft.cli.console import Console, print_table
 from hyperpeft.errors import ConfigError
-from hyperpeft.system.files import replacing
+from hyperpeft.system.files import printable, replacing
 from hyperpeft.system.output_folder import refuse_inputs
 
 
@@ -69,7 +69,7 @@ def sample(
         total = sum(k for _, k in drawn.strata.values())
         print(f"{total} points ({drawn.rule}): {drawn.path}")
         for note in drawn.notes:
-            print(f"note: {note}")
+            print(f"note: {printable(note)}")
         words = shlex.join(["hyperpeft", "assess", str(map_), "--reference", str(out)])
         print(f"fill in the field reference, then: {words}")
 
@@ -129,7 +129,7 @@ def assess(
             print()
         print(headline(found))
         for note in found.notes:
-            print(f"note: {note}")
+            print(f"note: {printable(note)}")
 
 
 def suggest(

@@ -14,13 +14,14 @@ import typer
 
 from hyperpeft.benchmark.cells import state_of, time_left
 from hyperpeft.benchmark.config import BenchConfig
-from hyperpeft.benchmark.grid import Cell, expand, read_bench
+from hyperpeft.benchmark.grid import LABEL, Cell, expand, read_bench
 from hyperpeft.cli.common import AsJson, Quiet
 from hyperpeft.cli.console import BenchConsole, print_table
 from hyperpeft.errors import ConfigError, HyperpeftError
 from hyperpeft.progress import told_to
 from hyperpeft.report import study, write_report
 from hyperpeft.runs.config_files import field_names, read_options
+from hyperpeft.system.files import printable
 
 
 def bench(
@@ -86,6 +87,12 @@ def bench(
         plan, scenes=scene or (), methods=method or (), splits=split or (), seeds=only,
         options=options,
     )  # fmt: skip
+    if out is None and not LABEL.fullmatch(plan.name):
+        raise ConfigError(
+            f"name {plan.name!r} of the benchmark cannot name a folder",
+            expected="letters, digits and + . _ = -",
+            hint="choose a folder with --out",
+        )
     folder = out or Path("runs") / plan.name
     if dry_run:
         _show_plan(plan, cells, folder, quiet=quiet, as_json=as_json)
@@ -186,5 +193,5 @@ def report(
         print(json.dumps({"files": [str(path) for path in files], "notes": notes}))
     elif not quiet:
         for note in notes:
-            print(f"note: {note}")
+            print(f"note: {printable(note)}")
         print(f"{len(files)} files; open {files[0]}")

@@ -20,6 +20,7 @@ from rich.text import Text
 from hyperpeft.metrics import class_scores
 from hyperpeft.progress import Progress
 from hyperpeft.runs.file_names import MAP, PICTURE
+from hyperpeft.system.files import printable
 from hyperpeft.system.resources import format_bytes
 from hyperpeft.system.text import megabytes
 
@@ -63,12 +64,12 @@ class Console(Progress):
     def stage(self, text: str) -> None:
         """A new bar."""
         if not self._rich.is_terminal:
-            self._rich.print(text, markup=False)
+            self._rich.print(printable(text), markup=False)
         self._task = self._bars.add_task(text, total=None, status="")
 
     def note(self, text: str) -> None:
         """A line above the bars."""
-        self._rich.print(f"note: {text}", markup=False)
+        self._rich.print(f"note: {printable(text)}", markup=False)
 
     def trained(self, done: int, total: int, loss: float, validation_oa: float | None) -> None:
         """Move the bar, with loss and validation accuracy."""
@@ -334,7 +335,7 @@ def print_mapped(result: Mapped, *, adaptive: bool) -> None:
             f"the encoder saw {result.encoded} of them "
             f"({100 * result.encoded / result.pixels:.1f} %); of {result.audited} audited pixels "
             f"{result.wrong} were filled otherwise: with 95 % confidence at most "
-            f"{100 * result.bound:.2f} % differ from the exact map"
+            f"{100 * result.bound:.2f} % differ from the exact map, before refinement"
         )
     elif adaptive:
         print("the audit found that this map cannot be filled: the encoder saw every pixel")

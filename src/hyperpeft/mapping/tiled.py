@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +32,8 @@ from hyperpeft.mapping.outputs.qgis_style import band_style
 from hyperpeft.mapping.tiles import SIZE, Tile, plan
 from hyperpeft.records import Scene
 from hyperpeft.spectral import N_BANDS
+from hyperpeft.system.files import replacing
+from hyperpeft.system.output_folder import make_folder
 from hyperpeft.system.resources import require_memory
 
 CONFIDENCE_BANDS = ("margin", "entropy", "encoded")
@@ -76,7 +80,8 @@ class Mapped:
         Of the adaptive map's audit.
     bound : float
         Upper bound, with 95 % confidence in each tile, of the share of pixels whose class differs
-        from the exact map's: the mean of the tiles' bounds, weighted by their pixels.
+        from the exact map's before refinement: the mean of the tiles' bounds, weighted by their
+        pixels. Refinement can remove differences or spread them.
     runtime : str
         What executed the model, as in the map's tag RUNTIME.
     areas : dict
@@ -158,10 +163,7 @@ def map_to_files(
     """
     start = time.monotonic()
     limit_cache()
-    for path in outputs.files:
-        if path.is_dir():
-            raise ConfigError(f"{path} is a folder", hint="choose another name for the map")
-        refuse_foreign(path)
+    _check_outputs(outputs)
     tiles = plan(scene.valid.shape, size, mapper.predictor.cell)
     _check_memory(mapper, scene, tiles[0])
     counter = _Counter(int(scene.valid.sum()), watch)
@@ -198,6 +200,25 @@ def map_to_files(
         runtime=mapper.predictor.runtime,
         areas=areas.section(classes),
     )
+
+
+def _check_outputs(outputs: Outputs) -> None:
+    """Refuse outputs that cannot be written, or of which one would replace another."""
+    taken: dict[Path, Path] = {}
+    for path in outputs.files:
+        if path.is_dir():
+            raise ConfigError(f"{path} is a folder", hint="choose another name for the map")
+        refuse_foreign(path)
+        for file in (path, *sidecars(path)):
+            other = taken.setdefault(file.resolve(), path)
+            if other != path or (file == path and outputs.files.count(path) > 1):
+                raise ConfigError(
+                    f"{path} and {other}",
+                    expected="files of which none is or stands beside the other as the same",
+                    got=f"{file} twice",
+                )
+    for path in outputs.files:
+        make_folder(path.parent)
 
 
 def _check_memory(mapper: Mapper, scene: Scene, tile: Tile) -> None:
@@ -260,7 +281,12 @@ def _assemble(
     Returns the tiles without their pixels.
     """
     results = []
-    folder = work.folder / work_folder.FINISHED
+    made = {
+        path: work.folder / work_folder.FINISHED / str(i) / path.name
+        for i, path in enumerate(outputs.files)
+    }
+    for path in made.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
     shape = scene.valid.shape
     names = [classes[i] for i in mapper.class_ids.tolist()]
     with ExitStack() as stack:
@@ -269,7 +295,7 @@ def _assemble(
             path: Path, names: list[str], style: str | None = None
         ) -> Callable[[np.ndarray, int, int], None]:
             writer = bands_writer(
-                folder / path.name,
+                made[path],
                 shape,
                 names,
                 crs=scene.crs,
@@ -282,7 +308,7 @@ def _assemble(
 
         write_ids = stack.enter_context(
             class_map_writer(
-                folder / outputs.map.name,
+                made[outputs.map],
                 shape,
                 classes,
                 colours,
@@ -308,8 +334,18 @@ def _assemble(
             results.append(replace(result, ids=_NONE, probabilities=None, confidence=None))
     # The map last: where it stands, all that belongs to it does.
     for path in reversed(outputs.files):
-        for name in (*sidecars(path), path):
-            made = folder / name.name
-            if made.is_file():
-                made.replace(path.with_name(made.name))
+        for source in (*sidecars(made[path]), made[path]):
+            if source.is_file():
+                _put(source, path.with_name(source.name))
     return results
+
+
+def _put(source: Path, target: Path) -> None:
+    """Give a finished file its name, on another disk as well."""
+    try:
+        source.replace(target)
+    except OSError as problem:
+        if problem.errno != errno.EXDEV:
+            raise
+        with replacing(target) as temporary:
+            shutil.copyfile(source, temporary)

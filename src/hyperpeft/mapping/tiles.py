@@ -83,7 +83,7 @@ def plan(shape: tuple[int, int], size: int, cell: int) -> list[Tile]:
     >>> [tile.shape for tile in plan((100, 70), 60, 8)]
     [(64, 64), (64, 6), (36, 64), (36, 6)]
     """
-    if not 1 <= size <= LARGEST:
+    if isinstance(size, bool) or not isinstance(size, int | np.integer) or not 1 <= size <= LARGEST:
         raise ConfigError("tile", expected=f"1 to {LARGEST} pixels", got=size)
     height, width = shape
     step = -(-size // cell) * cell

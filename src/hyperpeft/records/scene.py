@@ -121,7 +121,7 @@ class Scene:
         valid: Any = None,
         name: str = "array",
     ) -> Scene:
-        """A scene of values in memory.
+        """A scene of values in memory, which are not copied: they have to stay as they are.
 
         Parameters
         ----------

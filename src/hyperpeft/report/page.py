@@ -15,7 +15,7 @@ from hyperpeft.report.charts import Chart, all_charts, style_of
 from hyperpeft.report.collect import Entry, Results, Setting, collect
 from hyperpeft.report.statistics import Summary
 from hyperpeft.report.study import read_study, write_study
-from hyperpeft.report.table import Table, class_names, text_of, to_csv, to_latex, to_markdown
+from hyperpeft.report.table import Table, class_names, clean, text_of, to_csv, to_latex, to_markdown
 from hyperpeft.report.tables import all_tables, commit, machine
 from hyperpeft.runs.file_names import PICTURE
 from hyperpeft.system.files import file_names, replacing
@@ -222,8 +222,8 @@ def write_report(
     tables, charts = all_tables(results), all_charts(results)
     files = {out / PAGE: render(results, tables, charts)}
     markdown = [to_markdown(table) for table in tables if table.name != "records"]
-    notes = [line for note in results.notes for line in (f"Note: {note}.", "")]
-    head = [f"# {results.name}", "", results.about, "", *notes]
+    notes = [line for note in results.notes for line in (f"Note: {clean(note)}.", "")]
+    head = [f"# {clean(results.name)}", "", clean(results.about), "", *notes]
     files[out / "report.md"] = "\n".join([*head, *markdown])
     listener = current_listener()
     for note in results.notes:

@@ -20,11 +20,14 @@ from typing import Any, NamedTuple
 
 from hyperpeft.errors import BundleError, ConfigError
 from hyperpeft.runs.file_names import BENCH, CLASSES, FAILED, PICTURE, RUN
-from hyperpeft.system.files import LARGEST_TEXT, read_json, replacing
+from hyperpeft.system.files import LARGEST_TEXT, read_json, replacing, within
 
 PICTURES = (PICTURE, CLASSES)  # the first that a folder has is shown
 SUFFIX = ".jsonl"
 FORMAT_KEY, FORMAT = "hyperpeft_study", 1
+
+
+_PNG = b"\x89PNG"
 
 
 class Picture(NamedTuple):
@@ -134,6 +137,7 @@ def _read_folder(folder: Path) -> Study:
         if path.name not in (RUN, FAILED) or "work" in inside.parts[:1]:  # still computed
             continue
         place = inside.parent.as_posix()
+        within(path.parent, path.name)
         cells.append(Cell(place, path.name, _object(path), path, _picture(path.parent)))
     name = str(plan.get("config", {}).get("name", folder.resolve().name))
     return Study(name, plan, cells)
@@ -142,7 +146,11 @@ def _read_folder(folder: Path) -> Study:
 def _picture(folder: Path) -> Picture | None:
     for name in PICTURES:
         if (folder / name).is_file():
-            return Picture(name, folder / name)
+            path = within(folder, name)
+            with path.open("rb") as file:
+                if not file.read(4).startswith(_PNG):
+                    raise BundleError(f"{path}", expected="a PNG picture")
+            return Picture(name, path)
     return None
 
 
@@ -214,7 +222,7 @@ def _cell(path: Path, number: int, line: dict[str, Any]) -> Cell:
 
 def _png(where: str, name: str, data: Any) -> str:
     try:
-        if isinstance(data, str) and base64.b64decode(data, validate=True).startswith(b"\x89PNG"):
+        if isinstance(data, str) and base64.b64decode(data, validate=True).startswith(_PNG):
             return data
     except (binascii.Error, ValueError):
         pass

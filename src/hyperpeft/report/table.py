@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from hyperpeft.report import statistics
 from hyperpeft.report.collect import Entry, Results, Setting
 from hyperpeft.report.statistics import Interval, Summary
+from hyperpeft.system.files import file_names, printable
 
 LEAKAGE = "Leakage %"
 LEAKAGE_NOTE = (
@@ -156,10 +157,6 @@ _LATEX = {
 
 def to_markdown(table: Table) -> str:
     """GitHub's tables; the highest means are bold."""
-
-    def clean(text: str) -> str:
-        return " ".join(text.split()).replace("|", r"\|")
-
     lines = [f"### {clean(table.title)}", ""]
     lines.append("| " + " | ".join(clean(c.head) for c in table.columns) + " |")
     lines.append(
@@ -169,9 +166,18 @@ def to_markdown(table: Table) -> str:
         cells = [clean(text_of(v, c.decimals)) for v, c in zip(row, table.columns, strict=True)]
         cells = [f"**{t}**" if i in table.best.get(j, ()) else t for j, t in enumerate(cells)]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", table.note] if table.note else []
-    lines += ["", f"Records: `{table.records}`"] if table.records else []
+    lines += ["", clean(table.note)] if table.note else []
+    records = printable(table.records).replace("`", "'")
+    lines += ["", f"Records: `{records}`"] if records else []
     return "\n".join(lines) + "\n"
+
+
+def clean(text: str) -> str:
+    """A text as one line of Markdown in which nothing is HTML, for cells of a table as well."""
+    line = printable(" ".join(text.split()))
+    for mark, escaped in (("&", "&amp;"), ("<", "&lt;"), ("|", r"\|")):
+        line = line.replace(mark, escaped)
+    return line
 
 
 def to_csv(table: Table) -> str:
@@ -206,7 +212,7 @@ def to_latex(table: Table) -> str:
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{latex(table.title)}. {latex(table.note)}}}",
-        rf"\label{{tab:{table.name}}}",
+        rf"\label{{tab:{file_names([table.name])[0]}}}",
         rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
         r"\toprule",
         " & ".join(latex(c.head) for c in table.columns) + r" \\",
@@ -219,12 +225,12 @@ def to_latex(table: Table) -> str:
         ]
         lines.append(" & ".join(cells) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    return f"% Records: {table.records}\n" + "\n".join(lines) + "\n"
+    return f"% Records: {printable(table.records).replace('^', '?')}\n" + "\n".join(lines) + "\n"
 
 
 def latex(text: str) -> str:
-    """Text with LaTeX's own characters escaped."""
-    return "".join(_LATEX.get(c, c) for c in text)
+    """Text on one line, with LaTeX's own characters escaped."""
+    return "".join(_LATEX.get(c, c) for c in printable(" ".join(text.split())))
 
 
 def class_table(results: Results, scene: str, setting: Setting) -> Table:

@@ -152,7 +152,7 @@ class Bundle:
         SceneError
             When the scene has other bands.
         """
-        self._check(scene)
+        self.check(scene)
         return classify(
             self.predictor,
             scene,
@@ -161,8 +161,13 @@ class Bundle:
             watch=watch or default_progress().mapped,
         )
 
-    def _check(self, scene: Scene) -> None:
-        """Refuse other bands, and in another scene values of another scale."""
+    def check(self, scene: Scene) -> None:
+        """Refuse other bands, and in another scene values of another scale.
+
+        Raises
+        ------
+        SceneError
+        """
         self.predictor.check(scene)
         own = self.record.scene.get("sha256")
         bands = self.predictor.bands
@@ -232,7 +237,7 @@ class Bundle:
             When another process maps to the same file, or a file to write is an input, or cannot be
             written.
         """
-        self._check(scene)
+        self.check(scene)
         outputs = Outputs(
             Path(path),
             Path(probabilities) if probabilities is not None else None,

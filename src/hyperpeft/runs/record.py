@@ -26,7 +26,7 @@ from hyperpeft.metrics import class_scores
 from hyperpeft.runs import record_sections as sections
 from hyperpeft.runs.config import AUTO, METHOD
 from hyperpeft.runs.file_names import RUN
-from hyperpeft.system.files import read_json
+from hyperpeft.system.files import read_json, within
 from hyperpeft.system.text import html_table
 
 _SHOWN = 3  # of the problems of a record
@@ -133,7 +133,7 @@ class RunRecord:
     def from_file(cls, path: Path) -> RunRecord:
         """Read `run.json`; a file that is not one is refused by name."""
         try:
-            values = read_json(path)
+            values = read_json(within(path.parent, path.name))
         except FileNotFoundError:
             raise BundleError(
                 f"{path.parent} is not a run folder: it has no {RUN}",

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -86,9 +87,13 @@ def read_json(path: Path, error: type[HyperpeftError] = BundleError) -> Any:
         Of type `error`: too large, nested without end, or no JSON.
     """
     try:
-        size = path.stat().st_size
-        if size > LARGEST_TEXT:
-            raise error(f"{path}", expected=f"at most {LARGEST_TEXT} bytes of JSON", got=size)
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise error(f"{path}", expected="a file of JSON", got="no regular file")
+        if status.st_size > LARGEST_TEXT:
+            raise error(
+                f"{path}", expected=f"at most {LARGEST_TEXT} bytes of JSON", got=status.st_size
+            )
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise

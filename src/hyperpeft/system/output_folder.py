@@ -6,8 +6,10 @@ off; the same command resumes there.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -53,7 +55,7 @@ def locked(path: Path, what: str = "", *, wait: bool = False) -> Iterator[None]:
     try:
         file = None
         while file is None:
-            made += _make_folder(path.parent)
+            made += make_folder(path.parent)
             file = _take(path, what, wait)
         _held.add(file)
         try:
@@ -67,7 +69,7 @@ def locked(path: Path, what: str = "", *, wait: bool = False) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _make_folder(folder: Path) -> list[Path]:
+def make_folder(folder: Path) -> list[Path]:
     """Make a folder; those that were not there, the innermost first."""
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
@@ -83,7 +85,7 @@ def _make_folder(folder: Path) -> list[Path]:
 def _take(path: Path, what: str, wait: bool) -> IO[str] | None:
     """The locked file; None where the process that held it has removed it in the meantime."""
     try:
-        file = path.open("a+", encoding="utf-8")
+        file = os.fdopen(_open_own(path), "a+", encoding="utf-8")
     except FileNotFoundError:
         return None  # the folder went with it
     except OSError as error:
@@ -112,6 +114,19 @@ def _take(path: Path, what: str, wait: bool) -> IO[str] | None:
         file.close()
         raise
     return file
+
+
+def _open_own(path: Path) -> int:
+    """Open a lock, which is a file of that name alone: a link would empty what it points to."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_NOINHERIT"):
+        flags |= getattr(os, name, 0)
+    number = os.open(path, flags, 0o666)
+    status = os.fstat(number)
+    if path.is_symlink() or not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        os.close(number)
+        raise OSError(errno.ELOOP, "it is a link, or no file")
+    return number
 
 
 def _release(file: IO[str], path: Path) -> None:
@@ -190,6 +205,8 @@ def refuse_foreign_file(
     ------
     ConfigError
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ConfigError(f"{path} is a device or a pipe", hint=f"choose a file for {option}")
     if path.is_file() and path.stat().st_size and not is_ours(path):
         hint = f"choose another {option}, or remove the file"
         raise ConfigError(f"{path} exists and {what}", hint=hint)

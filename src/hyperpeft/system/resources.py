@@ -156,11 +156,13 @@ REMOTE = (
     "HTTP", "MRF", "NGW", "OAPIF", "OGCAPI", "PLMOSAIC", "PLScenes", "STACIT", "STACTA", "WCS",
     "WFS", "WMS", "WMTS",
 )  # fmt: skip
+# What runs pipelines or programs that a file names, or loads libraries.
+_RUNNING = ("ADBC", "GDALG", "GPSBabel")
 # A variable that the user has set stays as it is.
 _SETTINGS = {
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",  # no file on a server exists
-    "GDAL_SKIP": " ".join(REMOTE),
-    "OGR_SKIP": ",".join(REMOTE),
+    "GDAL_SKIP": " ".join((*REMOTE, *_RUNNING)),
+    "OGR_SKIP": ",".join((*REMOTE, *_RUNNING)),
     "GML_DOWNLOAD_SCHEMA": "NO",
     # For each driver that a build of GDAL does not have it writes a line to stderr, some twice.
     "CPL_LOG": os.devnull,

@@ -12,6 +12,7 @@ from hyperpeft.errors import ConfigError
 
 LARGEST = 1_000_000  # characters
 DEEPEST = 64  # brackets in each other: deep nesting costs the square of its depth
+LONGEST_NUMBER = 100  # digits: Python does not print one of thousands
 MOST_VALUES = 100_000  # once aliases have been put in
 
 
@@ -74,6 +75,8 @@ def _depth(text: str) -> int:
 def _values(node: Node, known: dict[int, int]) -> int:
     """How many values a node stands for; an alias is the very node that it names."""
     if isinstance(node, ScalarNode):
+        if node.tag.endswith(":int") and len(node.value) > LONGEST_NUMBER:
+            raise yaml.YAMLError(f"a number of more than {LONGEST_NUMBER} digits")
         return 1
     if id(node) not in known:
         known[id(node)] = MOST_VALUES + 1  # until it is counted: a node that holds itself

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
 _ROWS = 24  # of a table; more are counted in its last row
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NO_VALUE = ("", "na", "n/a", "nan", "null", "none")
 
 
@@ -30,6 +32,15 @@ def whole_number(text: object) -> int | None:
     """
     digits = str(text).strip()
     return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 19 else None
+
+
+def xml_text(text: str) -> str:
+    r"""A text with a question mark for each character that XML 1.0 cannot hold.
+
+    >>> xml_text("corn\x1b[2J <a>")
+    'corn?[2J <a>'
+    """
+    return _NOT_IN_XML.sub("?", text)
 
 
 def megabytes(size: float | None) -> float | None:

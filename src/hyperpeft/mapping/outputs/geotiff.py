@@ -27,6 +27,7 @@ from hyperpeft.mapping.outputs.qgis_style import class_style, style_path
 from hyperpeft.records import UNLABELLED
 from hyperpeft.system.files import replacing
 from hyperpeft.system.output_folder import refuse_foreign_file
+from hyperpeft.system.text import xml_text
 
 Transform = tuple[float, float, float, float, float, float]
 LARGEST_ID = 65535  # uint16
@@ -305,7 +306,8 @@ def _check_ids(
 def _category_names(classes: Mapping[int, str], largest: int) -> str:
     """GDAL's persistent auxiliary metadata with one category per value, from 0 on."""
     names = {UNLABELLED: "no data", **classes}
-    rows = [f"      <Category>{escape(names.get(i, ''))}</Category>" for i in range(largest + 1)]
+    texts = [escape(xml_text(names.get(i, ""))) for i in range(largest + 1)]
+    rows = [f"      <Category>{text}</Category>" for text in texts]
     return "\n".join(
         [
             "<PAMDataset>",

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
+from hyperpeft.system.text import xml_text
+
 Colour = tuple[int, int, int]
 VIRIDIS: tuple[Colour, ...] = (
     (68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37),
@@ -29,7 +31,7 @@ def class_style(
     """Of a class map in which these ids occur."""
     entries = "\n".join(
         f'        <paletteEntry value="{i}" color="{_hex(colours[i])}" alpha="255" '
-        f"label={quoteattr(classes[i])}/>"
+        f"label={quoteattr(xml_text(classes[i]))}/>"
         for i in sorted(present)
         if i
     )
@@ -45,7 +47,7 @@ def band_style(low: float, high: float, name: str, band: int = 1) -> str:
     steps = [low + (high - low) * k / (len(VIRIDIS) - 1) for k in range(len(VIRIDIS))]
     items = "\n".join(
         f'          <item value="{value:g}" color="{_hex(colour)}" alpha="255" '
-        f"label={quoteattr(f'{name} {value:g}')}/>"
+        f"label={quoteattr(xml_text(f'{name} {value:g}'))}/>"
         for value, colour in zip(steps, VIRIDIS, strict=True)
     )
     return _document(
@@ -61,7 +63,7 @@ def polygon_style(classes: Mapping[int, str], colours: Mapping[int, Colour]) -> 
     """Of polygons whose attribute `class` is the id."""
     categories = "\n".join(
         f'      <category value="{i}" type="integer" symbol="{k}" render="true" '
-        f"label={quoteattr(name)}/>"
+        f"label={quoteattr(xml_text(name))}/>"
         for k, (i, name) in enumerate(classes.items())
     )
     symbols = "\n".join(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from hyperpeft.errors import ConfigError, HyperpeftError
 from hyperpeft.scenes.readers.detect import HEAD, Probe
@@ -17,7 +19,11 @@ _SERVICES = (  # of map services, and of tiles and catalogues on servers
     b"<gdal_wms", b"<gdal_wmts", b"<wcs_gdal", b"<wmt_ms", b"<wms_", b"<capabilities", b"<mrf_meta",
     b"<gdaltileindex", b'"stac_version"',
 )  # fmt: skip
-_VECTORS = b"<OGR"  # how descriptions of vectors that lie elsewhere begin
+# How descriptions of vectors that lie elsewhere, and pipelines that make them, are told.
+_VECTORS = (b"<OGR", b"gdal_streamed_alg")
+_ESCAPE = re.compile(rb"\\u00([0-7][0-9a-fA-F])")
+_BLOCK = 2**20
+_LONGEST_WORD = 40  # bytes: "link" with all its letters escaped
 
 
 def import_rasterio(path: Path) -> Any:
@@ -70,23 +76,67 @@ def refuse_remote_vectors(path: Path, error: type[HyperpeftError]) -> None:
     if path.is_dir():
         return
     check_archive(path, error)
-    if any(_VECTORS in head for head in _heads(path)):
-        raise error(
-            f"{path} cannot be read as vectors (it only describes vectors that lie elsewhere)",
-            hint="give the file that holds them",
-        )
+    for file in _parts(path):
+        head = file.read(HEAD)
+        if any(mark in head for mark in _VECTORS):
+            raise error(
+                f"{path} cannot be read as vectors (it only describes vectors that lie elsewhere)",
+                hint="give the file that holds them",
+            )
+        if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[") and _links_a_crs(head, file):
+            raise error(
+                f"{path} cannot be read as vectors (its CRS is an address to be asked)",
+                hint="write the CRS by its name, such as urn:ogc:def:crs:EPSG::32633",
+            )
 
 
-def _heads(path: Path) -> Iterator[bytes]:
-    """The first bytes of a file, and of the members of an archive."""
+def _links_a_crs(head: bytes, file: IO[bytes]) -> bool:
+    """Whether some "crs" of a JSON file is a link, which GDAL would follow.
+
+    The file is parsed only where it holds both words, as GDAL reads them: in any case, escaped or
+    not.
+    """
+    whole, start = [head], 0
+    found: set[bytes] = set()
+    tail = b""
+    while block := (whole[start] if start < len(whole) else file.read(_BLOCK)):
+        if start >= len(whole):
+            whole.append(block)
+        start += 1
+        text = _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), tail + block).lower()
+        found |= {word for word in (b'"crs"', b'"link"', b'"url"') if word in text}
+        tail = block[-_LONGEST_WORD:]
+    if b'"crs"' not in found or len(found) < 2:
+        return False
+    try:
+        return _holds_a_link(json.loads(b"".join(whole)))
+    except (ValueError, RecursionError):
+        return True  # GDAL may read it all the same
+
+
+def _holds_a_link(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_holds_a_link, value))
+    if not isinstance(value, dict):
+        return False
+    for name, inner in value.items():
+        if name.lower() == "crs" and isinstance(inner, dict):
+            kinds = (str(kind).lower() for key, kind in inner.items() if key.lower() == "type")
+            if any(kind in ("link", "url") for kind in kinds):
+                return True
+    return any(map(_holds_a_link, value.values()))
+
+
+def _parts(path: Path) -> Iterator[IO[bytes]]:
+    """A file, and the members of an archive, opened."""
     with path.open("rb") as file:
-        yield file.read(HEAD)
+        yield file
     if not zipfile.is_zipfile(path):
         return
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 with archive.open(member) as part:
-                    yield part.read(HEAD)
+                    yield part
     except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error, NotImplementedError):
         return  # damaged or encrypted: the reader reports it
