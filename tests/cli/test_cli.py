@@ -393,12 +393,12 @@ def test_convert(call, reference, tmp_path):
     status, text, _ = call("backbones", "convert", file, "--out", out, "--num-heads", 4)
     assert status == 0
     assert text == (
-        f"{out}: width 48, depth 2; 38 tensors of the encoder, 25 of the pretraining decoder set "
-        "aside\n"
+        f"{out}: width 48, depth 2, 4 heads; 38 tensors of the encoder, 25 of the pretraining "
+        "decoder set aside\n"
     )
     from hyperpeft import load_backbone
 
-    assert load_backbone(out, num_heads=4).dim == 48
+    assert (load_backbone(out).dim, load_backbone(out).num_heads) == (48, 4)
 
 
 def test_a_checkpoint_that_does_not_fit_is_not_converted(call, reference, tmp_path):
