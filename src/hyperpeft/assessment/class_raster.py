@@ -75,6 +75,29 @@ class ClassRaster:
         return found
 
 
+def count_pixels(
+    ids: np.ndarray,
+    top: int,
+    areas: np.ndarray | None,
+    pixels: dict[int, int],
+    hectares: dict[int, float],
+) -> None:
+    """Add the pixels of rows from `top` on, and their hectares, to those of each id.
+
+    Parameters
+    ----------
+    ids : ndarray of int, shape (h, W)
+    areas : ndarray of float, shape (H,), or None
+        Of a pixel of each row of the raster, in square metres.
+    """
+    for i, count in zip(*np.unique(ids, return_counts=True), strict=True):
+        pixels[int(i)] = pixels.get(int(i), 0) + int(count)
+    if areas is not None:
+        part = np.repeat(areas[top : top + len(ids)] / HECTARE, ids.shape[1])
+        for i, area in enumerate(np.bincount(ids.ravel(), weights=part).tolist()):
+            hectares[i] = hectares.get(i, 0.0) + area
+
+
 def read_class_raster(path: str | Path, what: str = "map") -> ClassRaster:
     """Open a class map: one band of whole numbers, 0 and nodata are no class.
 
@@ -98,13 +121,7 @@ def read_class_raster(path: str | Path, what: str = "map") -> ClassRaster:
         pixels: dict[int, int] = {}
         hectares: dict[int, float] = {}
         for top in range(0, dataset.height, _step(dataset.width)):
-            ids = _rows(path, dataset, top)
-            for i, count in zip(*np.unique(ids, return_counts=True), strict=True):
-                pixels[int(i)] = pixels.get(int(i), 0) + int(count)
-            if areas is not None:
-                part = np.repeat(areas[top : top + len(ids)] / HECTARE, ids.shape[1])
-                for i, area in enumerate(np.bincount(ids.ravel(), weights=part).tolist()):
-                    hectares[i] = hectares.get(i, 0.0) + area
+            count_pixels(_rows(path, dataset, top), top, areas, pixels, hectares)
         known = class_names(dataset, path)
         shape = (int(dataset.height), int(dataset.width))
     pixels.pop(UNLABELLED, None)

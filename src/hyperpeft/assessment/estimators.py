@@ -128,8 +128,8 @@ def _correlation(
     a, b = weights
     variances = float(a**2 @ (within * (1 - within) / size))
     variances *= float(b**2 @ (beside * (1 - beside) / size))
-    (only,) = np.nonzero(a + b) if np.count_nonzero(a + b) == 1 else (None,)
-    if only is not None and math.isclose(float(within[only[0]] + beside[only[0]]), 1):
+    used = np.flatnonzero(a + b)
+    if len(used) == 1 and math.isclose(within[used[0]] + beside[used[0]], 1):
         return -1.0  # of a stratum all that is not the one is the other, also where none was seen
     if variances <= 0:
         return 0.0

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperpeft.assessment.class_raster import ClassRaster, read_class_raster
+from hyperpeft.assessment.class_raster import ClassRaster, count_pixels, read_class_raster
 from hyperpeft.assessment.points import LAYERS, REFERENCE, Design, refuse_filled, write_points
 from hyperpeft.errors import ConfigError
 from hyperpeft.records import UNLABELLED
-from hyperpeft.scenes import HECTARE, pixel_areas
+from hyperpeft.scenes import pixel_areas
 from hyperpeft.system.output_folder import refuse_inputs
 
 
@@ -235,13 +235,7 @@ def _sizes(
     for (top, ids), (_, codes) in zip(mapped.blocks(), layer.blocks(), strict=True):
         unused += int(np.count_nonzero((ids != UNLABELLED) & (codes == UNLABELLED)))
         there = np.where(ids != UNLABELLED, codes, UNLABELLED)
-        found, number = np.unique(there, return_counts=True)
-        for i, count in zip(found.tolist(), number.tolist(), strict=True):
-            counts[i] = counts.get(i, 0) + count
-        if of_row is not None:
-            part = np.repeat(of_row[top : top + len(ids)] / HECTARE, ids.shape[1])
-            for i, area in enumerate(np.bincount(there.ravel(), weights=part).tolist()):
-                areas[i] = areas.get(i, 0.0) + area
+        count_pixels(there, top, of_row, counts, areas)
     counts.pop(UNLABELLED, None)
     if not counts:
         raise ConfigError(f"strata {layer.path}", expected="strata where the map has classes")

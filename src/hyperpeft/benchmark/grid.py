@@ -231,6 +231,14 @@ def _check(cell: Cell, written: Mapping[str, Any]) -> None:
         raise ConfigError(f"{cell.path}: {error}") from None
 
 
+def check_folder_name(what: str, name: str, *, hint: str) -> None:
+    """ConfigError where a name of the configuration cannot be that of a folder."""
+    if not LABEL.fullmatch(name):
+        raise ConfigError(
+            f"{what} cannot name a folder", expected="letters, digits and + . _ = -", hint=hint
+        )
+
+
 def _check_labels(bench: BenchConfig, restricted: Mapping[str, Sequence[str]]) -> None:
     axes = [_axes(bench, scene) for scene in bench.scenes]
     labels: dict[str, Iterable[str]] = {
@@ -240,13 +248,9 @@ def _check_labels(bench: BenchConfig, restricted: Mapping[str, Sequence[str]]) -
         "budget": [label for axis in axes for label in axis["budgets"]],
     }
     for axis, names in labels.items():
-        wrong = [name for name in names if not LABEL.fullmatch(name)]
-        if wrong:
-            raise ConfigError(
-                f"{axis} {wrong[0]!r} of benchmark {bench.name} cannot name a folder",
-                expected="letters, digits and + . _ = -",
-                hint="give it a label, and its value as an option",
-            )
+        for name in names:
+            what = f"{axis} {name!r} of benchmark {bench.name}"
+            check_folder_name(what, name, hint="give it a label, and its value as an option")
     named = list(restricted.items())
     named += [("method", [bench.reference])] if bench.reference else []
     named += [(axis, getattr(o, axis)) for o in bench.overrides for axis in labels]

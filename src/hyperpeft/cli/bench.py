@@ -14,7 +14,7 @@ import typer
 
 from hyperpeft.benchmark.cells import state_of, time_left
 from hyperpeft.benchmark.config import BenchConfig
-from hyperpeft.benchmark.grid import LABEL, Cell, expand, read_bench
+from hyperpeft.benchmark.grid import Cell, check_folder_name, expand, read_bench
 from hyperpeft.cli.common import AsJson, Quiet
 from hyperpeft.cli.console import BenchConsole, print_table
 from hyperpeft.errors import ConfigError, HyperpeftError
@@ -87,12 +87,9 @@ def bench(
         plan, scenes=scene or (), methods=method or (), splits=split or (), seeds=only,
         options=options,
     )  # fmt: skip
-    if out is None and not LABEL.fullmatch(plan.name):
-        raise ConfigError(
-            f"name {plan.name!r} of the benchmark cannot name a folder",
-            expected="letters, digits and + . _ = -",
-            hint="choose a folder with --out",
-        )
+    if out is None:
+        what = f"name {plan.name!r} of the benchmark"
+        check_folder_name(what, plan.name, hint="choose a folder with --out")
     folder = out or Path("runs") / plan.name
     if dry_run:
         _show_plan(plan, cells, folder, quiet=quiet, as_json=as_json)

@@ -249,7 +249,7 @@ def print_table(heads: list[str], rows: list[list[str]]) -> None:
         table.add_column(head, justify="right" if numeric else "left")
     for row in rows:
         # A name in an untrusted file may hold control characters that move the cursor.
-        table.add_row(*("".join(c if c.isprintable() else "?" for c in cell) for cell in row))
+        table.add_row(*map(printable, row))
     # Names are data, not markup; a pipe is no screen whose edge could cut them.
     console = RichConsole(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:

@@ -178,8 +178,7 @@ def merge(run: Path, out: Path, *, backbone: str | Path | None = None) -> dict[s
     """
     if out.suffix != ".safetensors":
         raise ConfigError(f"--out {out}", expected="a name that ends in .safetensors", got=out.name)
-    from safetensors.torch import save_file
-
+    from hyperpeft.models import save_backbone
     from hyperpeft.runs.inputs import files_of_run, inputs_of_run
     from hyperpeft.runs.load import load_run
     from hyperpeft.runs.methods.baseline_files import check_usable
@@ -195,20 +194,17 @@ def merge(run: Path, out: Path, *, backbone: str | Path | None = None) -> dict[s
     record, encoder = bundle.record, bundle.model.encoder
     if record.adapter["method"] == "probe":
         raise AdapterError(f"{run} has nothing to merge: method probe trains the head only")
-    state = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
-    metadata = {
-        "format": "pt",
+    details = {
         "base": str(record.backbone["name"]),
         "method": str(record.adapter["method"]),
         "scene": str(record.scene["name"]),
         "image_size": str(encoder.image_size),
-        "num_heads": str(encoder.num_heads),
     }
     with replacing(out) as temporary:
-        save_file(state, temporary, metadata)
+        save_backbone(encoder, temporary, details)
     return {
         "file": str(out),
-        "tensors": len(state),
+        "tensors": len(encoder.state_dict()),
         "bytes": out.stat().st_size,
         "num_heads": encoder.num_heads,
     }

@@ -7,6 +7,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -96,20 +97,17 @@ def _links_a_crs(head: bytes, file: IO[bytes]) -> bool:
     The file is parsed only where it holds both words, as GDAL reads them: in any case, escaped or
     not.
     """
-    whole, start = [head], 0
     found: set[bytes] = set()
     tail = b""
-    while block := (whole[start] if start < len(whole) else file.read(_BLOCK)):
-        if start >= len(whole):
-            whole.append(block)
-        start += 1
+    for block in chain([head], iter(lambda: file.read(_BLOCK), b"")):
         text = _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), tail + block).lower()
         found |= {word for word in (b'"crs"', b'"link"', b'"url"') if word in text}
         tail = block[-_LONGEST_WORD:]
     if b'"crs"' not in found or len(found) < 2:
         return False
+    file.seek(0)
     try:
-        return _holds_a_link(json.loads(b"".join(whole)))
+        return _holds_a_link(json.load(file))
     except (ValueError, RecursionError):
         return True  # GDAL may read it all the same
 
