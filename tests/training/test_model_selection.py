@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -294,17 +296,18 @@ def left_open(tmp_path, **changes):
 
 
 @pytest.mark.parametrize(
-    ("gain", "errors", "sure", "trials", "adapts"),
+    ("gain", "errors", "sure", "tried", "trials", "adapts"),
     [
-        (-100.0, -100.0, 100.0, 2, True),
-        (-100.0, 100.0, 100.0, 2, False),
-        (-1e-9, 1.0, -100.0, 1, False),
-        (100.0, 1.0, 100.0, 0, False),
+        (-100.0, -100.0, 100.0, 2, 2, True),
+        (-100.0, 100.0, 100.0, 2, 2, False),
+        (-100.0, -100.0, 100.0, 6, 5, True),
+        (-1e-9, 1.0, -100.0, 2, 1, False),
+        (100.0, 1.0, 100.0, 2, 0, False),
     ],
-    ids=["in favour", "not surely", "clearly against", "nothing to gain"],
+    ids=["in favour", "not surely", "all folds", "clearly against", "nothing to gain"],
 )
 def test_the_recipe_follows_the_left_out_pixels(
-    tmp_path, monkeypatch, gain, errors, sure, trials, adapts
+    tmp_path, monkeypatch, gain, errors, sure, tried, trials, adapts
 ):
     trained = []
 
@@ -314,10 +317,11 @@ def test_the_recipe_follows_the_left_out_pixels(
             return super().run()
 
     monkeypatch.setattr(free_adaptation, "Trainer", Counted)
-    monkeypatch.setattr(free_adaptation, "STEPS", 8)
+    monkeypatch.setattr(free_adaptation, "STEPS", ((math.inf, 8),))
     monkeypatch.setattr(free_adaptation, "GAIN", gain)
     monkeypatch.setattr(free_adaptation, "SURE", sure)
     monkeypatch.setattr(free_adaptation, "ERRORS", errors)
+    monkeypatch.setattr(free_adaptation, "TRIED", tried)
     record = run(make_config(left_open(tmp_path)))
     verdict = record.adapter["free_adaptation"]
     assert verdict["adapts"] is adapts
@@ -344,9 +348,27 @@ def test_the_recipe_follows_the_left_out_pixels(
 
 
 @pytest.mark.parametrize(
+    ("tried", "gain", "error", "decided"),
+    [
+        (1, -0.2, 0.1, True),
+        (1, -0.05, 0.1, False),
+        (1, 0.5, 0.1, False),
+        (2, -0.05, 0.1, True),
+        (2, 0.05, 0.1, False),
+        (2, 0.15, 0.1, True),
+        (2, 0.15, None, False),
+        (3, 0.01, 0.001, False),
+        (4, 0.05, 0.1, False),
+    ],
+)
+def test_a_gain_that_may_be_chance_asks_for_another_fold(tried, gain, error, decided):
+    assert free_adaptation.is_decided(tried, gain, error) is decided
+
+
+@pytest.mark.parametrize(
     "changes",
     [
-        {"per_class": 8},
+        {"per_class": 7},
         {"epochs": 2},
         {"lr": 1e-3},
         {"method": "probe"},
@@ -390,7 +412,7 @@ def test_trials_keep_a_distance_where_the_map_is_judged_away_from_labels(spatial
     positions = (corners[:, None] + rng.integers(0, 3, (24, 4, 2))).reshape(-1, 2)
     targets = np.arange(24).repeat(4) % 3
     folds = trial_folds(positions, targets, reach, 0, spatial=spatial)
-    assert len(folds) == 2
+    assert len(folds) == 5
     closest = min(
         np.abs(positions[f.held][:, None] - positions[f.train]).max(2).min() for f in folds
     )

@@ -1,12 +1,13 @@
 """How far to adapt with a moderate number of labels, decided on pixels that were left out.
 
 With a tenth of the scene labelled, free adapters gain much (see `refinement`). With fewer labels it
-depends on the scene. So where a class has fifteen labels or more, the free recipe is tried on four
-fifths of the training pixels, twice, and taken if it gives the pixels left out a higher likelihood
-than the frozen features do, by more than the standard error of the difference (the rule of Breiman
-et al. 1984, "Classification and Regression Trees"). Otherwise the encoder stays as it is and the
-heads alone learn: where free adaptation forgets what was left out, the short default recipe does
-too, to a lesser degree (in 13 such runs it gained nothing in the median and lost 13 points in one).
+depends on the scene. So where a class has eight labels or more, the free recipe is tried on four
+fifths of the training pixels, twice to five times, and taken if it gives the pixels left out a
+higher likelihood than the frozen features do, by more than the standard error of the difference
+(the rule of Breiman et al. 1984, "Classification and Regression Trees"). Otherwise the encoder
+stays as it is and the heads alone learn: where free adaptation forgets what was left out, the short
+default recipe does too, to a lesser degree (in 13 such runs it gained nothing in the median and
+lost 13 points in one).
 
 The free recipe starts from a head at random, not from the ridge heads: they fit the training pixels
 nearly at once, and what is left for the encoder to learn is their noise. With 50 labels a class of
@@ -15,6 +16,7 @@ Indian Pines at 10 bands that costs 6 points of 95, whatever the rate (a draw ke
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -31,13 +33,13 @@ from hyperpeft.training.loop import Pixels, Recipe, Trainer
 from hyperpeft.training.model_selection import Fold, dead_zone_folds, random_folds
 from hyperpeft.training.window_search import Selection
 
-LEAST = 15  # training pixels of the median class
-MANY, STEPS, MORE_STEPS = 35, 800, 1000  # labels a class, and steps with fewer and with more
+LEAST = 8  # training pixels of the median class
+STEPS = ((15, 400), (35, 800), (math.inf, 1000))  # with fewer labels a class than that
 SMOOTHING = 0.1
 GAIN = 0.02  # of the loss per left-out pixel, for which the free recipe is taken
 ERRORS = 1.0  # standard errors of the gain, which it has to exceed as well
 SURE = 0.1  # of the loss, by which the first fold alone decides against the free recipe
-FOLDS, TRIED = 5, 2
+FOLDS, TRIED = 5, 2  # at most, and at least
 LARGEST = 384  # width of the encoder: on a processor a larger one would take too long to try
 
 
@@ -83,7 +85,8 @@ def is_worth_trying(config: RunConfig, targets: np.ndarray, width: int, device: 
 
 def free_recipe(config: RunConfig, targets: np.ndarray) -> RunConfig:
     """The configuration with the free recipe in the place of all that the user left open."""
-    steps = STEPS if np.median(np.bincount(targets)) < MANY else MORE_STEPS
+    labels = np.median(np.bincount(targets))
+    steps = next(steps for more, steps in STEPS if labels < more)
     return many_labels_recipe(config, len(targets), steps, SMOOTHING)
 
 
@@ -96,7 +99,7 @@ def trial_folds(
     *,
     spatial: bool,
 ) -> list[Fold]:
-    """Two of five folds: random, or with a dead zone where a map is judged away from its labels.
+    """Five folds: random, or with a dead zone where a map is judged away from its labels.
 
     Random ones too where dead zones leave less than half of the pixels to score. A polygon is held
     out whole with a dead zone; `regions` numbers them as for `dead_zone_folds`.
@@ -105,8 +108,8 @@ def trial_folds(
         # Without one a window of one pixel would be judged beside its own training pixels.
         far = dead_zone_folds(positions, targets, max(reach, 1), FOLDS, seed, regions)
         if 2 * sum(len(fold.held) for fold in far) >= len(targets):
-            return far[:TRIED]
-    return random_folds(targets, FOLDS, seed)[:TRIED]
+            return far
+    return random_folds(targets, FOLDS, seed)
 
 
 def compare(
@@ -123,8 +126,8 @@ def compare(
 ) -> Verdict:
     """Train on each fold for all epochs, and compare the losses of the pixels that are left out.
 
-    Nothing is trained where the frozen features leave nothing to gain, and no second fold where the
-    first speaks clearly against it.
+    Nothing is trained where the frozen features leave nothing to gain, no second fold where the
+    first speaks clearly against it, and more than two only while a gain may be chance.
 
     Parameters
     ----------
@@ -151,6 +154,7 @@ def compare(
     if before.mean() <= GAIN:
         return Verdict(float(before.mean()), None, None, False)
     adapted: list[np.ndarray] = []
+    gain, error = 0.0, None
     for fold in folds:
         model = make()
         kept = Pixels(train.positions[fold.train], train.targets[fold.train])
@@ -160,13 +164,29 @@ def compare(
         adapted.append(found.double().numpy())
         done = len(adapted)
         before, after = _losses(frozen[:done], truth[:done]), _losses(adapted, truth[:done])
-        if after.mean() > before.mean() + SURE:
+        scored = np.concatenate([fold.held for fold in folds[:done]])
+        gain = float(before.mean() - after.mean())
+        error = standard_error(before - after, groups[scored])
+        if is_decided(done, gain, error):
             break
-    scored = np.concatenate([fold.held for fold in folds[: len(adapted)]])
-    error = standard_error(before - after, groups[scored])
-    gain = float(before.mean() - after.mean())
-    adapts = error is not None and gain > max(GAIN, ERRORS * error)
+    adapts = is_gain(gain, error)
     return Verdict(float(before.mean()), float(after.mean()), error, adapts)
+
+
+def is_gain(gain: float, error: float | None) -> bool:
+    """Whether a gain of loss per left-out pixel is more than chance, by its standard error."""
+    return error is not None and gain > max(GAIN, ERRORS * error)
+
+
+def is_decided(tried: int, gain: float, error: float | None) -> bool:
+    """Whether so many folds are enough: a gain that may be chance asks for more of them.
+
+    >>> [is_decided(2, gain, 0.1) for gain in (-0.01, 0.05, 0.2)]
+    [True, False, True]
+    """
+    if gain < -SURE:
+        return True
+    return tried >= TRIED and (gain <= 0 or is_gain(gain, error))
 
 
 def _frozen_scores(
