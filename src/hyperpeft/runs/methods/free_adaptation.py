@@ -2,12 +2,12 @@
 
 With a tenth of the scene labelled, free adapters gain much (see `refinement`). With fewer labels it
 depends on the scene. So where a class has eight labels or more, the free recipe is tried on four
-fifths of the training pixels, twice to five times, and taken if it gives the pixels left out a
-higher likelihood than the frozen features do, by more than the standard error of the difference
-(the rule of Breiman et al. 1984, "Classification and Regression Trees"). Otherwise the encoder
-stays as it is and the heads alone learn: where free adaptation forgets what was left out, the short
-default recipe does too, to a lesser degree (in 13 such runs it gained nothing in the median and
-lost 13 points in one).
+fifths of the training pixels, twice (up to five times where the split is random), and taken if it
+gives the pixels left out a higher likelihood than the frozen features do, by more than the standard
+error of the difference (the rule of Breiman et al. 1984, "Classification and Regression Trees").
+Otherwise the encoder stays as it is and the heads alone learn: where free adaptation forgets what
+was left out, the short default recipe does too, to a lesser degree (in 13 such runs it gained
+nothing in the median and lost 13 points in one).
 
 The free recipe starts from a head at random, not from the ridge heads: they fit the training pixels
 nearly at once, and what is left for the encoder to learn is their noise. With 50 labels a class of
@@ -99,17 +99,19 @@ def trial_folds(
     *,
     spatial: bool,
 ) -> list[Fold]:
-    """Five folds: random, or with a dead zone where a map is judged away from its labels.
+    """The folds of a trial: five at random, or two with a dead zone.
 
-    Random ones too where dead zones leave less than half of the pixels to score. A polygon is held
-    out whole with a dead zone; `regions` numbers them as for `dead_zone_folds`.
+    Dead zones serve where a map is judged away from its labels, unless they leave less than half of
+    the pixels to score. A polygon is held out whole; `regions` numbers them as for
+    `dead_zone_folds`.
     """
     if spatial:
         # Without one a window of one pixel would be judged beside its own training pixels.
         far = dead_zone_folds(positions, targets, max(reach, 1), FOLDS, seed, regions)
         if 2 * sum(len(fold.held) for fold in far) >= len(targets):
-            return far
-    return random_folds(targets, FOLDS, seed)
+            return far[:TRIED]
+    folds = random_folds(targets, FOLDS, seed)
+    return folds[:TRIED] if spatial else folds
 
 
 def compare(
