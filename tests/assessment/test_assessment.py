@@ -15,7 +15,7 @@ import shapely
 from rasterio import warp
 from rasterio.transform import from_origin
 
-from hyperpeft import cli
+from hyperpeft import SceneClassifier, cli
 from hyperpeft.assessment import (
     CheckList,
     Observations,
@@ -26,6 +26,7 @@ from hyperpeft.assessment import (
     sample_map,
     sample_size,
     suggest,
+    suggestions,
     write_suggestions,
 )
 from hyperpeft.assessment.estimators import of_ratio, of_sum, wilson
@@ -889,6 +890,29 @@ def test_suggestions_of_a_run(tmp_path, monkeypatch, capsys):
     )  # fmt: skip
     read = read_labels(tmp_path / "filled.gpkg", scene=opened, class_field="class")
     assert np.count_nonzero(read.ids) == 8
+
+
+def test_random_suggestions_are_spread_over_all_tiles(tmp_path, monkeypatch):
+    """Also where more pixels than are kept lie in one tile: the last one is small."""
+    scene = planted(height=16, width=272, block=8)
+    run = SceneClassifier("lda", per_class=20).fit(scene).save(tmp_path / "run")
+    monkeypatch.setattr(suggestions, "KEPT", 400)
+    monkeypatch.setattr(suggestions, "SIZE", 128)
+    none = np.zeros(scene.valid.shape, bool)
+    how = {"measure": "random", "labelled": none, "min_distance": 0}
+    drawn = [suggest(load_run(run), scene, count=20, seed=seed, **how).places for seed in range(8)]
+    columns = np.concatenate(drawn)[:, 1]
+    assert 55 <= np.count_nonzero(columns < 128) <= 95  # of 160, 75 are expected
+    assert np.count_nonzero(columns >= 256) <= 20  # 9 are expected
+    assert not np.array_equal(drawn[0], drawn[1])
+    # Class ids say which pixels have a label as a mask does.
+    ids = scene.labels.ids * (np.arange(272) < 100)
+    with_ids, with_mask = (
+        suggest(load_run(run), scene, count=5, labelled=given) for given in (ids, ids > 0)
+    )
+    np.testing.assert_array_equal(with_ids.places, with_mask.places)
+    with pytest.raises(ConfigError, match=r"labelled: expected a mask \(16, 272\), got \(16, 1\)"):
+        suggest(load_run(run), scene, count=5, labelled=none[:, :1])
 
 
 def call(monkeypatch, *words):
