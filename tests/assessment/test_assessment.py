@@ -11,6 +11,7 @@ import numpy as np
 import pyogrio
 import pyogrio.raw
 import pytest
+import rasterio
 import shapely
 from rasterio import warp
 from rasterio.transform import from_origin
@@ -338,6 +339,32 @@ def test_areas_of_strata_are_of_the_pixels_with_a_class(tmp_path):
     table = dict(zip(meta["fields"], columns, strict=True))
     assert table["pixels"].tolist() == [2500, 2500]
     np.testing.assert_allclose(table["hectares"], 2500 * 0.09, rtol=0.001)
+
+
+def test_what_a_mask_hides_is_no_class(tmp_path):
+    """As in labels: of the upper half of the map nothing is known."""
+    ids = np.repeat([[1, 2]], 40, axis=0).repeat(15, axis=1).astype(np.uint8)
+    profile = {"driver": "GTiff", "height": 40, "width": 30, "count": 1, "dtype": "uint8"}
+    with rasterio.open(tmp_path / "m.tif", "w", crs=CRS, transform=TRANSFORM, **profile) as map_:
+        map_.write(ids, 1)
+        map_.write_mask(np.arange(40)[:, None].repeat(30, axis=1) >= 20)
+    found = read_class_raster(tmp_path / "m.tif")
+    assert found.pixels == {1: 300, 2: 300}
+    assert found.classes_at(np.array([19, 20]), np.array([0, 0])).tolist() == [0, 1]
+
+
+def test_strata_whose_transform_is_rounded_are_of_the_maps_grid(tmp_path):
+    ids = np.repeat([[1, 2]], 40, axis=0).repeat(15, axis=1).astype(np.uint8)
+    step = 1 / 1200
+    for name, moved in (("m", 0.0), ("s", 1e-12), ("far", 0.2 * step)):
+        write_class_map(tmp_path / f"{name}.tif", ids, MAP_NAMES, palette(MAP_NAMES),
+                        crs="EPSG:4326",
+                        transform=(step + moved / 30, 0, 10.1, 0, -step, 50.2 + moved))  # fmt: skip
+    out = tmp_path / "p.gpkg"
+    drawn = sample_map(tmp_path / "m.tif", out, size=20, strata=tmp_path / "s.tif")
+    assert sum(points for _, points in drawn.strata.values()) == 20
+    with pytest.raises(ConfigError, match="the grid of the map"):
+        sample_map(tmp_path / "m.tif", out, size=20, strata=tmp_path / "far.tif")
 
 
 def test_two_classes_of_one_name_stay_two(tmp_path):
@@ -682,6 +709,13 @@ def test_no_interval_without_width():
             assert e.high - e.low > 0.02
             assert e.low <= e.value <= e.high
             assert e.rule == "wilson"
+
+
+@pytest.mark.parametrize("level", [95, 1, 0, float("nan")])
+def test_a_level_is_a_share(level):
+    seen = observations(np.array([[9, 1], [2, 8]]), np.array([100, 200]))
+    with pytest.raises(ConfigError, match=r"level: expected above 0 and below 1, such as 0\.95"):
+        estimate(seen, (1, 2), level=level)
 
 
 def test_a_census_has_no_uncertainty_and_says_so():
