@@ -438,6 +438,22 @@ def test_an_error_of_a_job_is_the_sentence_of_the_command_line(world, tmp_path):
     explorer.close()
 
 
+def test_the_copy_of_the_labels_replaces_no_other_labels(tmp_path):
+    """A run folder named as the labels: their file was taken for the copy, and removed with it."""
+    explorer = Explorer(planted(height=24, width=30), folder=tmp_path)
+    explorer.labels.change(lambda _: two_classes())
+    own = explorer.labels.path
+    other = tmp_path / "other.labels.gpkg"
+    explorer.labels.copy_to(other)
+    before = own.read_bytes(), other.read_bytes()
+    for labels in (own, other):
+        out = tmp_path / labels.name.removesuffix(".labels.gpkg")
+        with pytest.raises(ConfigError, match=r"labels\.gpkg exists: expected a free name"):
+            explorer.start_training({"method": "lda", "out": str(out)}, None)
+    assert (own.read_bytes(), other.read_bytes()) == before
+    explorer.close()
+
+
 def test_training_needs_two_classes(world, tmp_path):
     explorer = Explorer(str(world[1]), folder=tmp_path)
     with pytest.raises(LabelsError, match="two classes"):
