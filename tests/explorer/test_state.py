@@ -23,7 +23,7 @@ from hyperpeft.cli.run_options import values_of
 from hyperpeft.errors import BundleError, ConfigError, LabelsError
 from hyperpeft.explorer import Explorer, LabelStore
 from hyperpeft.explorer.jobs import REGION, Region
-from hyperpeft.explorer.label_set import LabelSet, stroke
+from hyperpeft.explorer.label_set import LabelSet, _kept, pixels_of, stroke
 from hyperpeft.explorer.label_store import import_labels, joined
 from hyperpeft.explorer.layers import (
     Components,
@@ -80,6 +80,24 @@ def test_a_pixel_of_two_classes_is_a_conflict():
     _, _, conflicts = labels.pixels(GRID)
     np.testing.assert_array_equal(conflicts, np.flatnonzero(both))
     assert labels.counts(GRID)[1] == np.count_nonzero(burnt(TRIANGLE) & ~both)
+
+
+@pytest.mark.parametrize("grid", [(400, 500), (1000, 3000)])
+def test_large_shapes_are_burnt_as_small_ones_and_not_kept(grid):
+    """Kept, each stroke that erases of a lake would hold all of its pixels once more."""
+    labels, lake = LabelSet().with_class("Lake")
+    labels, land = labels.with_class("Land")
+    shapes = [shapely.box(0, 0, 300, 300), shapely.box(240, 10, 420, 390)]
+    labels = labels.with_shapes(lake.id, [shapes[0], RING]).with_shapes(land.id, [shapes[1]])
+    before = pixels_of(RING, grid), _kept.cache_info().currsize
+    index, ids, conflicts = labels.pixels(grid)
+    one, two = (rasterio.features.rasterize([(g, 1)], out_shape=grid) > 0 for g in shapes)
+    expected = np.where(two, land.id, np.where(one, lake.id, 0))
+    expected[one & two] = 0
+    np.testing.assert_array_equal(index, np.flatnonzero(expected))
+    np.testing.assert_array_equal(ids, expected[expected > 0])
+    np.testing.assert_array_equal(conflicts, np.flatnonzero(one & two))
+    assert _kept.cache_info().currsize == before[1]
 
 
 def test_a_brush_paints_the_pixel_it_starts_in():
