@@ -17,7 +17,7 @@ import rasterio
 import rasterio.features
 import shapely
 
-from hyperpeft import cli
+from hyperpeft import SceneClassifier, cli
 from hyperpeft.adapters import METHODS
 from hyperpeft.cli.run_options import values_of
 from hyperpeft.errors import BundleError, ConfigError, LabelsError
@@ -574,6 +574,24 @@ def test_a_scene_in_memory(tmp_path):
     assert job.state == "done", job.error + job.trace
     assert load_run(explorer.run).predict(scene).shape == (60, 60)
     assert "SceneClassifier(" in explorer.command()
+    explorer.close()
+
+
+def test_a_run_on_another_scene_says_so(tmp_path):
+    """Two dates of one place have the same grid: the map must not pass for one of the other."""
+    scenes = [planted(height=24, width=24, seed=seed) for seed in (1, 2)]
+    run_ = SceneClassifier("lda", per_class=10).fit(scenes[0]).save(tmp_path / "run")
+    for shown, notes in zip(scenes, (0, 1), strict=True):
+        explorer = Explorer(shown, run=run_, folder=tmp_path)
+        assert sum("is a run on another scene" in note for note in explorer.notes) == notes
+        explorer.close()
+
+
+def test_long_names_of_scenes_fit_into_names_of_files(tmp_path):
+    """A name that a file can have, of characters of three bytes."""
+    explorer = Explorer(dataclasses.replace(planted(), name="\u5730" * 85), folder=tmp_path)
+    explorer.add_own_labels()
+    assert explorer.labels.path.is_file()
     explorer.close()
 
 

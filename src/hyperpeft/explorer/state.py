@@ -30,6 +30,7 @@ from hyperpeft.system.output_folder import LOCK
 
 RUNS = Path("runs")
 WORK = "hyperpeft.explorer.work"
+_LONGEST_STEM = 200  # bytes: with what follows it, a file may have 255
 TRAIN, CONFIDENCE, SUGGEST, EXAMINE = "Training", "Confidence", "Suggestions", "Examining"
 
 
@@ -286,7 +287,13 @@ class Explorer:
         """Show the map and the scores of a run."""
         height, width, _ = self.view.shape
         record, layer = layer_of_run(folder, (height, width))
+        own = "" if self.view.scene is None else self.view.scene.sha256
         with self.lock:
+            if own and record.scene.get("sha256") not in (None, own):
+                self.notes.append(
+                    f"{folder} is a run on another scene, {record.scene.get('name')}: its map, "
+                    "confidence and suggestions are of that scene, not of the one that is shown"
+                )
             if self.layer is not None and self.layer.path is None:
                 layer.region = self.layer.region  # its confidence, until there is more
             for known in self.labels.labels.classes:
@@ -346,4 +353,4 @@ class Explorer:
 def _file_stem(name: str) -> str:
     """A scene's name as the name of a file."""
     kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.")
-    return kept[:80] or "scene"
+    return kept[:80].encode()[:_LONGEST_STEM].decode(errors="ignore") or "scene"
