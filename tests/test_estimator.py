@@ -104,6 +104,32 @@ def test_coordinates_come_back(fitted, world):
     assert chances["class"].values.tolist() == [1, 2]
 
 
+def test_maps_of_arrays_align_with_the_arrays(mapped):
+    """By the names of dims and by coordinates to the last bit, as `cube.mean("band")` does."""
+    scene, _ = mapped
+    height, width, _ = scene.shape
+    lat, lon = np.linspace(50.1, 49.7, height), np.linspace(10.3, 10.9, width)
+    cube = xr.DataArray(
+        scene.cube.values.transpose(2, 0, 1), dims=("lon", "wavelength", "lat"),
+        coords={"lat": lat, "lon": lon, "time": 5, "height": (("lat", "lon"), scene.labels.ids)},
+    ).rio.write_crs("EPSG:4326", grid_mapping_name="crs")  # fmt: skip
+    labels = xr.DataArray(scene.labels.ids.T, {"lon": lon, "lat": lat}, ("lon", "lat"))
+    clf = SceneClassifier("lda", per_class=10).fit(cube, labels)
+    found, chances = clf.predict(cube), clf.predict_proba(cube)
+    assert found.dims == ("lat", "lon")
+    assert chances.dims == ("lat", "lon", "class")
+    assert (found == labels).sizes == {"lat": height, "lon": width}
+    assert cube.where(found == 1).sizes == cube.sizes
+    for result in (found, chances):
+        assert {"time", "height", "crs"} <= set(result.coords)
+        assert result.rio.crs == cube.rio.crs
+    # Weights lie where labels do.
+    weights = xr.where(found == labels, 1.0, 3.0)
+    expected = clf.score(cube, labels, sample_weight=weights.values)
+    for other in (weights.transpose("lon", "lat"), weights.isel(lat=slice(None, None, -1))):
+        assert clf.score(cube, labels, sample_weight=other) == expected
+
+
 def test_invalid_pixels_have_no_class(fitted, world):
     _, _, cube, *_ = world
     holes = cube.copy()

@@ -21,7 +21,7 @@ from sklearn.exceptions import NotFittedError
 from hyperpeft.errors import ConfigError, LabelsError, SceneError
 from hyperpeft.mapping import ClassMap
 from hyperpeft.progress import Progress, default_progress
-from hyperpeft.records import UNLABELLED, Labels, Scene, Split
+from hyperpeft.records import UNLABELLED, Labels, Scene, Split, on_grid, role_of
 from hyperpeft.runs.bundle import Bundle
 from hyperpeft.runs.config import AUTO, IN_MEMORY, RunConfig, make_config
 from hyperpeft.runs.experiment import save_run, split_for, train
@@ -138,7 +138,10 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         return self
 
     def predict(self, cube: Any) -> Any:
-        """Class ids (H, W) int32, 0 where a pixel is not valid; a DataArray for a DataArray."""
+        """Class ids (H, W) int32, 0 where a pixel is not valid.
+
+        A DataArray for a DataArray, with its names of dims and its coordinates but the bands'.
+        """
         return _like(cube, self._classify(cube).ids)
 
     def predict_proba(self, cube: Any) -> Any:
@@ -162,7 +165,7 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
             raise LabelsError(f"no labelled pixel of scene {scene.name} is valid")
         weights = None
         if sample_weight is not None:
-            given = np.asarray(sample_weight)
+            given = np.asarray(on_grid(sample_weight, scene.cube, "sample_weight", ConfigError))
             if given.shape != where.shape or not given[where].sum() > 0:
                 raise ConfigError(
                     "sample_weight", expected=f"{where.shape}, with a sum above 0", got=given.shape
@@ -288,13 +291,21 @@ def _scene_of(cube: Any) -> Scene:
 
 
 def _like(cube: Any, values: np.ndarray, classes: np.ndarray | None = None) -> Any:
-    """The result with the coordinates of a DataArray that was given."""
+    """The result with dims y and x as a DataArray that was given calls them, and its coordinates.
+
+    They are the very coordinates: xarray drops pixels whose coordinates differ in the last bit.
+    """
     if not isinstance(cube, xr.DataArray):
         return values
-    given = Scene.from_array(cube).cube
-    coords: Mapping[Any, Any] = {n: c for n, c in given.coords.items() if "band" not in c.dims}
+    names = {role_of(str(dim)): dim for dim in cube.dims}
+    place = cube.isel({names["band"]: 0}, drop=True)
+    dims, coords = (names["y"], names["x"]), dict(place.coords)
     if classes is None:
-        return xr.DataArray(values, dims=("y", "x"), coords=coords, name="class")
-    return xr.DataArray(
-        values, dims=("y", "x", "class"), coords={**coords, "class": classes}, name="probability"
-    )
+        result = xr.DataArray(values, coords, dims, "class")
+    else:
+        coords["class"] = classes
+        result = xr.DataArray(values, coords, (*dims, "class"), "probability")
+    grid = cube.encoding.get("grid_mapping") or cube.attrs.get("grid_mapping")
+    if grid is not None:
+        result.encoding["grid_mapping"] = grid
+    return result

@@ -11,11 +11,12 @@ import numpy as np
 import pyogrio
 import pyogrio.raw
 import pytest
+import rasterio
 import shapely
 from rasterio import warp
 from rasterio.transform import from_origin
 
-from hyperpeft import cli
+from hyperpeft import SceneClassifier, cli
 from hyperpeft.assessment import (
     CheckList,
     Observations,
@@ -26,6 +27,7 @@ from hyperpeft.assessment import (
     sample_map,
     sample_size,
     suggest,
+    suggestions,
     write_suggestions,
 )
 from hyperpeft.assessment.estimators import of_ratio, of_sum, wilson
@@ -337,6 +339,32 @@ def test_areas_of_strata_are_of_the_pixels_with_a_class(tmp_path):
     table = dict(zip(meta["fields"], columns, strict=True))
     assert table["pixels"].tolist() == [2500, 2500]
     np.testing.assert_allclose(table["hectares"], 2500 * 0.09, rtol=0.001)
+
+
+def test_what_a_mask_hides_is_no_class(tmp_path):
+    """As in labels: of the upper half of the map nothing is known."""
+    ids = np.repeat([[1, 2]], 40, axis=0).repeat(15, axis=1).astype(np.uint8)
+    profile = {"driver": "GTiff", "height": 40, "width": 30, "count": 1, "dtype": "uint8"}
+    with rasterio.open(tmp_path / "m.tif", "w", crs=CRS, transform=TRANSFORM, **profile) as map_:
+        map_.write(ids, 1)
+        map_.write_mask(np.arange(40)[:, None].repeat(30, axis=1) >= 20)
+    found = read_class_raster(tmp_path / "m.tif")
+    assert found.pixels == {1: 300, 2: 300}
+    assert found.classes_at(np.array([19, 20]), np.array([0, 0])).tolist() == [0, 1]
+
+
+def test_strata_whose_transform_is_rounded_are_of_the_maps_grid(tmp_path):
+    ids = np.repeat([[1, 2]], 40, axis=0).repeat(15, axis=1).astype(np.uint8)
+    step = 1 / 1200
+    for name, moved in (("m", 0.0), ("s", 1e-12), ("far", 0.2 * step)):
+        write_class_map(tmp_path / f"{name}.tif", ids, MAP_NAMES, palette(MAP_NAMES),
+                        crs="EPSG:4326",
+                        transform=(step + moved / 30, 0, 10.1, 0, -step, 50.2 + moved))  # fmt: skip
+    out = tmp_path / "p.gpkg"
+    drawn = sample_map(tmp_path / "m.tif", out, size=20, strata=tmp_path / "s.tif")
+    assert sum(points for _, points in drawn.strata.values()) == 20
+    with pytest.raises(ConfigError, match="the grid of the map"):
+        sample_map(tmp_path / "m.tif", out, size=20, strata=tmp_path / "far.tif")
 
 
 def test_two_classes_of_one_name_stay_two(tmp_path):
@@ -683,6 +711,13 @@ def test_no_interval_without_width():
             assert e.rule == "wilson"
 
 
+@pytest.mark.parametrize("level", [95, 1, 0, float("nan")])
+def test_a_level_is_a_share(level):
+    seen = observations(np.array([[9, 1], [2, 8]]), np.array([100, 200]))
+    with pytest.raises(ConfigError, match=r"level: expected above 0 and below 1, such as 0\.95"):
+        estimate(seen, (1, 2), level=level)
+
+
 def test_a_census_has_no_uncertainty_and_says_so():
     found = estimate(observations(np.array([[3, 1], [0, 2]]), np.array([4, 2])), (0, 1))
     assert found.overall.rule == "census"
@@ -889,6 +924,29 @@ def test_suggestions_of_a_run(tmp_path, monkeypatch, capsys):
     )  # fmt: skip
     read = read_labels(tmp_path / "filled.gpkg", scene=opened, class_field="class")
     assert np.count_nonzero(read.ids) == 8
+
+
+def test_random_suggestions_are_spread_over_all_tiles(tmp_path, monkeypatch):
+    """Also where more pixels than are kept lie in one tile: the last one is small."""
+    scene = planted(height=16, width=272, block=8)
+    run = SceneClassifier("lda", per_class=20).fit(scene).save(tmp_path / "run")
+    monkeypatch.setattr(suggestions, "KEPT", 400)
+    monkeypatch.setattr(suggestions, "SIZE", 128)
+    none = np.zeros(scene.valid.shape, bool)
+    how = {"measure": "random", "labelled": none, "min_distance": 0}
+    drawn = [suggest(load_run(run), scene, count=20, seed=seed, **how).places for seed in range(8)]
+    columns = np.concatenate(drawn)[:, 1]
+    assert 55 <= np.count_nonzero(columns < 128) <= 95  # of 160, 75 are expected
+    assert np.count_nonzero(columns >= 256) <= 20  # 9 are expected
+    assert not np.array_equal(drawn[0], drawn[1])
+    # Class ids say which pixels have a label as a mask does.
+    ids = scene.labels.ids * (np.arange(272) < 100)
+    with_ids, with_mask = (
+        suggest(load_run(run), scene, count=5, labelled=given) for given in (ids, ids > 0)
+    )
+    np.testing.assert_array_equal(with_ids.places, with_mask.places)
+    with pytest.raises(ConfigError, match=r"labelled: expected a mask \(16, 272\), got \(16, 1\)"):
+        suggest(load_run(run), scene, count=5, labelled=none[:, :1])
 
 
 def call(monkeypatch, *words):

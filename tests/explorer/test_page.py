@@ -13,6 +13,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,12 +23,13 @@ from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError
 
 from hyperpeft import cli
-from hyperpeft.explorer import LabelStore
+from hyperpeft.assessment import sample_map
+from hyperpeft.explorer import Explorer, LabelStore
 from hyperpeft.explorer.server import serve_page
 from hyperpeft.records import thinned
 from hyperpeft.scenes import open_scene, open_view
 from tests.helpers.scene_files import large_by_pixel
-from tests.helpers.small import PROGRAM, planted, write_scene
+from tests.helpers.small import PROGRAM, planted, write_map, write_scene
 
 pytest.importorskip("panel", reason="the extra `explore` is not installed")
 BROWSER = next(
@@ -512,6 +514,41 @@ def test_a_coarse_picture_becomes_sharp_when_nothing_else_happens(tmp_path):
     page.map._look(3000.0, 3000.0, 5.0)  # a move shows a coarse one again
     assert side() < sharp
     page.explorer.close()
+
+
+def test_fewer_points_from_another_page(tmp_path):
+    """A page that was at a later point answers the one that it shows, the last."""
+    from hyperpeft.explorer.point_tabs import CheckTab, SuggestTab
+
+    scene = planted(height=24, width=24)
+    explorer = Explorer(scene, folder=tmp_path)
+    explorer.labels.change(lambda labels: labels.with_class("class 1")[0])
+    explorer.run = tmp_path
+    panel = SimpleNamespace(
+        go_to=lambda column, row: None, show_numbers=lambda *points: None,
+        glyphs={"map": SimpleNamespace(visible=True)},
+    )  # fmt: skip
+    places = np.arange(10).reshape(5, 2)
+    found = {"candidates": 9, "predicted": ["a"] * 5, "alternative": ["b"] * 5,
+             "probability": [0.5] * 5, "file": "s.gpkg"}  # fmt: skip
+    explorer.suggestions = {**found, "places": places}
+    suggest = SuggestTab(explorer, panel, lambda act: act())
+    suggest.go(4)
+    explorer.suggestions = {**found, "places": places[:2]}
+    suggest.refresh()
+    suggest.answer(1)
+    assert np.argwhere(explorer.labels.mask()).tolist() == [[2, 3]]
+    path = write_map(tmp_path / "m.tif", scene.labels.ids)
+    for size in (20, 5):
+        sample_map(path, tmp_path / f"{size}.gpkg", size=size, minimum=1)
+    check = CheckTab(explorer, panel, lambda act: act())
+    explorer.open_check(path=tmp_path / "20.gpkg")
+    check.go(19)
+    explorer.open_check(path=tmp_path / "5.gpkg")
+    check.refresh()
+    check.answer("class 1")
+    assert explorer.check.answers == ["", "", "", "", "class 1"]
+    explorer.close()
 
 
 def test_the_notebook_variant_is_the_same_page(tmp_path):

@@ -17,13 +17,13 @@ import rasterio
 import rasterio.features
 import shapely
 
-from hyperpeft import cli
+from hyperpeft import SceneClassifier, cli
 from hyperpeft.adapters import METHODS
 from hyperpeft.cli.run_options import values_of
 from hyperpeft.errors import BundleError, ConfigError, LabelsError
 from hyperpeft.explorer import Explorer, LabelStore
 from hyperpeft.explorer.jobs import REGION, Region
-from hyperpeft.explorer.label_set import LabelSet, stroke
+from hyperpeft.explorer.label_set import LabelSet, _kept, pixels_of, stroke
 from hyperpeft.explorer.label_store import import_labels, joined
 from hyperpeft.explorer.layers import (
     Components,
@@ -80,6 +80,24 @@ def test_a_pixel_of_two_classes_is_a_conflict():
     _, _, conflicts = labels.pixels(GRID)
     np.testing.assert_array_equal(conflicts, np.flatnonzero(both))
     assert labels.counts(GRID)[1] == np.count_nonzero(burnt(TRIANGLE) & ~both)
+
+
+@pytest.mark.parametrize("grid", [(400, 500), (1000, 3000)])
+def test_large_shapes_are_burnt_as_small_ones_and_not_kept(grid):
+    """Kept, each stroke that erases of a lake would hold all of its pixels once more."""
+    labels, lake = LabelSet().with_class("Lake")
+    labels, land = labels.with_class("Land")
+    shapes = [shapely.box(0, 0, 300, 300), shapely.box(240, 10, 420, 390)]
+    labels = labels.with_shapes(lake.id, [shapes[0], RING]).with_shapes(land.id, [shapes[1]])
+    before = pixels_of(RING, grid), _kept.cache_info().currsize
+    index, ids, conflicts = labels.pixels(grid)
+    one, two = (rasterio.features.rasterize([(g, 1)], out_shape=grid) > 0 for g in shapes)
+    expected = np.where(two, land.id, np.where(one, lake.id, 0))
+    expected[one & two] = 0
+    np.testing.assert_array_equal(index, np.flatnonzero(expected))
+    np.testing.assert_array_equal(ids, expected[expected > 0])
+    np.testing.assert_array_equal(conflicts, np.flatnonzero(one & two))
+    assert _kept.cache_info().currsize == before[1]
 
 
 def test_a_brush_paints_the_pixel_it_starts_in():
@@ -438,6 +456,22 @@ def test_an_error_of_a_job_is_the_sentence_of_the_command_line(world, tmp_path):
     explorer.close()
 
 
+def test_the_copy_of_the_labels_replaces_no_other_labels(tmp_path):
+    """A run folder named as the labels: their file was taken for the copy, and removed with it."""
+    explorer = Explorer(planted(height=24, width=30), folder=tmp_path)
+    explorer.labels.change(lambda _: two_classes())
+    own = explorer.labels.path
+    other = tmp_path / "other.labels.gpkg"
+    explorer.labels.copy_to(other)
+    before = own.read_bytes(), other.read_bytes()
+    for labels in (own, other):
+        out = tmp_path / labels.name.removesuffix(".labels.gpkg")
+        with pytest.raises(ConfigError, match=r"labels\.gpkg exists: expected a free name"):
+            explorer.start_training({"method": "lda", "out": str(out)}, None)
+    assert (own.read_bytes(), other.read_bytes()) == before
+    explorer.close()
+
+
 def test_training_needs_two_classes(world, tmp_path):
     explorer = Explorer(str(world[1]), folder=tmp_path)
     with pytest.raises(LabelsError, match="two classes"):
@@ -540,6 +574,24 @@ def test_a_scene_in_memory(tmp_path):
     assert job.state == "done", job.error + job.trace
     assert load_run(explorer.run).predict(scene).shape == (60, 60)
     assert "SceneClassifier(" in explorer.command()
+    explorer.close()
+
+
+def test_a_run_on_another_scene_says_so(tmp_path):
+    """Two dates of one place have the same grid: the map must not pass for one of the other."""
+    scenes = [planted(height=24, width=24, seed=seed) for seed in (1, 2)]
+    run_ = SceneClassifier("lda", per_class=10).fit(scenes[0]).save(tmp_path / "run")
+    for shown, notes in zip(scenes, (0, 1), strict=True):
+        explorer = Explorer(shown, run=run_, folder=tmp_path)
+        assert sum("is a run on another scene" in note for note in explorer.notes) == notes
+        explorer.close()
+
+
+def test_long_names_of_scenes_fit_into_names_of_files(tmp_path):
+    """A name that a file can have, of characters of three bytes."""
+    explorer = Explorer(dataclasses.replace(planted(), name="\u5730" * 85), folder=tmp_path)
+    explorer.add_own_labels()
+    assert explorer.labels.path.is_file()
     explorer.close()
 
 

@@ -280,6 +280,20 @@ def test_a_map_of_fewer_pixels_than_the_smallest_polygon(tmp_path, shape):
     assert write_polygons(tmp_path / "m.tif", tmp_path / "p.gpkg", NAMES, PALETTE, smallest=4) == 1
 
 
+def test_areas_of_polygons_are_those_of_the_classes_where_pixels_differ(tmp_path):
+    """From 60 N to the equator, a class that surrounds another."""
+    mapped = np.ones((600, 12), np.uint8)
+    mapped[50:590, 2:9] = 2
+    place = {"crs": rasterio.CRS.from_epsg(4326).to_wkt(), "transform": (0.1, 0, 10, 0, -0.1, 60)}
+    write_class_map(tmp_path / "m.tif", mapped, NAMES, PALETTE, **place)
+    write_polygons(tmp_path / "m.tif", tmp_path / "p.gpkg", NAMES, PALETTE)
+    _, _, _, (ids, _, area, _) = pyogrio.raw.read(tmp_path / "p.gpkg", layer="classes")
+    counted = ClassAreas(mapped.shape, place["crs"], place["transform"])
+    counted.add(mapped)
+    expected = {int(i): c["hectares"] for i, c in counted.section(NAMES)["classes"].items()}
+    assert dict(zip(ids.tolist(), area.tolist(), strict=True)) == pytest.approx(expected, rel=1e-9)
+
+
 def test_areas_of_classes():
     counted = ClassAreas((40, 60), CRS, tuple(TRANSFORM)[:6])
     for top in (0, 13, 26):

@@ -14,11 +14,20 @@ from rasterio.windows import Window
 
 from hyperpeft.errors import ConfigError
 from hyperpeft.records import UNLABELLED
-from hyperpeft.scenes import HECTARE, class_names, crs_of, open_raster, pixel_areas, transform_of
+from hyperpeft.scenes import (
+    HECTARE,
+    class_names,
+    crs_of,
+    hidden_by_mask,
+    open_raster,
+    pixel_areas,
+    transform_of,
+)
 from hyperpeft.system.files import sha256_of
 
 _MAX_ID = 65535
 _ROWS = 2**22  # pixels of a block of rows
+_SAME_PLACE = 0.1  # of a pixel, by which corners of one grid may differ: files round transforms
 
 Transform = tuple[float, float, float, float, float, float]
 
@@ -64,6 +73,18 @@ class ClassRaster:
                 ids = _rows(self.path, dataset, top)
             yield top, ids
 
+    def lies_on(self, other: ClassRaster) -> bool:
+        """Whether its pixels are those of another raster, within a tenth of a pixel."""
+        if self.shape != other.shape or (self.transform is None) != (other.transform is None):
+            return False
+        if self.transform is None or other.transform is None:
+            return True
+        height, width = self.shape
+        corners = np.array([(x, y, 1) for x in (0, width) for y in (0, height)])
+        moves = np.subtract(self.transform, other.transform).reshape(2, 3) @ corners.T
+        a, b, _, d, e, _ = self.transform
+        return bool(np.abs(np.linalg.solve([[a, b], [d, e]], moves)).max() <= _SAME_PLACE)
+
     def classes_at(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Ids (n,) at these pixels; 0 outside."""
         height, width = self.shape
@@ -99,7 +120,7 @@ def count_pixels(
 
 
 def read_class_raster(path: str | Path, what: str = "map") -> ClassRaster:
-    """Open a class map: one band of whole numbers, 0 and nodata are no class.
+    """Open a class map: one band of whole numbers; 0, nodata and what a mask hides are no class.
 
     Raises
     ------
@@ -165,12 +186,16 @@ def _step(width: int) -> int:
 def _rows(path: Path, dataset: Any, top: int) -> np.ndarray:
     """Ids (h, W) int32 of a block of rows."""
     rows = min(_step(dataset.width), dataset.height - top)
+    window = Window(0, top, dataset.width, rows)
     try:
-        ids = dataset.read(1, window=Window(0, top, dataset.width, rows)).astype(np.int64)
+        ids = dataset.read(1, window=window).astype(np.int64)
     except Exception as problem:  # rasterio's errors of damaged files have no common root
         raise ConfigError(f"{path} cannot be read ({type(problem).__name__})") from None
     if dataset.nodata is not None and np.isfinite(dataset.nodata):
         ids[ids == int(dataset.nodata)] = UNLABELLED
+    hidden = hidden_by_mask(dataset, ConfigError, window)
+    if hidden is not None:
+        ids[hidden] = UNLABELLED
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high > _MAX_ID:
         odd = low if low < 0 else high

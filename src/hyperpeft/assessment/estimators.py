@@ -232,10 +232,13 @@ def estimate(
     Raises
     ------
     ConfigError
-        A stratum without a checked pixel, or a rule that does not exist.
+        A stratum without a checked pixel, a rule that does not exist, or a level that is not
+        between 0 and 1.
     """
     if rule not in RULES:
         raise ConfigError("interval", expected=f"one of {', '.join(RULES)}", got=rule)
+    if not 0 < level < 1:
+        raise ConfigError("level", expected="above 0 and below 1, such as 0.95", got=level)
     strata = _Strata(seen, rule, level)
     mapped, reference = seen.mapped, seen.reference
     agree = mapped == reference

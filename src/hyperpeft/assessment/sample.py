@@ -191,7 +191,7 @@ def sample_map(
     refuse_filled(out, LAYERS, (REFERENCE, "comment"))
     mapped = read_class_raster(path)
     layer = read_class_raster(strata, "strata") if strata else mapped
-    if layer.shape != mapped.shape or layer.transform != mapped.transform:
+    if not layer.lies_on(mapped):
         raise ConfigError(
             f"strata {strata}", expected=f"the grid of the map, {mapped.shape} pixels",
             got=f"{layer.shape} pixels" if layer.shape != mapped.shape else "another transform",

@@ -93,7 +93,8 @@ def suggest(
     min_distance : float
         In pixels, between points and to labelled pixels.
     labelled : ndarray of bool, shape (H, W), optional
-        Pixels that have a label; those of `scene.labels` unless given.
+        Pixels that have a label, or class ids with 0 elsewhere; those of `scene.labels` unless
+        given.
     seed : int
     watch : callable, optional
         Told (pixels done, pixels in all).
@@ -107,7 +108,7 @@ def suggest(
     SceneError
         The scene has other bands.
     ConfigError
-        No pixel is left to label, or the options are unknown.
+        No pixel is left to label, the options are unknown, or `labelled` has another shape.
 
     See Also
     --------
@@ -117,13 +118,12 @@ def suggest(
         raise ConfigError("count", expected="1 or more", got=count)
     run.check(scene)
     check_rule(measure, diversity)
-    known = labelled
-    if known is None:
-        known = np.zeros(scene.valid.shape, bool) if scene.labels is None else scene.labels.ids > 0
+    known = _known(scene, labelled)
     where = _candidates(scene.valid & ~known, seed)
     if not where.any():
         raise ConfigError("suggest", expected="valid pixels without a label", got="none")
-    found = _predict(run, scene, where, measure, max(KEPT, 20 * count), watch)
+    random = np.random.default_rng(seed)
+    found = _predict(run, scene, where, measure, max(KEPT, 20 * count), random, watch)
     marked = np.argwhere(known)
     seen = np.argwhere(known & scene.valid)  # a labelled pixel without data is like no other
     features, marked_features = _features(scene, found.places, seen, seed)
@@ -256,6 +256,17 @@ def check_target(path: str | Path, inputs: Inputs = ()) -> Path:
     return path
 
 
+def _known(scene: Scene, labelled: np.ndarray | None) -> np.ndarray:
+    """Pixels (H, W) that have a label: those given, or of the scene."""
+    shape = scene.valid.shape
+    if labelled is None:
+        return np.zeros(shape, bool) if scene.labels is None else scene.labels.ids > 0
+    given = np.asarray(labelled)
+    if given.shape != shape:
+        raise ConfigError("suggest: labelled", expected=f"a mask {shape}", got=given.shape)
+    return given != 0
+
+
 def _candidates(where: np.ndarray, seed: int) -> np.ndarray:
     """The pixels of a mask (H, W), or those of some blocks where they are many."""
     total = int(np.count_nonzero(where))
@@ -283,9 +294,10 @@ def _predict(
     where: np.ndarray,
     measure: Measure,
     most: int,
+    random: np.random.Generator,
     watch: Callable[[int, int], None] | None,
 ) -> _Predicted:
-    """Map the candidates tile by tile and keep the most uncertain ones."""
+    """Map the candidates tile by tile and keep the most uncertain ones, of equals any."""
     mapper = Mapper(run.predictor, Layers(probabilities=True), refinement=run.refinement)
     tiles = [t for t in plan(where.shape, SIZE, mapper.predictor.cell) if where[t.inside].any()]
     total, done = int(np.count_nonzero(where)), 0
@@ -296,7 +308,6 @@ def _predict(
         if watch is not None:
             watch(done, total)
 
-    random = np.random.default_rng(0)
     kept: list[np.ndarray] = []
     for tile, result in tiles_here(mapper, scene, tiles, advance, where):
         inside = np.argwhere(where[tile.inside])
@@ -309,20 +320,23 @@ def _predict(
         best = np.take_along_axis(chances, order[:, :1], axis=1)
         places = inside + np.array([tile.top, tile.left])
         part = np.concatenate(
-            [places, uncertainty(chances, measure)[:, None], ids, best], axis=1
-        )  # (n, 6)
-        kept = [np.concatenate([*kept, part[random.permutation(len(part))]])]
+            [places, uncertainty(chances, measure)[:, None], ids, best,
+             random.random((len(places), 1))], axis=1,
+        )  # (n, 7)  # fmt: skip
+        kept = [np.concatenate([*kept, part])]
         if len(kept[0]) > 2 * most:
-            kept = [_most_uncertain(kept[0], most, random)]
-    table = _most_uncertain(kept[0], most, random)
+            kept = [_most_uncertain(kept[0], most)]
+    table = _most_uncertain(kept[0], most)
     whole = table.astype(np.int64)
     return _Predicted(whole[:, :2], table[:, 2], whole[:, 3], whole[:, 4], table[:, 5])
 
 
-def _most_uncertain(table: np.ndarray, most: int, random: np.random.Generator) -> np.ndarray:
-    """The rows of largest uncertainty; equals by chance."""
-    table = table[random.permutation(len(table))]
-    kept: np.ndarray = table[np.argsort(-table[:, 2], kind="stable")[:most]]
+def _most_uncertain(table: np.ndarray, most: int) -> np.ndarray:
+    """The rows (n, 7) of largest uncertainty; equals by the number drawn for each, the last one.
+
+    Drawn once a pixel, the numbers give the pixels of all tiles the same chance.
+    """
+    kept: np.ndarray = table[np.lexsort((table[:, 6], -table[:, 2]))[:most]]
     return kept
 
 

@@ -21,6 +21,8 @@ from hyperpeft.records import palette
 Colour = tuple[int, int, int]
 Grid = tuple[int, int]
 LARGEST_ID = 65535
+_SEVERAL = -1  # in the place of a class: shapes of several classes
+_LARGE = 2**16  # pixels of a shape's frame
 
 
 @dataclass(frozen=True)
@@ -138,14 +140,19 @@ class LabelSet:
         conflicts : ndarray of int64, shape (m,)
         """
         parts = [(pixels_of(s.geometry, grid), s.class_id) for s in self.shapes]
-        index = np.concatenate([np.empty(0, np.int64), *(p for p, _ in parts)])
-        ids = np.concatenate(
-            [np.empty(0, np.int32), *(np.full(len(p), i, np.int32) for p, i in parts)]
-        )
-        pairs = np.unique(np.stack([index, ids], axis=1), axis=0)
-        places, first, claims = np.unique(pairs[:, 0], return_index=True, return_counts=True)
+        size = grid[0] * grid[1]
+        if sum(len(p) for p, _ in parts) > size // 8:  # of many pixels sorting takes long
+            claimed = np.zeros(size, np.int32)
+            for p, i in parts:
+                before = claimed[p]
+                claimed[p] = np.where((before == 0) | (before == i), i, _SEVERAL)
+            places = np.flatnonzero(claimed > 0)
+            return places, claimed[places], np.flatnonzero(claimed == _SEVERAL)
+        keys = [np.empty(0, np.int64), *(p * (LARGEST_ID + 1) + i for p, i in parts)]
+        index, ids = np.divmod(np.unique(np.concatenate(keys)), LARGEST_ID + 1)
+        places, first, claims = np.unique(index, return_index=True, return_counts=True)
         clear = claims == 1
-        return places[clear], pairs[first[clear], 1].astype(np.int32), places[~clear]
+        return places[clear], ids[first[clear]].astype(np.int32), places[~clear]
 
     def counts(self, grid: Grid) -> dict[int, int]:
         """Labelled pixels of each class."""
@@ -182,9 +189,17 @@ def stroke(path: Sequence[tuple[float, float]], radius: float) -> Geometry:
     return shapely.union_all([painted, first])
 
 
-@lru_cache(maxsize=2**16)
 def pixels_of(geometry: Geometry, grid: Grid) -> np.ndarray:
-    """Indices (n,) int64 in the flat grid of the pixels that a shape labels."""
+    """Indices (n,) int64 in the flat grid of the pixels that a shape labels.
+
+    Those of small shapes are kept: of a large one every stroke of the brush makes another.
+    """
+    west, north, east, south = geometry.bounds
+    large = min(east - west, grid[1]) * min(south - north, grid[0]) > _LARGE
+    return _burnt(geometry, grid) if large else _kept(geometry, grid)
+
+
+def _burnt(geometry: Geometry, grid: Grid) -> np.ndarray:
     height, width = grid
     west, north, east, south = geometry.bounds
     left, top = max(0, floor(west)), max(0, floor(north))
@@ -197,6 +212,9 @@ def pixels_of(geometry: Geometry, grid: Grid) -> np.ndarray:
     found: np.ndarray = (rows + top).astype(np.int64) * width + columns + left
     found.setflags(write=False)
     return found
+
+
+_kept = lru_cache(maxsize=2**16)(_burnt)
 
 
 def _parts(geometry: Geometry) -> list[Geometry]:

@@ -106,10 +106,11 @@ class SuggestTab:
         if not len(places):
             self.text.object = ""
             return
+        self.current = min(self.current, len(places) - 1)  # another page may have asked for fewer
         found: dict[str, Any] = explorer.suggestions or {}
         covered = explorer.labels.mask()
         done = [bool(covered[r, c]) for r, c in places]
-        at = min(self.current, len(places) - 1)
+        at = self.current
         row, column = places[at]
         self.text.object = (
             f"<p>{len(places)} points of {found['candidates']:,} candidates, {sum(done)} labelled; "
@@ -225,7 +226,7 @@ class CheckTab:
                 "" if explorer.run is not None else "<p>Train a run first, or give --run.</p>"
             )
             return
-        at = min(self.current, len(check) - 1)
+        at = self.current = min(self.current, len(check) - 1)  # another page may have opened it
         row, column = check.places[at]
         said = check.answers[at] or check.comments[at] or "open"
         self.text.object = (

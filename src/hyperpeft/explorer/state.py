@@ -5,6 +5,7 @@ Pages and notebooks show it; all of it works without them. Long work runs as one
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +23,14 @@ from hyperpeft.explorer.layers import MapLayer, confidence_path, layer_of_run
 from hyperpeft.records import Scene
 from hyperpeft.runs.config import RunConfig, make_config
 from hyperpeft.runs.config_files import train_command
-from hyperpeft.runs.file_names import MAP, RUN
+from hyperpeft.runs.file_names import CHECKPOINTS, MAP, RUN
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.scenes import SceneView, open_view
+from hyperpeft.system.output_folder import LOCK
 
 RUNS = Path("runs")
 WORK = "hyperpeft.explorer.work"
+_LONGEST_STEM = 200  # bytes: with what follows it, a file may have 255
 TRAIN, CONFIDENCE, SUGGEST, EXAMINE = "Training", "Confidence", "Suggestions", "Examining"
 
 
@@ -230,6 +233,7 @@ class Explorer:
             raise ConfigError(f"{config.out} holds a run", hint="choose another folder")
         scene = None if self.spec is not None else self.view.scene
         copy = Path(config.labels or "")
+        self._refuse_other_labels(copy, config.out)
         self.labels.copy_to(copy)
         try:
             job = self._start(
@@ -240,6 +244,16 @@ class Explorer:
             raise
         self.config = config
         return job
+
+    def _refuse_other_labels(self, copy: Path, out: Path) -> None:
+        """Refuse to replace labels that are not the copy of a training that was stopped."""
+        stopped = (out / CHECKPOINTS).exists() or (out / LOCK).exists()
+        own = copy.exists() and self.labels.path.exists() and copy.samefile(self.labels.path)
+        if own or (os.path.lexists(copy) and not stopped):
+            raise ConfigError(
+                f"{copy} exists", expected="a free name for the copy of the labels, beside the run",
+                hint="choose another folder",
+            )  # fmt: skip
 
     def command(self) -> str:
         """The command line, or for a scene in memory the Python, that repeats the last run."""
@@ -273,7 +287,13 @@ class Explorer:
         """Show the map and the scores of a run."""
         height, width, _ = self.view.shape
         record, layer = layer_of_run(folder, (height, width))
+        own = "" if self.view.scene is None else self.view.scene.sha256
         with self.lock:
+            if own and record.scene.get("sha256") not in (None, own):
+                self.notes.append(
+                    f"{folder} is a run on another scene, {record.scene.get('name')}: its map, "
+                    "confidence and suggestions are of that scene, not of the one that is shown"
+                )
             if self.layer is not None and self.layer.path is None:
                 layer.region = self.layer.region  # its confidence, until there is more
             for known in self.labels.labels.classes:
@@ -333,4 +353,4 @@ class Explorer:
 def _file_stem(name: str) -> str:
     """A scene's name as the name of a file."""
     kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.")
-    return kept[:80] or "scene"
+    return kept[:80].encode()[:_LONGEST_STEM].decode(errors="ignore") or "scene"

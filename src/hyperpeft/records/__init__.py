@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hyperpeft.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from hyperpeft.records.arrays import labels_of_array, role_of
+    from hyperpeft.records.arrays import labels_of_array, on_grid, role_of
     from hyperpeft.records.colours import Colour, default_rgb, palette
     from hyperpeft.records.describe import draw_classes
     from hyperpeft.records.labels import UNLABELLED, Labels
@@ -29,6 +29,7 @@ _MODULES = {
     "draw_classes": "describe",
     "labels_of_array": "arrays",
     "mask_of": "split",
+    "on_grid": "arrays",
     "without_training": "split",
     "palette": "colours",
     "role_of": "arrays",
@@ -46,6 +47,7 @@ __all__ = [
     "draw_classes",
     "labels_of_array",
     "mask_of",
+    "on_grid",
     "palette",
     "role_of",
     "thinned",

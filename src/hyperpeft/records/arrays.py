@@ -49,7 +49,7 @@ def parts_of_array(
     mask = _valid_of(cube, values, nodata if valid is None else None)
     plain = xr.DataArray(values, dims=DIMS, coords={a: data[a] for a in "yx" if a in data.coords})
     if valid is not None:
-        given = np.asarray(_on_grid(valid, plain, f"{name}: valid", SceneError)).astype(bool)
+        given = np.asarray(on_grid(valid, plain, f"{name}: valid", SceneError)).astype(bool)
         if given.shape != (height, width):
             raise SceneError(f"{name}: valid", expected=f"shape {(height, width)}", got=given.shape)
         mask &= given
@@ -76,7 +76,7 @@ def _valid_of(cube: Any, values: np.ndarray, nodata: float | None) -> np.ndarray
     return valid
 
 
-def _on_grid(values: Any, cube: xr.DataArray, what: str, error: type[HyperpeftError]) -> Any:
+def on_grid(values: Any, cube: xr.DataArray, what: str, error: type[HyperpeftError]) -> Any:
     """A DataArray as (y, x) with the rows and columns of a cube; anything else as it is."""
     if not isinstance(values, xr.DataArray):
         return values
@@ -131,7 +131,7 @@ def labels_of_array(labels: Any, cube: xr.DataArray) -> Labels:
     """
     if isinstance(labels, Labels):
         return labels
-    array = _labelled_values(_on_grid(labels, cube, "labels", LabelsError))
+    array = _labelled_values(on_grid(labels, cube, "labels", LabelsError))
     if array.dtype.kind == "f" and np.isfinite(array).all() and (array % 1 == 0).all():
         array = array.astype(np.int64)
     if array.dtype.kind not in "iub":

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from hyperpeft.scenes.open import is_card, open_scene
     from hyperpeft.scenes.readers.gdal import crs_of, open_raster, transform_of
+    from hyperpeft.scenes.readers.rasters import hidden_by_mask
     from hyperpeft.scenes.readers.read import exists, read_cube
     from hyperpeft.scenes.readers.table import Reader, register_reader
     from hyperpeft.scenes.scene_view import SceneView, open_view, read_thin
@@ -65,6 +66,7 @@ _MODULES = {
     "files_of": "sources",
     "find": "catalog.locate",
     "get_card": "catalog.cards",
+    "hidden_by_mask": "readers.rasters",
     "is_card": "open",
     "labels_for": "labels.read",
     "list_layers": "labels.vectors",
@@ -116,6 +118,7 @@ __all__ = [
     "files_of",
     "find",
     "get_card",
+    "hidden_by_mask",
     "is_card",
     "labels_for",
     "library_files",

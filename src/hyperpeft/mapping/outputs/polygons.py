@@ -75,8 +75,10 @@ def write_polygons(
     areas, _ = pixel_areas(ids.shape, wkt, place)
     hectares = np.full(len(codes), np.nan)
     if areas is not None and len(codes):
-        rows = np.clip(shapely.get_y(shapely.centroid(shapes)).astype(int), 0, len(ids) - 1)
-        hectares = np.round(pixels * areas[rows] / HECTARE, 4)
+        # Rows drawn as high as their pixels are large: the area of a polygon is that of its pixels.
+        edges = np.concatenate([[0.0], np.cumsum(areas / HECTARE)])
+        drawn = shapely.transform(shapes, lambda xy: np.c_[xy[:, 0], edges[xy[:, 1].astype(int)]])
+        hectares = np.round(shapely.area(drawn), 4)
     a, b, c, d, e, f = place or (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
     matrix, move = np.array([[a, b], [d, e]]), np.array([c, f])
     placed = shapely.transform(shapes, lambda xy: xy @ matrix.T + move)

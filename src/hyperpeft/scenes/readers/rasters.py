@@ -182,8 +182,12 @@ def _masks(dataset: Any) -> dict[str, np.ndarray]:
     return {} if mask is None else {"mask band": mask}
 
 
-def hidden_by_mask(dataset: Any, error: type[HyperpeftError] = SceneError) -> np.ndarray | None:
+def hidden_by_mask(
+    dataset: Any, error: type[HyperpeftError] = SceneError, window: Any = None
+) -> np.ndarray | None:
     """What (H, W) the file's own mask band hides: one mask for all bands, without nodata value.
+
+    Of a window of rasterio's (h, w), where one is given.
 
     Raises
     ------
@@ -196,7 +200,7 @@ def hidden_by_mask(dataset: Any, error: type[HyperpeftError] = SceneError) -> np
     if MaskFlags.alpha in flags:
         return None  # an alpha band belongs to a picture
     try:
-        hidden: np.ndarray = dataset.read_masks(1) == 0
+        hidden: np.ndarray = dataset.read_masks(1, window=window) == 0
     except Exception as problem:  # rasterio's errors of damaged files have no common root
         raise error(f"{dataset.name}: its mask cannot be read ({problem})") from None
     return hidden
