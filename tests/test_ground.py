@@ -117,6 +117,28 @@ def test_a_grid_mapping_of_cf_without_wkt():
     assert "UTM zone 33N" in Scene.from_array(given, transform=TRANSFORM).crs
 
 
+@pytest.mark.parametrize("dim", ["wavelength", "band"])
+def test_wavelengths_are_in_the_unit_of_their_coordinate(dim):
+    waves = np.linspace(400.0, 900.0, 5)
+
+    def scene(factor, units):
+        coordinate = (dim, waves * factor, {"units": units})
+        values = np.ones((5, 3, 4), np.float32)
+        return Scene.from_array(xr.DataArray(values, {dim: coordinate}, (dim, "y", "x")))
+
+    for factor, units in ((1, "nm"), (1e-3, "um"), (1e-3, "micrometers"), (1, "")):
+        np.testing.assert_allclose(scene(factor, units).wavelengths, waves)
+    for factor, units in ((10, "Angstrom"), (3e4, "cm-1")):
+        other = scene(factor, units)
+        assert other.wavelengths is None
+        assert other.notes == (
+            f"wavelengths are not used: their unit '{units}' cannot be understood",
+        )
+    given = xr.DataArray(waves / 1000, dims="band", attrs={"units": "nm"})
+    cube = np.ones((3, 4, 5), np.float32)
+    np.testing.assert_allclose(Scene.from_array(cube, wavelengths=given).wavelengths, waves / 1000)
+
+
 def test_whole_wavelengths_of_a_dim():
     waves = np.arange(400, 700, 50)
     given = xr.DataArray(np.ones((3, 4, 6)), dims=("y", "x", "wavelength"))

@@ -222,7 +222,7 @@ def test_last_blocks_alone_are_adapted(variant, blocks, tmp_path):
 
 
 def test_blocks_of_other_models_are_found_where_they_are():
-    """Inside of a Sequential, and under names that are no numbers, as torchvision has them."""
+    """Inside of a Sequential, and under names that are not numbers, as torchvision has them."""
 
     def block():
         return nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 8))

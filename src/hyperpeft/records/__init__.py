@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hyperpeft.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from hyperpeft.records.arrays import labels_of_array, role_of
+    from hyperpeft.records.arrays import labels_of_array, role_of, to_nm
     from hyperpeft.records.colours import Colour, default_rgb, palette
     from hyperpeft.records.describe import draw_classes
     from hyperpeft.records.labels import UNLABELLED, Labels
@@ -33,6 +33,7 @@ _MODULES = {
     "palette": "colours",
     "role_of": "arrays",
     "thinned": "windows",
+    "to_nm": "arrays",
 }
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "palette",
     "role_of",
     "thinned",
+    "to_nm",
     "without_training",
 ]
 
