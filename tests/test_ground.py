@@ -139,6 +139,22 @@ def test_wavelengths_are_in_the_unit_of_their_coordinate(dim):
     np.testing.assert_allclose(Scene.from_array(cube, wavelengths=given).wavelengths, waves / 1000)
 
 
+def test_bands_without_values_are_named_where_they_leave_no_pixel():
+    """Every pixel would be masked; a file of the same values is read without these bands."""
+    cube = np.ones((3, 4, 5), np.float32)
+    cube[:, :, 3] = np.nan
+    with pytest.raises(SceneError, match=r"1 of 5 bands hold no value.* got bands 3, from 0"):
+        Scene.from_array(cube)
+    masked = np.ma.masked_array(np.ones((3, 4, 5)), np.isnan(cube))
+    with pytest.raises(SceneError, match="bands 3, from 0"):
+        Scene.from_array(masked)
+    nowhere = np.ones((3, 4, 5))
+    nowhere[0], nowhere[1:, :, 2] = np.nan, np.nan
+    nowhere[0, 0, 2] = 1  # each band has a value, and no pixel has all
+    assert not Scene.from_array(nowhere).valid.any()
+    assert not Scene.from_array(np.full((3, 4, 5), np.nan)).valid.any()
+
+
 def test_whole_wavelengths_of_a_dim():
     waves = np.arange(400, 700, 50)
     given = xr.DataArray(np.ones((3, 4, 6)), dims=("y", "x", "wavelength"))

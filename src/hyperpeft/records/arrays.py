@@ -46,7 +46,10 @@ def parts_of_array(
     wkt = _crs(data if crs is None else crs)
     place = _transform_of(data) if transform is None else _transform(transform, name)
     values = data.values
-    mask = _valid_of(cube, values, nodata if valid is None else None)
+    used = nodata if valid is None else None
+    mask = _valid_of(cube, values, used)
+    if not mask.any():
+        _check_bands(cube, values, used, name)
     plain = xr.DataArray(values, dims=DIMS, coords={a: data[a] for a in "yx" if a in data.coords})
     if valid is not None:
         given = np.asarray(_on_grid(valid, plain, f"{name}: valid", SceneError)).astype(bool)
@@ -75,6 +78,22 @@ def _valid_of(cube: Any, values: np.ndarray, nodata: float | None) -> np.ndarray
     if isinstance(cube, np.ma.MaskedArray):
         valid &= ~np.ma.getmaskarray(cube).any(axis=2)
     return valid
+
+
+def _check_bands(cube: Any, values: np.ndarray, nodata: float | None, name: str) -> None:
+    """SceneError where some bands have no value at all, of a scene without a valid pixel."""
+    masked = isinstance(cube, np.ma.MaskedArray)
+    empty = [
+        band
+        for band in range(len(values))
+        if not _valid_of(cube[:, :, [band]] if masked else None, values[[band]], nodata).any()
+    ]
+    if 0 < len(empty) < len(values):
+        raise SceneError(
+            f"{name}: {len(empty)} of {len(values)} bands hold no value, so that no pixel is valid",
+            got=f"bands {', '.join(str(band) for band in empty[:20])}, from 0",
+            hint="leave these bands out of the array",
+        )
 
 
 def _on_grid(values: Any, cube: xr.DataArray, what: str, error: type[HyperpeftError]) -> Any:
