@@ -117,6 +117,44 @@ def test_a_grid_mapping_of_cf_without_wkt():
     assert "UTM zone 33N" in Scene.from_array(given, transform=TRANSFORM).crs
 
 
+@pytest.mark.parametrize("dim", ["wavelength", "band"])
+def test_wavelengths_are_in_the_unit_of_their_coordinate(dim):
+    waves = np.linspace(400.0, 900.0, 5)
+
+    def scene(factor, units):
+        coordinate = (dim, waves * factor, {"units": units})
+        values = np.ones((5, 3, 4), np.float32)
+        return Scene.from_array(xr.DataArray(values, {dim: coordinate}, (dim, "y", "x")))
+
+    for factor, units in ((1, "nm"), (1e-3, "um"), (1e-3, "micrometers"), (1, "")):
+        np.testing.assert_allclose(scene(factor, units).wavelengths, waves)
+    for factor, units in ((10, "Angstrom"), (3e4, "cm-1")):
+        other = scene(factor, units)
+        assert other.wavelengths is None
+        assert other.notes == (
+            f"wavelengths are not used: their unit '{units}' cannot be understood",
+        )
+    given = xr.DataArray(waves / 1000, dims="band", attrs={"units": "nm"})
+    cube = np.ones((3, 4, 5), np.float32)
+    np.testing.assert_allclose(Scene.from_array(cube, wavelengths=given).wavelengths, waves / 1000)
+
+
+def test_bands_without_values_are_named_where_they_leave_no_pixel():
+    """Every pixel would be masked; a file of the same values is read without these bands."""
+    cube = np.ones((3, 4, 5), np.float32)
+    cube[:, :, 3] = np.nan
+    with pytest.raises(SceneError, match=r"1 of 5 bands hold no value.* got bands 3, from 0"):
+        Scene.from_array(cube)
+    masked = np.ma.masked_array(np.ones((3, 4, 5)), np.isnan(cube))
+    with pytest.raises(SceneError, match="bands 3, from 0"):
+        Scene.from_array(masked)
+    nowhere = np.ones((3, 4, 5))
+    nowhere[0], nowhere[1:, :, 2] = np.nan, np.nan
+    nowhere[0, 0, 2] = 1  # each band has a value, and no pixel has all
+    assert not Scene.from_array(nowhere).valid.any()
+    assert not Scene.from_array(np.full((3, 4, 5), np.nan)).valid.any()
+
+
 def test_whole_wavelengths_of_a_dim():
     waves = np.arange(400, 700, 50)
     given = xr.DataArray(np.ones((3, 4, 6)), dims=("y", "x", "wavelength"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from typing import ClassVar
 
 import pytest
@@ -218,6 +219,28 @@ def test_last_blocks_alone_are_adapted(variant, blocks, tmp_path):
     assert model.attachment.blocks == 1
     adapters.save(model, tmp_path)
     assert list(adapters.adapters_of(adapters.load(adapter_encoder(), tmp_path))) == names
+
+
+def test_blocks_of_other_models_are_found_where_they_are():
+    """Inside of a Sequential, and under names that are not numbers, as torchvision has them."""
+
+    def block():
+        return nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 8))
+
+    wrapped = nn.Sequential(adapter_encoder(), nn.Linear(32, 4))
+    adapters.attach(wrapped, "lora", ("q", "v"), blocks="last 1")
+    assert set(adapters.adapters_of(wrapped)) == {"0.blocks.1.attn.q", "0.blocks.1.attn.v"}
+    full = adapters.attach(nn.Sequential(adapter_encoder(), nn.Linear(32, 4)), "full", blocks=1)
+    learning = {name for name, p in full.named_parameters() if p.requires_grad}
+    assert {"0.blocks.1.attn.q.weight", "1.weight"} <= learning
+    assert "0.blocks.0.attn.q.weight" not in learning
+    named = nn.Sequential(OrderedDict((f"encoder_layer_{i}", block()) for i in range(4)))
+    adapters.attach(named, "lora", ("1", "3"), blocks="last 2")
+    expected = [f"encoder_layer_{i}.{layer}" for i in (2, 3) for layer in (1, 3)]
+    assert list(adapters.adapters_of(named)) == expected
+    alone = nn.ModuleDict({"blocks": nn.ModuleList([block()])})  # an MLP is no list of blocks
+    adapters.attach(alone, "lora", ("1", "3"), blocks="last 1")
+    assert list(adapters.adapters_of(alone)) == ["blocks.0.1", "blocks.0.3"]
 
 
 def test_full_fine_tuning_of_the_last_blocks_freezes_what_stands_before_them():

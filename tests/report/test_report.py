@@ -19,7 +19,7 @@ from hyperpeft.errors import BundleError, ConfigError
 from hyperpeft.report import write_report
 from hyperpeft.report.collect import Setting, collect
 from hyperpeft.report.study import read_study
-from hyperpeft.report.table import latex, pattern, text_of
+from hyperpeft.report.table import class_table, latex, pattern, text_of
 from hyperpeft.report.tables import comparison_table, scene_table, splits_table, summary_table
 from tests.helpers.runs import make_record, write_bench
 
@@ -244,6 +244,50 @@ def test_different_single_runs_are_no_seeds_of_one_method(tmp_path, monkeypatch,
     results = collect(read_study(tmp_path))
     assert results.methods == ["svm-pca"]
     assert len(results.entries) == 2
+
+
+def test_runs_on_other_labels_of_a_scene_are_no_repeats_of_each_other(tmp_path):
+    """The labels may have changed under one name; classes of one id may have other names."""
+
+    def put(place, oa, method="svm", names=("corn", "soy"), test=1000, pixels="0", **config):
+        record = make_record("meadow", method, oa=oa, classes=2, split_hash=pixels * 64)
+        record["config"].update(config)
+        record["scene"]["classes"] = list(names)
+        record["split"]["per_class"]["1"]["test"] = test
+        record["metrics"]["per_class"] = {"1": oa, "2": 100 - oa}
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "run.json").write_text(json.dumps(record))
+
+    put("a", 90.0)
+    put("b", 80.0, names=("soy", "corn"), pixels="1")
+    put("c", 70.0, test=900, pixels="2")
+    put("d", 60.0, method="rf", names=("soy", "corn"), pixels="1")
+    put("e", 50.0, pixels="3")  # by another version that draws other pixels
+    results = collect(read_study(tmp_path))
+    entries = {e.path: e.method for e in results.entries}
+    assert len(set(entries.values())) == 5
+    assert entries["e"] == f"{entries['a']}, split 33333333"
+    words = [entries[path].removeprefix("svm, ") for path in "abc"]
+    assert results.notes == [
+        *(
+            f"{own} are those of the labels of {path}"
+            for own, path in zip(words, "abc", strict=True)
+        ),
+        "e has the options of a, but not its pixels",
+    ]
+    table = class_table(results, "meadow", Setting("random", "10-per-class"))
+    forest = [column.head for column in table.columns].index("rf")
+    found = {row[0]: row[forest].mean for row in table.rows[:-1]}
+    assert found == {"corn": 40.0, "soy": 60.0}  # soy is its first class
+
+
+def test_label_files_are_named_where_they_tell_runs_apart(tmp_path):
+    for place, labels, names in (("a", "one.tif", "xy"), ("b", "two.tif", "yx")):
+        record = make_record("meadow", "svm", classes=2, split_hash=place * 64)
+        record["config"]["labels"], record["scene"]["classes"] = labels, list(names)
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "run.json").write_text(json.dumps(record))
+    assert collect(read_study(tmp_path)).methods == ["svm, labels one.tif", "svm, labels two.tif"]
 
 
 def test_label_curves(tmp_path):

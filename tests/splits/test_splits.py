@@ -96,6 +96,14 @@ def test_fraction_counts(ids, share, seed):
         assert abs(parts["train"] - share * count) < 1
         if share <= 0.5:
             assert parts["train"] <= max(count / 2, 1)
+        else:
+            assert parts["train"] == min(round(share * count), count - 1)
+
+
+@pytest.mark.parametrize(("share", "count", "drawn"), [(0.58, 50, 29), (0.75, 5, 4), (0.9, 2, 1)])
+def test_a_share_above_half_is_rounded_too(share, count, drawn):
+    labels = make_labels(np.ones((1, count), np.int32))
+    assert len(splits.fraction(labels, share, seed=0).train) == drawn
 
 
 @given(maps, st.integers(1, 5), st.integers(0, 99))

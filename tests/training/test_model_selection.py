@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -80,6 +81,15 @@ def test_weights_of_the_kinds_follow_the_distance_to_labels():
     assert far_share(dense, valid, 5) == 0
     assert far_share(np.array([[0, 0]]), valid, 5) == 0.5
     assert far_share(np.array([[20, 20]]), np.ones((40, 40), bool), 13) < 0.6
+    some = np.random.default_rng(0).random((30, 50)) < 0.7
+    places = np.array([[0, 0], [3, 40], [17, 22], [29, 49], [28, 1]])
+    away = np.abs(np.argwhere(some)[:, None] - places).max(axis=2).min(axis=1)
+    for reach in (0, 1, 9, 20):
+        assert far_share(places, some, reach) == min(np.mean(away > reach), 0.5)
+    tracemalloc.start()
+    far_share(places, np.ones((1000, 1000), bool), 5)
+    assert tracemalloc.get_traced_memory()[1] < 8e6  # bytes; no list of all pixels
+    tracemalloc.stop()
 
 
 def test_leave_out_is_exact_for_any_set():

@@ -7,6 +7,7 @@ was.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -162,18 +163,37 @@ def target_names(model: nn.Module, targets: tuple[str, ...], blocks: str | int) 
             got=", ".join(map(str, missing)) or "none",
         )
     names = [name for name in linear if any(_matches(name, target) for target in targets)]
-    first = _first_block(names, blocks)
-    names = [name for name in names if block_number(name) >= first]
+    of_block = {name: _block_of(model, name) or 0 for name in names}
+    first = _first_block(of_block.values(), blocks)
+    names = [name for name in names if of_block[name] >= first]
     for name in names:
         _check_called(model, name)
     return names
 
 
-def _first_block(names: Iterable[str], blocks: str | int) -> int:
-    """The number of the first of the last blocks among dotted names."""
+def _block_of(model: nn.Module, name: str) -> int | None:
+    """The block that a dotted name lies in, from 0; None outside of all.
+
+    Blocks are the first list of modules of which two or more are of one kind and hold others: not
+    a Sequential of encoder and head, nor the layers of an MLP. Without one, the first number in
+    the name counts.
+    """
+    module = model
+    *path, _ = name.split(".")
+    for part in path:
+        inside = dict(module.named_children())
+        kinds = Counter(type(child) for child in inside.values() if any(child.children()))
+        if isinstance(module, nn.ModuleList | nn.Sequential) and max(kinds.values(), default=0) > 1:
+            return list(inside).index(part)
+        module = module.get_submodule(part)
+    return block_number(name) if _NUMBER.search(name) else None
+
+
+def _first_block(numbers: Iterable[int], blocks: str | int) -> int:
+    """The number of the first of the last blocks."""
     if blocks == "all":
         return 0
-    depth = 1 + max(block_number(name) for name in names)
+    depth = 1 + max(numbers)
     if not isinstance(blocks, int) or not 1 <= blocks <= depth:
         raise AdapterError("blocks", expected=f'"all" or 1 to {depth}', got=blocks)
     return depth - blocks
@@ -184,8 +204,9 @@ def _below(model: nn.Module, blocks: str | int) -> list[nn.Parameter]:
     if blocks == "all":
         return []
     named = dict(model.named_parameters())
-    first = _first_block(named, blocks)
-    inside = (_NUMBER.search(name) is not None and block_number(name) >= first for name in named)
+    numbers = [_block_of(model, name) for name in named]
+    first = _first_block([number or 0 for number in numbers], blocks)
+    inside = (number is not None and number >= first for number in numbers)
     return list(named.values())[: next((i for i, there in enumerate(inside) if there), 0)]
 
 

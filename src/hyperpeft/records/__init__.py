@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hyperpeft.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from hyperpeft.records.arrays import labels_of_array, on_grid, role_of
+    from hyperpeft.records.arrays import labels_of_array, on_grid, role_of, to_nm
     from hyperpeft.records.colours import Colour, default_rgb, palette
     from hyperpeft.records.describe import draw_classes
     from hyperpeft.records.labels import UNLABELLED, Labels
@@ -34,6 +34,7 @@ _MODULES = {
     "palette": "colours",
     "role_of": "arrays",
     "thinned": "windows",
+    "to_nm": "arrays",
 }
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "palette",
     "role_of",
     "thinned",
+    "to_nm",
     "without_training",
 ]
 

@@ -42,11 +42,14 @@ def parts_of_array(
     bands, height, width = data.shape
     nodata = _nodata(data)
     own = _wavelengths_of(data) if wavelengths is None else wavelengths
-    centres = None if own is None else _wavelengths(own, bands, name)
+    centres, notes = _wavelengths(own, bands, name)
     wkt = _crs(data if crs is None else crs)
     place = _transform_of(data) if transform is None else _transform(transform, name)
     values = data.values
-    mask = _valid_of(cube, values, nodata if valid is None else None)
+    used = nodata if valid is None else None
+    mask = _valid_of(cube, values, used)
+    if not mask.any():
+        _check_bands(cube, values, used, name)
     plain = xr.DataArray(values, dims=DIMS, coords={a: data[a] for a in "yx" if a in data.coords})
     if valid is not None:
         given = np.asarray(on_grid(valid, plain, f"{name}: valid", SceneError)).astype(bool)
@@ -59,6 +62,7 @@ def parts_of_array(
     parts = {
         "name": name, "cube": plain, "valid": mask, "wavelengths": centres, "crs": wkt,
         "transform": place, "rgb": default_rgb(bands, centres), "sha256": digest.hexdigest(),
+        "notes": notes,
     }  # fmt: skip
     return parts, None if labels is None else labels_of_array(labels, plain)
 
@@ -74,6 +78,22 @@ def _valid_of(cube: Any, values: np.ndarray, nodata: float | None) -> np.ndarray
     if isinstance(cube, np.ma.MaskedArray):
         valid &= ~np.ma.getmaskarray(cube).any(axis=2)
     return valid
+
+
+def _check_bands(cube: Any, values: np.ndarray, nodata: float | None, name: str) -> None:
+    """SceneError where some bands have no value at all, of a scene without a valid pixel."""
+    masked = isinstance(cube, np.ma.MaskedArray)
+    empty = [
+        band
+        for band in range(len(values))
+        if not _valid_of(cube[:, :, [band]] if masked else None, values[[band]], nodata).any()
+    ]
+    if 0 < len(empty) < len(values):
+        raise SceneError(
+            f"{name}: {len(empty)} of {len(values)} bands hold no value, so that no pixel is valid",
+            got=f"bands {', '.join(str(band) for band in empty[:20])}, from 0",
+            hint="leave these bands out of the array",
+        )
 
 
 def on_grid(values: Any, cube: xr.DataArray, what: str, error: type[HyperpeftError]) -> Any:
@@ -215,21 +235,25 @@ def _ordered(cube: xr.DataArray, name: str) -> xr.DataArray:
         )  # fmt: skip
     for dim in _WAVELENGTHS:
         if dim in cube.dims and dim in cube.coords:
-            named = named.assign_coords({dim: ("band", cube[dim].values)})
+            named = named.assign_coords({dim: ("band", cube[dim].values, cube[dim].attrs)})
     return named.transpose(*DIMS)
 
 
 def _wavelengths_of(data: xr.DataArray) -> Any:
     for name in _WAVELENGTHS:
         if name in data.coords and data[name].dims == ("band",):
-            return data[name].values
-    own = data["band"].values if "band" in data.coords else np.array([])
+            return data[name]
+    own = data["band"] if "band" in data.coords else xr.DataArray(np.array([]))
+    first = own.values[:1]
     # Numbers of bands are whole, or count from 1.
-    plausible = own.dtype.kind == "f" and len(own) > 1 and (own > 0.2).all() and (own[0] != 1)
+    plausible = own.dtype.kind == "f" and len(own) > 1 and (own > 0.2).all() and first != 1
     return own if plausible else data.attrs.get("wavelengths")
 
 
-def _wavelengths(values: Any, bands: int, name: str) -> np.ndarray:
+def _wavelengths(values: Any, bands: int, name: str) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Band centres in nm, by the unit of a DataArray; None and a note in one that is not known."""
+    if values is None:
+        return None, ()
     try:
         centres = np.asarray(values, np.float64).ravel()
     except (TypeError, ValueError):
@@ -239,7 +263,31 @@ def _wavelengths(values: Any, bands: int, name: str) -> np.ndarray:
             f"{name}: wavelengths", expected=f"{bands} positive numbers in nm",
             got=f"{len(centres)} values" if len(centres) != bands else "others",
         )  # fmt: skip
-    return centres * 1000 if centres.max() < _MICROMETRES else centres
+    units = values.attrs.get("units") if isinstance(values, xr.DataArray) else None
+    found = to_nm(centres, None if units is None else str(units))
+    if found is None:
+        return None, (f"wavelengths are not used: their unit {units!r} cannot be understood",)
+    return found, ()
+
+
+def to_nm(values: np.ndarray, units: str | None) -> np.ndarray | None:
+    """Band centres or widths in nm; without a unit, numbers below 100 are taken as micrometres.
+
+    None if the values are not wavelengths (not finite, not positive, or in another unit).
+    """
+    values = np.asarray(values, dtype=np.float64).ravel()
+    if values.size == 0 or not np.isfinite(values).all() or (values <= 0).any():
+        return None
+    unit = (units or "").strip().lower()
+    if unit in ("micrometers", "micrometer", "micrometres", "micrometre", "microns", "micron"):
+        unit = "um"
+    if unit in ("um", "µm", "μm"):
+        return values * 1000.0
+    if unit.startswith("nano") or unit == "nm":
+        return values
+    if unit in ("", "unknown"):
+        return values * 1000.0 if values.max() < _MICROMETRES else values
+    return None
 
 
 def _grid(data: xr.DataArray) -> Mapping[str, Any]:

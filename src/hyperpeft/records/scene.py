@@ -132,7 +132,8 @@ class Scene:
             0, nodata of a DataArray, masked pixels and NaN are unlabelled. A DataArray lies where
             its coordinates say: turned rows and columns are turned back, another place is refused.
         wavelengths : sequence of B floats, optional
-            In nm; all below 100 are taken as micrometres.
+            In nm; all below 100 are taken as micrometres. The `units` of a DataArray decide where
+            it has them; others than nm and micrometres are noted and not used.
         crs : str, optional
             WKT, "EPSG:32633", or anything whose text is one of these.
         transform : sequence of 6 floats, optional

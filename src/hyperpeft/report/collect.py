@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -272,15 +274,34 @@ def _told_apart(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
         for name in dict.fromkeys(name for own in every for name in own):
             if any(own.get(name) != every[0].get(name) for own in every):
                 differing.setdefault(method, {})[name] = None
+    for method, names in differing.items():
+        every = [options[e.path] for e in runs if e.method == method]
+        pairs = {(str(own.get("labels")), own["classes"]) for own in every}
+        if "labels" in names and len(pairs) == len({spec for spec, _ in pairs}):
+            names.pop("classes", None)  # the files that are named tell them apart
+    labels: dict[str, str] = {}  # hash -> the first run on them
+    for e in runs:
+        if "classes" in differing.get(e.method, ()):
+            labels.setdefault(options[e.path]["classes"], e.path)
+    notes += [f"classes {key} are those of the labels of {path}" for key, path in labels.items()]
     kept: dict[tuple[str, Setting, str, int], Entry] = {}
     for e in runs:
         own = options[e.path]
         words = [f"{name} {_text(own.get(name))}" for name in differing.get(e.method, ())]
         named = replace(e, method=", ".join([e.method, *words]))
-        first = kept.setdefault((named.scene, named.setting, named.method, named.seed), named)
+        first = kept.setdefault(_place(named), named)
+        if first.split_hash != named.split_hash and None not in (first.split_hash, e.split_hash):
+            notes.append(f"{e.path} has the options of {first.path}, but not its pixels")
+            named = replace(named, method=f"{named.method}, split {str(e.split_hash)[:8]}")
+            first = kept.setdefault(_place(named), named)
         if first is not named:
             notes.append(f"{e.path} repeats {first.path} and is not counted")
     return [*cells, *kept.values()], notes
+
+
+def _place(entry: Entry) -> tuple[str, Setting, str, int]:
+    """Where an entry stands in the tables; each place is taken once."""
+    return entry.scene, entry.setting, entry.method, entry.seed
 
 
 def _hash(entry: Entry) -> str:
@@ -299,7 +320,23 @@ def _options(entry: Entry) -> dict[str, Any]:
     if record["adapter"].get("free_adaptation"):
         own = {name: value for name, value in own.items() if name not in FOLLOW_LABELS}
     inner = own.pop("options", None)
+    own["classes"] = _classes(entry)
     return {**own, **inner} if isinstance(inner, dict) else own
+
+
+def _classes(entry: Entry) -> str:
+    """The classes of a run's labels, as a short hash: ids, names, and pixels where they tell.
+
+    The same file may have other labels later, and labels in memory have no name. Of a random
+    split, training and test pixels are all that are labelled.
+    """
+    scene, split = entry.record["scene"], entry.record["split"]
+    whole = entry.split in ("random", ALL_LABELLED.replace(" ", "-"))
+    sizes = split.get("per_class") if whole else None
+    parts = sizes if isinstance(sizes, dict) else {}
+    counts = {i: sum(n for n in of.values() if isinstance(n, int)) for i, of in parts.items()}
+    text = json.dumps([scene.get("class_ids"), scene.get("classes"), counts], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _text(value: Any) -> str:

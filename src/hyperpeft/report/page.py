@@ -148,12 +148,14 @@ def maps(results: Results, scene: str, setting: Setting) -> list[Map]:
 
 
 def legend(entries: Sequence[Entry]) -> list[tuple[str, str]]:
-    """Name and CSS colour of each class."""
-    scene: dict[str, Any] = entries[0].record["scene"]
-    return [
-        (str(name), "rgb({}, {}, {})".format(*colour))
+    """Name and CSS colour of each class, of all runs."""
+    scenes: list[dict[str, Any]] = [entry.record["scene"] for entry in entries]
+    found = {
+        (str(name), "rgb({}, {}, {})".format(*colour)): None
+        for scene in scenes
         for name, colour in zip(scene.get("classes", []), scene.get("colours", []), strict=False)
-    ]
+    }
+    return list(found)
 
 
 def confusions(results: Results, scene: str, setting: Setting) -> list[Confusion]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -237,21 +238,26 @@ def class_table(results: Results, scene: str, setting: Setting) -> Table:
     """Accuracy of each class under every method, as bars."""
     entries = results.select(scene=scene, setting=setting)
     methods = [m for m in results.methods if any(e.method == m for e in entries)]
-    names = class_names(entries[0])
-    ids = list(dict.fromkeys(i for e in entries for i in e.accuracies))
+    # By name: runs on other labels of the scene may have numbered the classes in another way.
+    ids: dict[str, dict[str, str]] = {}  # name -> path of a run -> its id
+    for e in entries:
+        known = class_names(e)
+        for i in e.accuracies:
+            ids.setdefault(known.get(i, i), {})[e.path] = i
     rows: list[list[Any]] = []
-    for i in ids:
-        sizes = [(e.record["split"].get("per_class") or {}).get(i, {}) for e in entries]
+    for name, own in ids.items():
+        having = [e for e in entries if e.path in own]
+        sizes = [(e.record["split"].get("per_class") or {}).get(own[e.path], {}) for e in having]
         train = sorted({int(size["train"]) for size in sizes if "train" in size})
         test = sorted({int(size["test"]) for size in sizes if "test" in size})
         by_method = [
             over_seeds(
-                [e for e in entries if e.method == method],
-                lambda e, i=i: e.accuracies.get(i),  # type: ignore[misc]
+                [e for e in having if e.method == method],
+                lambda e, own=own: e.accuracies[own[e.path]],  # type: ignore[misc]
             )
             for method in methods
         ]
-        rows.append([names.get(i, i), _span(train), _span(test), *by_method])
+        rows.append([name, _span(train), _span(test), *by_method])
     leaks = [leakage([e for e in entries if e.method == m]) for m in methods]
     rows.append([LEAKAGE, "", "", *("-" if leak is None else f"{leak:.1f}" for leak in leaks)])
     columns = [Column("Class"), Column("Training pixels"), Column("Test pixels")]
@@ -302,9 +308,11 @@ def _span(numbers: Sequence[int]) -> str:
 
 
 def class_names(entry: Entry) -> dict[str, str]:
-    """Names by id, as in the record."""
+    """Names by id, as in the record; with the id where classes have one name."""
     scene = entry.record["scene"]
-    return {
+    names = {
         str(i): str(name)
         for i, name in zip(scene.get("class_ids", []), scene.get("classes", []), strict=False)
     }
+    common = Counter(names.values())
+    return {i: name if common[name] == 1 else f"{name} ({i})" for i, name in names.items()}

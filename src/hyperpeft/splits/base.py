@@ -29,7 +29,7 @@ def rounded_share(share: float) -> Callable[[int], int]:
         raise SplitError("share of training pixels", expected="between 0 and 1", got=share)
 
     def quota(count: int) -> int:
-        most = min(max(count // 2, int(share * count)), count - 1)
+        most = count // 2 if share <= 0.5 else count - 1
         return min(max(round(share * count), 1), most)
 
     return quota

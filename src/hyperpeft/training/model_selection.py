@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # its parts are loaded when they are used
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
@@ -220,8 +221,10 @@ def far_share(positions: np.ndarray, valid: np.ndarray, reach: int) -> float:
     matter; with few labels both questions count alike (at most half: far folds score few pixels,
     and fewer classes).
     """
-    distance = cKDTree(positions).query(np.argwhere(valid), p=np.inf)[0]
-    return min(float(np.mean(distance > reach)), MOST_FAR)
+    near = np.zeros(valid.shape, bool)
+    near[tuple(positions.T)] = True
+    near = scipy.ndimage.maximum_filter(near, 2 * reach + 1, mode="constant")
+    return min(float(np.mean(~near[np.asarray(valid)])), MOST_FAR)
 
 
 class Folds(NamedTuple):

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hyperpeft.records import to_nm
+
 _UNIT = "nanomet(?:er|re)s?|nm|micromet(?:er|re)s?|microns?|um|µm|μm"
 _RUN = r"(?=[.,]*\d)[\d.,]+(?:e[-+]?\d+)?"
 _DASH = r"-\u2013\u2014"  # hyphen, en dash, em dash
@@ -25,26 +27,6 @@ _REACH = 64  # characters before a number
 _OPTICAL = (100.0, 100_000.0)  # nm
 _WIDEST = 2.0  # of a band, from one end to the other
 _EXCLUSIVE = ({"decimals", "thousands"}, {"range", "number"})  # ways to read bands of one file
-
-
-def to_nm(values: np.ndarray, units: str | None) -> np.ndarray | None:
-    """Band centres or widths in nm; without a unit, numbers below 100 are taken as micrometres.
-
-    None if the values are not wavelengths (not finite, not positive, or in another unit).
-    """
-    values = np.asarray(values, dtype=np.float64).ravel()
-    if values.size == 0 or not np.isfinite(values).all() or (values <= 0).any():
-        return None
-    unit = (units or "").strip().lower()
-    if unit in ("micrometers", "micrometer", "micrometres", "micrometre", "microns", "micron"):
-        unit = "um"
-    if unit in ("um", "µm", "μm"):
-        return values * 1000.0
-    if unit.startswith("nano") or unit == "nm":
-        return values
-    if unit in ("", "unknown"):
-        return values * 1000.0 if values.max() < 100 else values
-    return None
 
 
 def widths_to_nm(

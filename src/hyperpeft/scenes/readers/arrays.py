@@ -19,11 +19,11 @@ import numpy as np
 from scipy.io import loadmat, whosmat
 
 from hyperpeft.errors import HyperpeftError, SceneError
+from hyperpeft.records import to_nm
 from hyperpeft.scenes.cubes.band_values import scale_note
 from hyperpeft.scenes.cubes.cube import Cube, from_array
 from hyperpeft.scenes.cubes.layouts import DEFAULT, Layout, parse_layout, to_band_first
 from hyperpeft.scenes.cubes.lazy import RetypedCube, StoredCube
-from hyperpeft.scenes.cubes.wavelengths import to_nm
 from hyperpeft.scenes.readers import cf, matlab_checks
 from hyperpeft.scenes.readers.detect import NPY_MAGIC, ZIP_MAGIC, Probe
 from hyperpeft.scenes.readers.notes import unreadable, unused_layers

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hyperpeft.errors import SceneError
-from hyperpeft.scenes.cubes.wavelengths import measures, named_wavelengths, to_nm, widths_to_nm
+from hyperpeft.records import to_nm
+from hyperpeft.scenes.cubes.wavelengths import measures, named_wavelengths, widths_to_nm
 from hyperpeft.scenes.readers.notes import unused_tags
 
 _CENTRES = ("wavelength", "wavelengths", "center_wavelength", "centre_wavelength")

@@ -23,12 +23,12 @@ import numpy as np
 import xarray as xr
 
 from hyperpeft.errors import ConfigError, SceneError
-from hyperpeft.records import role_of
+from hyperpeft.records import role_of, to_nm
 from hyperpeft.scenes.cubes.band_values import scale_note
 from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.cubes.layouts import Layout, parse_layout
 from hyperpeft.scenes.cubes.lazy import DIMS, LazyCube, StoredCube, check_chunks
-from hyperpeft.scenes.cubes.wavelengths import to_nm, widths_to_nm
+from hyperpeft.scenes.cubes.wavelengths import widths_to_nm
 from hyperpeft.scenes.readers import cf
 from hyperpeft.scenes.readers.arrays import read_arrays
 from hyperpeft.scenes.readers.detect import Probe, is_arrays

@@ -35,9 +35,9 @@ from xml.etree import ElementTree
 import numpy as np
 
 from hyperpeft.errors import SceneError
+from hyperpeft.records import to_nm
 from hyperpeft.scenes.cubes.band_values import scale_note
 from hyperpeft.scenes.cubes.cube import Cube
-from hyperpeft.scenes.cubes.wavelengths import to_nm
 from hyperpeft.scenes.readers.detect import Probe, image_of, images_of, metadata_of, stem_of
 from hyperpeft.scenes.readers.gdal import open_raster
 from hyperpeft.scenes.readers.products.parts import PartError, part

@@ -23,9 +23,9 @@ import h5py
 import numpy as np
 
 from hyperpeft.errors import SceneError
+from hyperpeft.records import to_nm
 from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.cubes.lazy import LazyCube, StoredCube
-from hyperpeft.scenes.cubes.wavelengths import to_nm
 from hyperpeft.scenes.readers.detect import EMIT_CUBES, EMIT_TABLE, Probe
 from hyperpeft.scenes.readers.gdal import wkt_of
 from hyperpeft.scenes.readers.notes import unused_datasets

@@ -21,10 +21,10 @@ import numpy as np
 import xarray as xr
 
 from hyperpeft.errors import SceneError
+from hyperpeft.records import to_nm
 from hyperpeft.scenes.cubes.band_values import scale_note
 from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.cubes.lazy import LazyCube, StoredCube
-from hyperpeft.scenes.cubes.wavelengths import to_nm
 from hyperpeft.scenes.readers.detect import NEON_CUBES, Probe
 from hyperpeft.scenes.readers.notes import unused_datasets
 from hyperpeft.scenes.readers.place import hdf5_place
