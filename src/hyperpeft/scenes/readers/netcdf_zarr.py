@@ -8,7 +8,8 @@
     georeference        the grid mapping's WKT and GeoTransform, or evenly spaced x and y
     values              sign, scale, nodata and valid range as in CF, see `readers.cf`
 
-A Zarr array whose dimensions have no names is read with a layout, as .npy is.
+A Zarr array whose dimensions have no names is read with a layout, as .npy is; so is one that is
+opened by itself, by default with the layout that its names say.
 """
 
 from __future__ import annotations
@@ -38,10 +39,12 @@ from hyperpeft.scenes.readers.stores import (
     Variable,
     arrays_without_dimension_names,
     choose_cube,
+    dimensions_of_root,
     is_cdf5,
     joined_name,
     netcdf_groups,
     open_group,
+    open_without,
     refuse_pickles,
     require_package,
     storage_options,
@@ -52,6 +55,7 @@ _CUBES = ("reflectance", "radiance", "rfl", "surface_reflectance")
 PLACES = ("lat", "latitude", "lon", "longitude", "x", "y", "xc", "yc")  # 2-D coordinates
 _CENTRES = ("wavelength", "wavelengths", "wl", "center_wavelength", "band", "bands")
 _WIDTHS = ("fwhm", "fwhms", "bandwidth")
+_AXES = {"band": "b", "y": "h", "x": "w"}  # of a layout, by the role of a dimension
 _FLAGS = ("good_wavelengths", "bbl", "good_bands", "good")
 
 
@@ -119,8 +123,8 @@ def _read_labelled(path: Path, key: str | None, given: str | None, *, zarr: bool
     ConfigError
         The package that reads this format is not installed.
     """
-    layout = parse_layout(given)
     named, arrays = _open(path, zarr)
+    layout = parse_layout(given or _layout_by_names(path, arrays))
     variables = [
         Variable(joined_name(group, str(name)), values.shape, values.dtype.kind in "biuf")
         for group, dataset in named.items()
@@ -152,6 +156,18 @@ def _read_labelled(path: Path, key: str | None, given: str | None, *, zarr: bool
     return replace(cube, notes=(*cube.notes, *_unused(dataset, cube), *unused_layers(layers)))
 
 
+def _layout_by_names(path: Path, arrays: dict[str, list[Variable]]) -> str | None:
+    """The layout of an array that is the whole store, by the names of its dimensions."""
+    if not _is_one_array(arrays):
+        return None
+    axes = [_AXES.get(role_of(name) or "") for name in dimensions_of_root(path)]
+    return " ".join(map(str, axes)) if set(axes) == set(_AXES.values()) else None
+
+
+def _is_one_array(arrays: dict[str, list[Variable]]) -> bool:
+    return any(variable.name == "" for variable in arrays.get("", ()))
+
+
 def open_named(probe: Probe) -> dict[str, xr.Dataset]:
     """The groups of a Zarr store or a NetCDF file, each with what the groups above it hold."""
     zarr = probe.is_folder
@@ -165,10 +181,15 @@ def open_named(probe: Probe) -> dict[str, xr.Dataset]:
 
 
 def _open(path: Path, zarr: bool) -> tuple[dict[str, xr.Dataset], dict[str, list[Variable]]]:
-    """Groups whose arrays have named dimensions, and the arrays of the others."""
+    """Groups with their arrays whose dimensions have names, and the others by group."""
     groups = zarr_groups(path) if zarr else netcdf_groups(path)
     arrays = arrays_without_dimension_names(path, groups) if zarr else {}
-    named = {g: _squeezed(open_group(path, g, zarr)) for g in groups if g not in arrays}
+    if _is_one_array(arrays):
+        return {}, arrays
+    named = {
+        g: _squeezed(open_without(path, g, arrays[g]) if g in arrays else open_group(path, g, zarr))
+        for g in groups
+    }
     return named, arrays
 
 
