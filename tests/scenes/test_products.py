@@ -1029,6 +1029,42 @@ def test_layers_of_netcdf(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["nc", "zarr2", "zarr3"])
+def test_coordinates_that_are_packed(tmp_path, kind):
+    """x and y, wavelengths, and latitudes of every pixel, as whole numbers with a scale."""
+    dataset = labelled_dataset(cube(), NM)
+    path = tmp_path / f"a.{kind}"
+    packed = {
+        "x": {"dtype": "int16", "scale_factor": 15.0, "add_offset": float(dataset["x"][2])},
+        "y": {"dtype": "int16", "scale_factor": 15.0, "add_offset": float(dataset["y"][2])},
+        "wavelength": {"dtype": "int16", "scale_factor": 0.1},
+        "fwhm": {"dtype": "int16", "scale_factor": 0.5},
+    }
+    for name, encoding in packed.items():
+        dataset[name].encoding = {"_FillValue": None, **encoding}
+    if kind == "nc":
+        dataset.to_netcdf(path, engine="h5netcdf")
+    else:
+        dataset.to_zarr(path, zarr_format=int(kind[-1]))
+    scene = open_scene(path)
+    assert scene.transform == PLACE
+    np.testing.assert_allclose(scene.wavelengths, NM, atol=0.1)
+    np.testing.assert_allclose(scene.fwhm, 9)
+    rows, columns = np.mgrid[:7, :5]
+    degrees = xr.Dataset(
+        {
+            "reflectance": (("band", "y", "x"), cube().transpose(2, 0, 1)),
+            "lat": (("y", "x"), 50 - 0.001 * rows),
+            "lon": (("y", "x"), 10 + 0.001 * columns),
+        }
+    )
+    for name in ("lat", "lon"):
+        degrees[name].encoding = {"dtype": "int32", "scale_factor": 1e-6, "_FillValue": None}
+    degrees.to_netcdf(tmp_path / "b.nc", engine="h5netcdf")
+    transform = open_scene(tmp_path / "b.nc").transform
+    np.testing.assert_allclose(transform, (0.001, 0, 9.9995, 0, -0.001, 50.0005), atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["nc", "zarr2", "zarr3"])
 @pytest.mark.parametrize("axis", [0, 2])
 def test_dimensions_of_length_one_are_left_out(tmp_path, kind, axis):
     dataset = labelled_dataset(cube(), NM)

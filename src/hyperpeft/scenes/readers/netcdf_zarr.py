@@ -55,6 +55,7 @@ _CUBES = ("reflectance", "radiance", "rfl", "surface_reflectance")
 PLACES = ("lat", "latitude", "lon", "longitude", "x", "y", "xc", "yc")  # 2-D coordinates
 _CENTRES = ("wavelength", "wavelengths", "wl", "center_wavelength", "band", "bands")
 _WIDTHS = ("fwhm", "fwhms", "bandwidth")
+_PACKING = ("_Unsigned", "scale_factor", "add_offset")
 _AXES = {"band": "b", "y": "h", "x": "w"}  # of a layout, by the role of a dimension
 _FLAGS = ("good_wavelengths", "bbl", "good_bands", "good")
 
@@ -187,10 +188,29 @@ def _open(path: Path, zarr: bool) -> tuple[dict[str, xr.Dataset], dict[str, list
     if _is_one_array(arrays):
         return {}, arrays
     named = {
-        g: _squeezed(open_without(path, g, arrays[g]) if g in arrays else open_group(path, g, zarr))
+        g: open_without(path, g, arrays[g]) if g in arrays else open_group(path, g, zarr)
         for g in groups
     }
-    return named, arrays
+    return {g: _unpacked(path, _squeezed(dataset)) for g, dataset in named.items()}, arrays
+
+
+def _unpacked(path: Path, dataset: xr.Dataset) -> xr.Dataset:
+    """A group whose vectors and places of pixels are physical numbers; its other values as stored.
+
+    Coordinates are often whole numbers with a scale and an offset.
+    """
+    physical = {}
+    for name, values in dataset.variables.items():
+        kept = {k: v for k, v in values.attrs.items() if k not in _PACKING}
+        place = values.ndim == 2 and str(name).lower() in PLACES
+        if len(kept) == len(values.attrs) or not (place or values.ndim == 1):
+            continue
+        if values.dtype.kind in "iuf":
+            packing = {k: values.attrs[k] for k in values.attrs.keys() - kept.keys()}
+            rules = cf.value_rules(path, cf.Stored(str(name), values.dtype, packing))
+            numbers = rules.physical(values.values.astype(rules.dtype, copy=False))
+            physical[name] = (values.dims, numbers, kept)
+    return dataset.assign(physical)
 
 
 def _squeezed(dataset: xr.Dataset) -> xr.Dataset:
