@@ -38,6 +38,7 @@ from hyperpeft.scenes.readers.place import georeference
 from hyperpeft.scenes.readers.stores import (
     Variable,
     arrays_without_dimension_names,
+    check_store,
     choose_cube,
     dimensions_of_root,
     is_cdf5,
@@ -45,7 +46,6 @@ from hyperpeft.scenes.readers.stores import (
     netcdf_groups,
     open_group,
     open_without,
-    refuse_pickles,
     require_package,
     storage_options,
     zarr_groups,
@@ -63,7 +63,7 @@ _FLAGS = ("good_wavelengths", "bbl", "good_bands", "good")
 def read_zarr(probe: Probe, key: str | Sequence[str] | None, layout: str | None) -> Cube:
     """The cube of a Zarr store, see `_read_labelled`."""
     require_package(probe.path, "zarr")
-    refuse_pickles(probe.path)
+    check_store(probe.path)
     return _read_labelled(probe.path, key if isinstance(key, str) else None, layout, zarr=True)
 
 
@@ -174,7 +174,7 @@ def open_named(probe: Probe) -> dict[str, xr.Dataset]:
     zarr = probe.is_folder
     if zarr:
         require_package(probe.path, "zarr")
-        refuse_pickles(probe.path)
+        check_store(probe.path)
     else:
         _require_netcdf(probe)
     named, _ = _open(probe.path, zarr)
@@ -269,7 +269,7 @@ def _to_cube(path: Path, name: str, dataset: xr.Dataset, values: xr.DataArray) -
     data = NamedCube(values, roles, means.dtype)
     bands, _, width = data.shape
     chunks = values.encoding.get("chunks") or values.encoding.get("chunksizes") or ()
-    check_chunks(path, name, chunks)
+    check_chunks(path, name, chunks, values.dtype)
     sizes = dict(zip(map(str, values.dims), chunks, strict=False))
     block = (int(sizes.get(roles["y"], 1)), int(sizes.get(roles["x"], width)))
     wavelengths, fwhm = _spectral(dataset, roles["band"])

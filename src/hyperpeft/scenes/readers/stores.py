@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -207,21 +209,48 @@ def require_package(path: Path, name: str) -> Any:
         ) from None
 
 
-def refuse_pickles(path: Path) -> None:
-    """Refuse a Zarr store with a codec that unpickles, before anything opens it.
+def holds_pickles(metadata: bytes) -> bool:
+    """Whether metadata of Zarr name a codec that unpickles, however they are written."""
+    try:
+        plain = json.dumps(json.loads(metadata)).encode()
+    except (ValueError, RecursionError):  # what reads them refuses them
+        plain = b""
+    return bool(PICKLE.search(metadata) or PICKLE.search(plain))
+
+
+def check_store(path: Path) -> None:
+    """Refuse a Zarr store that unpickles or has files elsewhere, before anything opens it.
 
     Raises
     ------
     SceneError
+        A codec that unpickles, a link to a folder or to a file out of the store, a pipe or device.
     """
-    for name in ZARR_MARKS:
-        for mark in path.rglob(name):
-            if PICKLE.search(mark.read_bytes()):
+    level = [path]
+    while level:
+        for entry in sorted(os.scandir(level.pop()), key=lambda entry: entry.name):
+            place = Path(entry.path)
+            name = place.relative_to(path)
+            if entry.is_dir(follow_symlinks=False):
+                level.append(place)
+                continue
+            if not (_is_within(place, path) if entry.is_symlink() else entry.is_file()):
                 raise SceneError(
-                    f"{path} holds Python objects (pickle, in {mark.relative_to(path)}), which are "
+                    f"{path}: {name} is a link to a folder or out of the store, or no file",
+                    expected="all values in the store itself",
+                    hint="put the files themselves into the store, if you trust them",
+                )
+            if entry.name in ZARR_MARKS and holds_pickles(place.read_bytes()):
+                raise SceneError(
+                    f"{path} holds Python objects (pickle, in {name}), which are "
                     "not loaded because they can run code",
                     expected="arrays of numbers",
                 )
+
+
+def _is_within(link: Path, folder: Path) -> bool:
+    """Whether a link leads to a file of a folder."""
+    return link.is_file() and link.resolve().is_relative_to(folder.resolve())
 
 
 def is_cdf5(path: Path) -> bool:
