@@ -379,6 +379,7 @@ def test_published_names_found_in_the_data_folder(dead, tmp_path, monkeypatch, r
         (b"<!DOCTYPE html>", "a web page instead of the file"),
         (b"abc", "is no .pth file"),
         (b"", "is no"),
+        (b"PK\x03\x04 and half of it", "ended early"),  # of a server that names no length
     ],
 )
 def test_a_wrong_download_is_not_kept(cache, monkeypatch, content, message):
