@@ -244,6 +244,37 @@ def test_converted_once_and_loaded_the_same(reference, cache, monkeypatch):
         assert torch.equal(value, original[key])
 
 
+@pytest.mark.parametrize("damage", ["cut", "no cache"])
+def test_a_conversion_that_cannot_be_used(tmp_path, cache, damage):
+    """The checkpoint itself is sound: it is read all the same."""
+    torch.save({"model": encoder(1).state_dict()}, tmp_path / "w.pth")
+    if damage == "cut":
+        load_backbone(tmp_path / "w.pth", num_heads=HEADS)
+        (converted,) = cache.rglob("*.safetensors")
+        converted.write_bytes(converted.read_bytes()[:1000])
+    else:
+        cache.write_text("a file")
+    model = load_backbone(tmp_path / "w.pth", num_heads=HEADS)
+    assert torch.equal(model.pos_embed_spatial, encoder(1).pos_embed_spatial)
+    if damage == "cut":
+        assert set(load_file(converted)) == set(encoder().state_dict())
+
+
+def test_weights_of_a_built_in_size_in_the_data_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HYPERPEFT_DATA", str(tmp_path))
+    monkeypatch.setitem(registry.SIZES, "small", registry.Size(DIM, 2, HEADS))
+    path = tmp_path / "hyperpeft-small.safetensors"
+    save_backbone(initialise(SpectralGPT(DIM, 2, 6), 0), path, {})
+    model = load_backbone("small")
+    assert (model.pretrained, model.num_heads) == (True, 6)  # as the file says
+    save_backbone(initialise(SpectralGPT(DIM, 1, HEADS), 0), path, {})
+    with pytest.raises(WeightsError, match=r"another encoder than small: expected width 48, depth"):
+        load_backbone("small")
+    path.unlink()
+    path.symlink_to("nowhere")
+    assert load_backbone("small").pretrained is False
+
+
 def test_another_file_of_the_same_name_is_converted_anew(tmp_path):
     paths = [tmp_path / "a" / "w.pth", tmp_path / "b" / "w.pth"]
     for seed, path in enumerate(paths):
@@ -348,6 +379,7 @@ def test_published_names_found_in_the_data_folder(dead, tmp_path, monkeypatch, r
         (b"<!DOCTYPE html>", "a web page instead of the file"),
         (b"abc", "is no .pth file"),
         (b"", "is no"),
+        (b"PK\x03\x04 and half of it", "ended early"),  # of a server that names no length
     ],
 )
 def test_a_wrong_download_is_not_kept(cache, monkeypatch, content, message):

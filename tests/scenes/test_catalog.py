@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import threading
 import zipfile
@@ -136,6 +137,23 @@ def test_wrong_downloads(server, cache, content, case, message, tmp_path):
     assert str(cache / "tiny") in told
     assert "/t.mat" in told
     assert left_behind(cache) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "../up"}, "name: expected the name of a folder"),
+        ({"rgb": (6, 0, 1)}, "rgb: expected three bands from 0 to 5"),
+        ({"rgb": (1.5, 0, 1)}, "rgb: expected three bands"),
+        ({"classes": {"1": ("a", 3)}}, "classes: expected ids that are 1 or more"),
+        ({"classes": {0: ("a", 3)}}, "classes: expected ids that are 1 or more"),
+        ({"files": (File("cube", ()),)}, "files: expected a name and a role"),
+        ({"files": (File("cubes", ("T.mat",)),)}, "files: expected a name and a role"),
+    ],
+)
+def test_a_card_of_wrong_fields(server, fields, message):
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(card(server), **fields)
 
 
 def test_no_url(server, cache):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 import time
@@ -342,6 +343,41 @@ def test_chunks_without_a_value(tmp_path, layout):
     with pytest.raises(SceneError, match="chunks: expected 1 or more a side"):
         read_cube(tmp_path / "c.zarr" if layout is None else f"{tmp_path / 'c.zarr'}:reflectance",
                   layout=layout)  # fmt: skip
+    path.write_text(json.dumps({**described, "chunks": [6, 2**21, 2**21]}))
+    with pytest.raises(SceneError, match=r"a chunk of 6 x 2097152 x 2097152 values needs about"):
+        read_cube(tmp_path / "c.zarr" if layout is None else f"{tmp_path / 'c.zarr'}:reflectance",
+                  layout=layout)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "pipe", "within"])
+def test_a_zarr_store_with_links(tmp_path, kind):
+    path = tmp_path / "c.zarr"
+    labelled_dataset(cube(), NM).to_zarr(path, zarr_format=3, consolidated=False)
+    chunk = path / "reflectance" / "c" / "0" / "0" / "0"
+    if kind == "folder":
+        (path / "again").symlink_to("..")
+    elif kind == "pipe":
+        chunk.unlink()
+        os.mkfifo(chunk)
+    else:
+        other = chunk.rename((path if kind == "within" else tmp_path) / "values")
+        chunk.symlink_to(other)
+    if kind == "within":
+        np.testing.assert_array_equal(read_cube(path).cube, cube().transpose(2, 0, 1))
+        return
+    with pytest.raises(SceneError, match=r"is a link to a folder or out of the store, or no file"):
+        read_cube(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_pickling_codec_that_is_written_in_another_way(tmp_path, encoding):
+    path = tmp_path / "c.zarr"
+    labelled_dataset(cube(), NM).to_zarr(path, zarr_format=2, consolidated=False)
+    mark = path / "x" / ".zarray"
+    text = json.dumps({**json.loads(mark.read_text()), "filters": [{"id": "pickle"}]})
+    mark.write_bytes(text.replace("pickle", "\\u0070ickle").encode(encoding))
+    with pytest.raises(SceneError, match=r"holds Python objects \(pickle, in x/.zarray\)"):
+        read_cube(path)
 
 
 @pytest.mark.parametrize(

@@ -664,6 +664,41 @@ def test_zarr_without_names_is_read_by_layout(tmp_path):
     np.testing.assert_array_equal(open_scene(tmp_path / "b.zarr").cube, cube().transpose(2, 0, 1))
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_an_array_without_names_leaves_the_others_their_own(tmp_path, version):
+    zarr = pytest.importorskip("zarr")
+    path = tmp_path / "a.zarr"
+    labelled_dataset(cube(), NM, fill=4, scale=0.5).to_zarr(path, zarr_format=version)
+    alone = open_scene(path)
+    beside = zarr.open_group(path, mode="a").create_array("other", shape=(3, 4, 9), dtype="int16")
+    beside[:] = 1
+    for spec in (path, f"{path}:reflectance"):
+        scene = open_scene(spec)
+        np.testing.assert_array_equal(scene.cube, alone.cube)
+        np.testing.assert_array_equal(scene.valid, alone.valid)
+        np.testing.assert_array_equal(scene.wavelengths, alone.wavelengths)
+        assert scene.transform == PLACE
+    assert open_scene(f"{path}:other").shape == (3, 4, 9)
+    np.testing.assert_array_equal(  # opened by itself: its names tell the axes
+        open_scene(path / "reflectance").cube, cube().transpose(2, 0, 1)
+    )
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_consolidated_metadata_that_are_older_than_their_store(tmp_path, version):
+    pytest.importorskip("zarr")
+    path = tmp_path / "a.zarr"
+    dataset = labelled_dataset(cube(), NM)
+    dataset[["wavelength"]].to_zarr(path, zarr_format=version, consolidated=True)
+    dataset.to_zarr(path, group="late", mode="a", zarr_format=version, consolidated=False)
+    np.testing.assert_array_equal(open_scene(path).cube, dataset["reflectance"])
+    dataset.to_zarr(path, mode="w", zarr_format=version, consolidated=False)
+    dataset.to_zarr(path, group="gone", mode="a", zarr_format=version, consolidated=False)
+    pytest.importorskip("zarr").consolidate_metadata(path)
+    shutil.rmtree(path / "gone")
+    np.testing.assert_array_equal(open_scene(path).cube, dataset["reflectance"])
+
+
 def test_netcdf(tmp_path):
     pytest.importorskip("h5netcdf")
     dataset = labelled_dataset(cube(dtype="float32"), NM, southwards=False)
@@ -991,6 +1026,42 @@ def test_layers_of_netcdf(tmp_path):
     assert says(
         tmp_path / "a.nc", "layers of the file that the cube does not use: elevation, uncertainty"
     )
+
+
+@pytest.mark.parametrize("kind", ["nc", "zarr2", "zarr3"])
+def test_coordinates_that_are_packed(tmp_path, kind):
+    """x and y, wavelengths, and latitudes of every pixel, as whole numbers with a scale."""
+    dataset = labelled_dataset(cube(), NM)
+    path = tmp_path / f"a.{kind}"
+    packed = {
+        "x": {"dtype": "int16", "scale_factor": 15.0, "add_offset": float(dataset["x"][2])},
+        "y": {"dtype": "int16", "scale_factor": 15.0, "add_offset": float(dataset["y"][2])},
+        "wavelength": {"dtype": "int16", "scale_factor": 0.1},
+        "fwhm": {"dtype": "int16", "scale_factor": 0.5},
+    }
+    for name, encoding in packed.items():
+        dataset[name].encoding = {"_FillValue": None, **encoding}
+    if kind == "nc":
+        dataset.to_netcdf(path, engine="h5netcdf")
+    else:
+        dataset.to_zarr(path, zarr_format=int(kind[-1]))
+    scene = open_scene(path)
+    assert scene.transform == PLACE
+    np.testing.assert_allclose(scene.wavelengths, NM, atol=0.1)
+    np.testing.assert_allclose(scene.fwhm, 9)
+    rows, columns = np.mgrid[:7, :5]
+    degrees = xr.Dataset(
+        {
+            "reflectance": (("band", "y", "x"), cube().transpose(2, 0, 1)),
+            "lat": (("y", "x"), 50 - 0.001 * rows),
+            "lon": (("y", "x"), 10 + 0.001 * columns),
+        }
+    )
+    for name in ("lat", "lon"):
+        degrees[name].encoding = {"dtype": "int32", "scale_factor": 1e-6, "_FillValue": None}
+    degrees.to_netcdf(tmp_path / "b.nc", engine="h5netcdf")
+    transform = open_scene(tmp_path / "b.nc").transform
+    np.testing.assert_allclose(transform, (0.001, 0, 9.9995, 0, -0.001, 50.0005), atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["nc", "zarr2", "zarr3"])

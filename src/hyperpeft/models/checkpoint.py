@@ -7,6 +7,7 @@ import hashlib
 import pickle
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hyperpeft.errors import WeightsError
+from hyperpeft.errors import ConfigError, WeightsError
 from hyperpeft.models.registry import (
     PUBLISHED,
     SIZES,
@@ -140,15 +141,25 @@ def _empty_like(
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """All tensors of a checkpoint, by name; a PyTorch file is converted once, in the cache."""
+    if path.suffix != ".safetensors":
+        return _read_converted(path)
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        converted = cache_folder() / "weights" / f"{path.stem}-{sha256_of(path)[:16]}.safetensors"
-        if not converted.is_file():
-            convert(path, converted)
-        return load_file(converted)
-    except SafetensorError as error:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path} is not a readable safetensors file ({error})") from None
+
+
+def _read_converted(path: Path) -> dict[str, Tensor]:
+    """The tensors of a PyTorch file; without the cache where it is damaged or cannot be written."""
+    converted = cache_folder() / "weights" / f"{path.stem}-{sha256_of(path)[:16]}.safetensors"
+    with suppress(OSError, SafetensorError):
+        if converted.is_file():
+            return load_file(converted)
+    try:
+        convert(path, converted)
+        return load_file(converted)
+    except (ConfigError, OSError, SafetensorError):
+        return _tensors_of(_safe_load(path), path)
 
 
 def convert(path: Path, out: Path, num_heads: int | None = None) -> None:
@@ -281,8 +292,15 @@ def load_backbone(
         size = SIZES[name]
         own = own_weights(name) if pretrained else None
         if own is not None:
-            heads = num_heads or size.num_heads
+            heads = num_heads or num_heads_of(own, size.dim, size.depth)
             model, _ = encoder_from(read_checkpoint(own), image_size, heads, stride, str(own))
+            if (model.dim, model.depth) != (size.dim, size.depth):
+                raise WeightsError(
+                    f"{own} holds another encoder than {name}",
+                    expected=f"width {size.dim}, depth {size.depth}",
+                    got=f"width {model.dim}, depth {model.depth}",
+                    hint="give the file itself with --backbone, or remove it from the data folder",
+                )
             model.pretrained = True
             return model.eval()
         model = SpectralGPT(

@@ -8,6 +8,7 @@ known, is right. The hash of what was accepted is kept in `sha256.json` beside t
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,11 @@ RECORD = "sha256.json"
 _TIMEOUT = 60  # s without an answer
 _WEB_PAGE = (b"<!doctype", b"<html", b"<?xml", b"<head")
 _HDF = b"\x89HDF\r\n\x1a\n"
+_ARCHIVE = b"PK\x03\x04"
 _MAGIC: dict[str, tuple[bytes, ...]] = {
     ".mat": (b"MATLAB 5.0", b"MATLAB 7.3", _HDF),
-    ".zip": (b"PK\x03\x04",),
-    ".pth": (b"PK\x03\x04", b"\x80\x02"),  # torch's archive, and its format before 1.6
+    ".zip": (_ARCHIVE,),
+    ".pth": (_ARCHIVE, b"\x80\x02"),  # torch's archive, and its format before 1.6
     ".tif": (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"),
     ".h5": (_HDF,),
 }
@@ -87,6 +89,8 @@ def check(path: Path, sha256: str | None = None) -> str:
     magic = _MAGIC.get(path.suffix.lower())
     if magic and not (head.startswith(magic) or head[512:].startswith(magic)):
         raise DownloadError(f"what came is no {path.suffix} file: it begins with {head[:8]!r}")
+    if head.startswith(_ARCHIVE) and not zipfile.is_zipfile(path):
+        raise DownloadError("the download ended early: the end of the archive is missing")
     digest = sha256_of(path)
     if sha256 is not None and digest != sha256:
         raise DownloadError("wrong sha256", expected=sha256, got=digest)

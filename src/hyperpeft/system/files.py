@@ -252,7 +252,7 @@ def _index(folder: Path) -> dict[str, Path]:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     below.append(Path(entry.path))
-                else:
+                elif entry.is_file():  # no link that leads nowhere
                     found.setdefault(entry.name.lower(), Path(entry.path))
         level = below
     return found

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from hyperpeft.errors import ConfigError
 from hyperpeft.records import Colour, palette
+from hyperpeft.system.files import file_names
 
 Role = Literal["cube", "labels", "train", "test"]
 ABUNDANCE_THRESHOLD = 0.7  # of the largest abundance, for a pixel to count as pure
@@ -63,6 +65,11 @@ class Card:
         What the user has to know about these labels or files.
     train_counts : tuple of int
         Official training pixels per class, where the benchmark has official masks.
+
+    Raises
+    ------
+    ConfigError
+        A name that is no folder's, bands that are not there, ids below 1, files without a name.
     """
 
     name: str
@@ -77,6 +84,25 @@ class Card:
     layout: str | None = None
     note: str = ""
     train_counts: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse fields that opening or fetching the scene would stumble over (ConfigError)."""
+        bands, what = self.shape[-1], f"card {self.name!r}"
+        if file_names([self.name]) != [self.name]:
+            raise ConfigError(f"{what}: name", expected="the name of a folder", got=self.name)
+        if len(self.rgb) != 3 or not all(isinstance(b, int) and 0 <= b < bands for b in self.rgb):
+            raise ConfigError(
+                f"{what}: rgb", expected=f"three bands from 0 to {bands - 1}", got=self.rgb
+            )
+        odd = [i for i in self.classes if not isinstance(i, int) or i < 1]
+        if odd:
+            raise ConfigError(f"{what}: classes", expected="ids that are 1 or more", got=odd)
+        if not all(file.names and file.role in get_args(Role) for file in self.files):
+            raise ConfigError(
+                f"{what}: files",
+                expected=f"a name and a role ({', '.join(get_args(Role))}) each",
+                got=[(file.role, file.names) for file in self.files],
+            )
 
     @property
     def labelled(self) -> int:

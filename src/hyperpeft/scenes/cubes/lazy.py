@@ -8,6 +8,7 @@ another process and read by several threads.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from hyperpeft.errors import SceneError
+from hyperpeft.system.resources import require_memory
 
 DIMS = ("band", "y", "x")
 _CHUNK_CACHE = 2**26  # bytes, so that HDF5 decodes a chunk once for one window
@@ -100,7 +102,7 @@ class StoredCube(LazyCube):
         with self._open() as array:
             stored, self.dtype = array.shape, np.dtype(array.dtype)
             chunks = getattr(array, "chunks", None)
-        check_chunks(path, name, chunks)
+        check_chunks(path, name, chunks, self.dtype)
         bands, height, width = (int(stored[axes.index(axis)]) for axis in "bhw")
         self.shape = (bands, height, width)
         rows, columns = (chunks[axes.index(a)] for a in "hw") if chunks else _contiguous(axes)
@@ -130,10 +132,21 @@ class StoredCube(LazyCube):
             return np.array(block, order="C")
 
 
-def check_chunks(path: Path, name: str, chunks: Sequence[int] | None) -> None:
-    """Refuse chunks without a value: zarr divides by their length."""
-    if chunks and min(chunks) < 1:
+def check_chunks(path: Path, name: str, chunks: Sequence[int] | None, dtype: np.dtype) -> None:
+    """Refuse chunks without a value, which zarr divides by, and one beyond the free memory.
+
+    A chunk is decoded whole, and its file may be a thousand times smaller.
+    """
+    if not chunks:
+        return
+    if min(chunks) < 1:
         raise SceneError(f"{path}:{name}: chunks", expected="1 or more a side", got=tuple(chunks))
+    require_memory(
+        f"{path}:{name}: a chunk of {' x '.join(map(str, chunks))} values",
+        math.prod(chunks) * dtype.itemsize,
+        hint="write it again with smaller chunks",
+        error=SceneError,
+    )
 
 
 def _contiguous(axes: str) -> tuple[int, int]:

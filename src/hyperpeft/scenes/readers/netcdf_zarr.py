@@ -8,7 +8,8 @@
     georeference        the grid mapping's WKT and GeoTransform, or evenly spaced x and y
     values              sign, scale, nodata and valid range as in CF, see `readers.cf`
 
-A Zarr array whose dimensions have no names is read with a layout, as .npy is.
+A Zarr array whose dimensions have no names is read with a layout, as .npy is; so is one that is
+opened by itself, by default with the layout that its names say.
 """
 
 from __future__ import annotations
@@ -37,12 +38,14 @@ from hyperpeft.scenes.readers.place import georeference
 from hyperpeft.scenes.readers.stores import (
     Variable,
     arrays_without_dimension_names,
+    check_store,
     choose_cube,
+    dimensions_of_root,
     is_cdf5,
     joined_name,
     netcdf_groups,
     open_group,
-    refuse_pickles,
+    open_without,
     require_package,
     storage_options,
     zarr_groups,
@@ -52,13 +55,15 @@ _CUBES = ("reflectance", "radiance", "rfl", "surface_reflectance")
 PLACES = ("lat", "latitude", "lon", "longitude", "x", "y", "xc", "yc")  # 2-D coordinates
 _CENTRES = ("wavelength", "wavelengths", "wl", "center_wavelength", "band", "bands")
 _WIDTHS = ("fwhm", "fwhms", "bandwidth")
+_PACKING = ("_Unsigned", "scale_factor", "add_offset")
+_AXES = {"band": "b", "y": "h", "x": "w"}  # of a layout, by the role of a dimension
 _FLAGS = ("good_wavelengths", "bbl", "good_bands", "good")
 
 
 def read_zarr(probe: Probe, key: str | Sequence[str] | None, layout: str | None) -> Cube:
     """The cube of a Zarr store, see `_read_labelled`."""
     require_package(probe.path, "zarr")
-    refuse_pickles(probe.path)
+    check_store(probe.path)
     return _read_labelled(probe.path, key if isinstance(key, str) else None, layout, zarr=True)
 
 
@@ -119,8 +124,8 @@ def _read_labelled(path: Path, key: str | None, given: str | None, *, zarr: bool
     ConfigError
         The package that reads this format is not installed.
     """
-    layout = parse_layout(given)
     named, arrays = _open(path, zarr)
+    layout = parse_layout(given or _layout_by_names(path, arrays))
     variables = [
         Variable(joined_name(group, str(name)), values.shape, values.dtype.kind in "biuf")
         for group, dataset in named.items()
@@ -152,12 +157,24 @@ def _read_labelled(path: Path, key: str | None, given: str | None, *, zarr: bool
     return replace(cube, notes=(*cube.notes, *_unused(dataset, cube), *unused_layers(layers)))
 
 
+def _layout_by_names(path: Path, arrays: dict[str, list[Variable]]) -> str | None:
+    """The layout of an array that is the whole store, by the names of its dimensions."""
+    if not _is_one_array(arrays):
+        return None
+    axes = [_AXES.get(role_of(name) or "") for name in dimensions_of_root(path)]
+    return " ".join(map(str, axes)) if set(axes) == set(_AXES.values()) else None
+
+
+def _is_one_array(arrays: dict[str, list[Variable]]) -> bool:
+    return any(variable.name == "" for variable in arrays.get("", ()))
+
+
 def open_named(probe: Probe) -> dict[str, xr.Dataset]:
     """The groups of a Zarr store or a NetCDF file, each with what the groups above it hold."""
     zarr = probe.is_folder
     if zarr:
         require_package(probe.path, "zarr")
-        refuse_pickles(probe.path)
+        check_store(probe.path)
     else:
         _require_netcdf(probe)
     named, _ = _open(probe.path, zarr)
@@ -165,11 +182,35 @@ def open_named(probe: Probe) -> dict[str, xr.Dataset]:
 
 
 def _open(path: Path, zarr: bool) -> tuple[dict[str, xr.Dataset], dict[str, list[Variable]]]:
-    """Groups whose arrays have named dimensions, and the arrays of the others."""
+    """Groups with their arrays whose dimensions have names, and the others by group."""
     groups = zarr_groups(path) if zarr else netcdf_groups(path)
     arrays = arrays_without_dimension_names(path, groups) if zarr else {}
-    named = {g: _squeezed(open_group(path, g, zarr)) for g in groups if g not in arrays}
-    return named, arrays
+    if _is_one_array(arrays):
+        return {}, arrays
+    named = {
+        g: open_without(path, g, arrays[g]) if g in arrays else open_group(path, g, zarr)
+        for g in groups
+    }
+    return {g: _unpacked(path, _squeezed(dataset)) for g, dataset in named.items()}, arrays
+
+
+def _unpacked(path: Path, dataset: xr.Dataset) -> xr.Dataset:
+    """A group whose vectors and places of pixels are physical numbers; its other values as stored.
+
+    Coordinates are often whole numbers with a scale and an offset.
+    """
+    physical = {}
+    for name, values in dataset.variables.items():
+        kept = {k: v for k, v in values.attrs.items() if k not in _PACKING}
+        place = values.ndim == 2 and str(name).lower() in PLACES
+        if len(kept) == len(values.attrs) or not (place or values.ndim == 1):
+            continue
+        if values.dtype.kind in "iuf":
+            packing = {k: values.attrs[k] for k in values.attrs.keys() - kept.keys()}
+            rules = cf.value_rules(path, cf.Stored(str(name), values.dtype, packing))
+            numbers = rules.physical(values.values.astype(rules.dtype, copy=False))
+            physical[name] = (values.dims, numbers, kept)
+    return dataset.assign(physical)
 
 
 def _squeezed(dataset: xr.Dataset) -> xr.Dataset:
@@ -228,7 +269,7 @@ def _to_cube(path: Path, name: str, dataset: xr.Dataset, values: xr.DataArray) -
     data = NamedCube(values, roles, means.dtype)
     bands, _, width = data.shape
     chunks = values.encoding.get("chunks") or values.encoding.get("chunksizes") or ()
-    check_chunks(path, name, chunks)
+    check_chunks(path, name, chunks, values.dtype)
     sizes = dict(zip(map(str, values.dims), chunks, strict=False))
     block = (int(sizes.get(roles["y"], 1)), int(sizes.get(roles["x"], width)))
     wavelengths, fwhm = _spectral(dataset, roles["band"])

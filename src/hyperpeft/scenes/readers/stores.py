@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 import xarray as xr
+from xarray.backends import ZarrStore
 
 from hyperpeft.errors import ConfigError, HyperpeftError, LabelsError, SceneError
 from hyperpeft.scenes.cubes.layouts import Layout
@@ -206,21 +209,48 @@ def require_package(path: Path, name: str) -> Any:
         ) from None
 
 
-def refuse_pickles(path: Path) -> None:
-    """Refuse a Zarr store with a codec that unpickles, before anything opens it.
+def holds_pickles(metadata: bytes) -> bool:
+    """Whether metadata of Zarr name a codec that unpickles, however they are written."""
+    try:
+        plain = json.dumps(json.loads(metadata)).encode()
+    except (ValueError, RecursionError):  # what reads them refuses them
+        plain = b""
+    return bool(PICKLE.search(metadata) or PICKLE.search(plain))
+
+
+def check_store(path: Path) -> None:
+    """Refuse a Zarr store that unpickles or has files elsewhere, before anything opens it.
 
     Raises
     ------
     SceneError
+        A codec that unpickles, a link to a folder or to a file out of the store, a pipe or device.
     """
-    for name in ZARR_MARKS:
-        for mark in path.rglob(name):
-            if PICKLE.search(mark.read_bytes()):
+    level = [path]
+    while level:
+        for entry in sorted(os.scandir(level.pop()), key=lambda entry: entry.name):
+            place = Path(entry.path)
+            name = place.relative_to(path)
+            if entry.is_dir(follow_symlinks=False):
+                level.append(place)
+                continue
+            if not (_is_within(place, path) if entry.is_symlink() else entry.is_file()):
                 raise SceneError(
-                    f"{path} holds Python objects (pickle, in {mark.relative_to(path)}), which are "
+                    f"{path}: {name} is a link to a folder or out of the store, or no file",
+                    expected="all values in the store itself",
+                    hint="put the files themselves into the store, if you trust them",
+                )
+            if entry.name in ZARR_MARKS and holds_pickles(place.read_bytes()):
+                raise SceneError(
+                    f"{path} holds Python objects (pickle, in {name}), which are "
                     "not loaded because they can run code",
                     expected="arrays of numbers",
                 )
+
+
+def _is_within(link: Path, folder: Path) -> bool:
+    """Whether a link leads to a file of a folder."""
+    return link.is_file() and link.resolve().is_relative_to(folder.resolve())
 
 
 def is_cdf5(path: Path) -> bool:
@@ -240,10 +270,24 @@ def joined_name(group: str, name: str) -> str:
     return f"{group}/{name}" if group else name
 
 
+def _zarr_root(path: Path) -> Any:
+    """The group or the array of a Zarr store.
+
+    Consolidated metadata may be older than a store, and are used for one on a server alone.
+    """
+    remote = storage_options(path)
+    return require_package(path, "zarr").open(
+        str(path),
+        mode="r",
+        storage_options=remote,
+        use_consolidated=False if remote is None else None,
+    )
+
+
 def zarr_groups(path: Path) -> list[str]:
     """Names of all groups, "" for the root."""
     zarr = require_package(path, "zarr")
-    root = zarr.open(str(path), mode="r", storage_options=storage_options(path))
+    root = _zarr_root(path)
     if isinstance(root, zarr.Array):
         return [""]
     return ["", *(n for n, item in root.members(max_depth=None) if isinstance(item, zarr.Group))]
@@ -260,26 +304,51 @@ def netcdf_groups(path: Path) -> list[str]:
 
 
 def arrays_without_dimension_names(path: Path, groups: list[str]) -> dict[str, list[Variable]]:
-    """Groups of a Zarr store with arrays whose dimensions have no names: xarray refuses them."""
+    """The arrays of a Zarr store whose dimensions have no names, by group.
+
+    xarray refuses a group with one. An array that is the whole store is one, under the name "".
+    """
     zarr = require_package(path, "zarr")
     found: dict[str, list[Variable]] = {}
-    root = zarr.open(str(path), mode="r", storage_options=storage_options(path))
+    root = _zarr_root(path)
     if isinstance(root, zarr.Array):
         return {"": [Variable("", root.shape, root.dtype.kind in "biuf")]}
     for group in groups:
         node: Any = root[group] if group else root
-        arrays = dict(node.arrays())
-        if any(not _dimensions(array) for array in arrays.values() if array.ndim):
-            found[group] = [
-                Variable(joined_name(group, n), a.shape, a.dtype.kind in "biuf")
-                for n, a in arrays.items()
-            ]
+        bare = [
+            Variable(joined_name(group, n), a.shape, a.dtype.kind in "biuf")
+            for n, a in node.arrays()
+            if a.ndim and not _dimensions(a)
+        ]
+        if bare:
+            found[group] = bare
     return found
+
+
+def dimensions_of_root(path: Path) -> tuple[str, ...]:
+    """Names of the dimensions of an array that is the whole Zarr store, as far as it has some."""
+    return tuple(map(str, _dimensions(_zarr_root(path)) or ()))
 
 
 def _dimensions(array: Any) -> Any:
     names = array.attrs.get("_ARRAY_DIMENSIONS") or getattr(array.metadata, "dimension_names", None)
     return names if names and all(names) else None
+
+
+def open_without(path: Path, group: str, bare: Sequence[Variable]) -> xr.Dataset:
+    """A group of a Zarr store without the arrays whose dimensions have no names, as stored."""
+    remote = storage_options(path)
+    store = ZarrStore.open_group(
+        str(path),
+        mode="r",
+        group=group or None,
+        consolidated=False if remote is None else None,
+        storage_options=remote,
+    )
+    left_out = {variable.name.rsplit("/", 1)[-1] for variable in bare}
+    names = [name for name in store.array_keys() if name not in left_out]
+    variables = {name: store.open_store_variable(name) for name in names}
+    return xr.Dataset(variables, attrs=store.get_attrs())
 
 
 def open_group(path: Path, group: str, zarr: bool) -> xr.Dataset:

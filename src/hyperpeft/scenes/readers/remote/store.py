@@ -22,7 +22,7 @@ from hyperpeft.scenes.readers.remote.address import (
     ask,
     fingerprint,
 )
-from hyperpeft.scenes.readers.stores import PICKLE, require_package
+from hyperpeft.scenes.readers.stores import holds_pickles, require_package
 
 _METADATA = (".zmetadata", "zarr.json")
 _LARGEST = 2**24  # bytes of metadata
@@ -42,7 +42,7 @@ def read_remote_store(address: Address, layout: str | None) -> Cube:
         require_package(address, package)  # type: ignore[arg-type]
     with reading_errors(address, "a Zarr store"):  # type: ignore[arg-type]
         metadata = _metadata(address)
-        if PICKLE.search(metadata):
+        if holds_pickles(metadata):
             raise SceneError(
                 f"{address} holds Python objects (pickle), which are not loaded because they can "
                 "run code",
