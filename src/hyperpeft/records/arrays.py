@@ -49,7 +49,7 @@ def parts_of_array(
     mask = _valid_of(cube, values, nodata if valid is None else None)
     plain = xr.DataArray(values, dims=DIMS, coords={a: data[a] for a in "yx" if a in data.coords})
     if valid is not None:
-        given = np.asarray(_on_grid(valid, plain, f"{name}: valid", SceneError)).astype(bool)
+        given = _known_values(_on_grid(valid, plain, f"{name}: valid", SceneError)).astype(bool)
         if given.shape != (height, width):
             raise SceneError(f"{name}: valid", expected=f"shape {(height, width)}", got=given.shape)
         mask &= given
@@ -131,7 +131,7 @@ def labels_of_array(labels: Any, cube: xr.DataArray) -> Labels:
     """
     if isinstance(labels, Labels):
         return labels
-    array = _labelled_values(_on_grid(labels, cube, "labels", LabelsError))
+    array = _known_values(_on_grid(labels, cube, "labels", LabelsError))
     if array.dtype.kind == "f" and np.isfinite(array).all() and (array % 1 == 0).all():
         array = array.astype(np.int64)
     if array.dtype.kind not in "iub":
@@ -154,10 +154,11 @@ def labels_of_array(labels: Any, cube: xr.DataArray) -> Labels:
     return Labels(ids, names, palette(found), "array")
 
 
-def _labelled_values(labels: Any) -> np.ndarray:
+def _known_values(labels: Any) -> np.ndarray:
     """The values with 0 where they are none."""
-    array = np.ma.getdata(labels) if isinstance(labels, np.ma.MaskedArray) else np.asarray(labels)
-    none = np.array(np.ma.getmaskarray(labels))
+    masked = isinstance(labels, np.ma.MaskedArray)
+    array = np.ma.getdata(labels) if masked else np.asarray(labels)
+    none = np.array(np.ma.getmaskarray(labels)) if masked else np.zeros(array.shape, bool)
     if array.dtype.kind == "f":
         none |= np.isnan(array)
     if isinstance(labels, xr.DataArray):
