@@ -206,6 +206,16 @@ def test_valid_pixels_that_are_not_known_are_not_valid():
         np.testing.assert_array_equal(valid, [[True, False, False], [True, True, True]])
 
 
+def test_a_transform_in_the_order_of_gdal_is_refused():
+    cube = np.random.default_rng(0).random((2, 3, 4))
+    order = TRANSFORM.to_gdal()
+    with pytest.raises(SceneError, match=r"in GDAL's order; give affine.Affine.from_gdal"):
+        Scene.from_array(cube, crs=CRS, transform=order)
+    turned = TRANSFORM @ TRANSFORM.rotation(90)
+    for kept in (TRANSFORM, TRANSFORM.from_gdal(*order), turned):
+        assert Scene.from_array(cube, crs=CRS, transform=kept).transform == tuple(kept)[:6]
+
+
 def test_wavelengths_and_places_are_coordinates():
     cube = np.random.default_rng(0).random((6, 5, 61)).astype(np.float32)
     waves = np.linspace(400, 1000, 61)

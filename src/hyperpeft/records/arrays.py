@@ -278,6 +278,12 @@ def _transform(given: Any, name: str) -> Transform:
         raise SceneError(f"{name}: transform", expected="6 numbers", got=repr(given)) from None
     if not np.isfinite([a, b, c, d, e, f]).all() or a * e - b * d == 0:
         raise SceneError(f"{name}: transform", expected="an invertible one", got=(a, b, c, d, e, f))
+    if e == 0 and a != 0:  # north up in GDAL's order: corner, size, 0, corner, 0, size
+        raise SceneError(
+            f"{name}: transform", expected="a, b, c, d, e, f as in affine.Affine",
+            got=f"{(a, b, c, d, e, f)}, which is in GDAL's order",
+            hint="give affine.Affine.from_gdal(*transform)",
+        )  # fmt: skip
     return a, b, c, d, e, f
 
 
