@@ -8,6 +8,7 @@ from dataclasses import replace
 import geopandas
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 import shapely
@@ -24,7 +25,7 @@ from hyperpeft.errors import ConfigError, InputError, LabelsError
 from hyperpeft.records import Scene
 from hyperpeft.runs.evaluate import evaluate
 from hyperpeft.runs.experiment import run
-from hyperpeft.scenes import open_scene
+from hyperpeft.scenes import labels_for, open_scene
 from tests.helpers.small import CRS, HEADS, TRANSFORM, checkpoint, config, planted, write_scene
 
 QUICK = {"per_class": 8, "patch_size": 5, "epochs": 2, "num_heads": HEADS}
@@ -275,6 +276,44 @@ def test_labels_of_every_kind(world, tmp_path):
     np.testing.assert_array_equal(
         raster.predict(scene), quick(weights, "svm").fit(scene).predict(scene)
     )
+
+
+def test_fields_of_labels_in_memory(world):
+    """Missing values of any type are none, and two fields of one name are not one."""
+    scene = world[1]
+    x, y = TRANSFORM.c, TRANSFORM.f
+    boxes = [shapely.box(x + 90 * i, y - 90, x + 90 * (i + 1), y) for i in range(3)]
+    expected = {1: 9, 2: 9}
+    for given in (
+        pd.array(["a", "b", None], dtype="string"),
+        pd.array([1, 2, None], dtype="Int64"),
+        pd.Categorical(["a", "b", None]),
+        np.array([1, 2, np.nan]),
+        pd.to_datetime(["2020-01-01", "2021-01-01", None]),
+    ):
+        frame = geopandas.GeoDataFrame({"class": given}, geometry=boxes, crs=CRS)
+        assert labels_for(scene, frame).counts() == expected
+    twice = geopandas.GeoDataFrame(
+        pd.DataFrame([list("ax"), list("by"), list("az")], columns=["class", "class"]),
+        geometry=boxes, crs=CRS,
+    )  # fmt: skip
+    with pytest.raises(LabelsError, match="expected one field of a name, got class"):
+        labels_for(scene, twice)
+    collection = {
+        "type": "FeatureCollection",
+        "crs": {"type": "name", "properties": {"name": CRS}},
+        "features": [
+            {"type": "Feature", "properties": p, "geometry": g and shapely.geometry.mapping(g)}
+            for p, g in zip(
+                [{"class": "a"}, {"class": "b"}, None, {"class": "a"}], [*boxes, None], strict=True
+            )
+        ],
+    }
+    found = labels_for(scene, collection)
+    assert found.counts() == expected
+    assert {note.partition(": ")[2] for note in found.notes} >= {
+        "1 features have no class and are left out", "1 features have no geometry",
+    }  # fmt: skip
 
 
 def points_of(ids, names, count):

@@ -278,7 +278,14 @@ def labels_for(
 def _of_frame(frame: Any, class_field: str | None) -> Features:
     """Features of a GeoDataFrame."""
     own = frame.geometry.name
-    table = {str(name): frame[name].to_numpy() for name in frame.columns if name != own}
+    names = [name for name in frame.columns if name != own]
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    if twice:
+        raise LabelsError("labels in memory", expected="one field of a name", got=", ".join(twice))
+    table: dict[str, np.ndarray] = {}
+    for name in names:
+        table[str(name)] = frame[name].to_numpy(object, copy=True)
+        table[str(name)][frame[name].isna().to_numpy()] = None  # pandas has several values for it
     crs = None if frame.crs is None else frame.crs.to_wkt()
     return _features(np.asarray(frame.geometry, dtype=object), table, crs, class_field)
 
@@ -291,8 +298,9 @@ def _of_geojson(document: Mapping[str, Any], class_field: str | None) -> Feature
             "labels in a dict", expected="a GeoJSON FeatureCollection", got=sorted(document)[:8]
         )
     try:
-        shapes = [shapely.geometry.shape(feature["geometry"]) for feature in listed]
-        fields = dict.fromkeys(name for feature in listed for name in feature["properties"])
+        drawn = [feature.get("geometry") for feature in listed]  # null where there is none
+        shapes = [None if shape is None else shapely.geometry.shape(shape) for shape in drawn]
+        rows = [feature.get("properties") or {} for feature in listed]  # null where there are none
         table = {
             str(name): np.array([f["properties"].get(name) for f in listed], dtype=object)
             for name in fields
