@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import rasterio
 import shapely
+import torch
 import xarray as xr
 from safetensors.numpy import load_file
 from sklearn.base import clone
@@ -314,6 +315,18 @@ def test_fields_of_labels_in_memory(world):
     assert {note.partition(": ")[2] for note in found.notes} >= {
         "1 features have no class and are left out", "1 features have no geometry",
     }  # fmt: skip
+
+
+def test_labels_of_other_types_are_refused_or_read(world):
+    folder, scene, cube, ids, _ = world
+    assert (Scene.from_array(cube, torch.tensor(ids)).labels.ids == ids).all()
+    places = geopandas.GeoSeries([shapely.Point(0, 0)])
+    for labels in (places, pd.DataFrame({"class": ["a"], "geometry": ["POINT (0 0)"]})):
+        with pytest.raises(LabelsError, match="expected whole numbers"):
+            labels_for(scene, labels)
+    for labels in (ids, {"type": "FeatureCollection"}):
+        with pytest.raises(LabelsError, match=r"labels: expected a path, got a .*fit"):
+            open_scene(folder / "scene.tif", labels)
 
 
 def points_of(ids, names, count):

@@ -262,7 +262,7 @@ def labels_for(
             resample_labels=resample_labels,
         )  # fmt: skip
     features = None
-    if hasattr(labels, "geometry") and hasattr(labels, "columns"):
+    if all(hasattr(labels, name) for name in ("geometry", "columns", "crs")):
         features = _of_frame(labels, class_field)
     elif isinstance(labels, Mapping):
         features = _of_geojson(labels, class_field)
@@ -302,8 +302,8 @@ def _of_geojson(document: Mapping[str, Any], class_field: str | None) -> Feature
         shapes = [None if shape is None else shapely.geometry.shape(shape) for shape in drawn]
         rows = [feature.get("properties") or {} for feature in listed]  # null where there are none
         table = {
-            str(name): np.array([f["properties"].get(name) for f in listed], dtype=object)
-            for name in fields
+            str(name): np.array([row.get(name) for row in rows], dtype=object)
+            for name in dict.fromkeys(name for row in rows for name in row)
         }
     except (KeyError, TypeError, AttributeError, ValueError, shapely.errors.ShapelyError) as error:
         raise LabelsError(f"labels in a dict are no GeoJSON features ({error})") from None
