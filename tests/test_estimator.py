@@ -25,7 +25,7 @@ from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import ConfigError, InputError, LabelsError
 from hyperpeft.records import Scene
 from hyperpeft.runs.evaluate import evaluate
-from hyperpeft.runs.experiment import run
+from hyperpeft.runs.experiment import RunConfig, run
 from hyperpeft.scenes import labels_for, open_scene
 from tests.helpers.small import CRS, HEADS, TRANSFORM, checkpoint, config, planted, write_scene
 
@@ -327,6 +327,28 @@ def test_labels_of_other_types_are_refused_or_read(world):
     for labels in (ids, {"type": "FeatureCollection"}):
         with pytest.raises(LabelsError, match=r"labels: expected a path, got a .*fit"):
             open_scene(folder / "scene.tif", labels)
+
+
+def test_a_split_of_two_files(tmp_path):
+    """As on the command line, also where the scene has no other labels."""
+    scene, labels = write_scene(tmp_path, planted())
+    with rasterio.open(labels) as file:
+        ids, profile = file.read(1), file.profile
+    odd = np.arange(ids.shape[1]) % 2 == 1
+    for name, where in (("train", odd), ("test", ~odd)):
+        with rasterio.open(tmp_path / f"{name}.tif", "w", **profile) as file:
+            file.write(np.where(where, ids, 0).astype(ids.dtype), 1)
+    split = f"{tmp_path / 'train.tif'},{tmp_path / 'test.tif'}"
+    record = run(RunConfig(scene=str(scene), split=split, method="lda", out=tmp_path / "run"))
+    for given in ((scene,), (scene, labels), (open_scene(scene), ids.astype(int))):
+        clf = SceneClassifier("lda", split=split).fit(*given)
+        assert len(clf.split_.train) == np.count_nonzero(ids[:, odd])
+        assert len(clf.split_.test) == np.count_nonzero(ids[:, ~odd])
+        np.testing.assert_array_equal(
+            clf.predict(scene), load_run(tmp_path / "run").predict(open_scene(scene))
+        )
+    clf.fit(scene).save(tmp_path / "mine")
+    assert clf.record_.metrics == record.metrics == evaluate(tmp_path / "mine").scores
 
 
 def points_of(ids, names, count):

@@ -26,6 +26,7 @@ from hyperpeft.runs.bundle import Bundle
 from hyperpeft.runs.config import AUTO, IN_MEMORY, RunConfig, make_config
 from hyperpeft.runs.experiment import save_run, split_for, train
 from hyperpeft.runs.file_names import SPLIT
+from hyperpeft.runs.labelled_scene import with_masks
 from hyperpeft.runs.load import load_run
 from hyperpeft.runs.methods.contract import Trained
 from hyperpeft.runs.record import RunRecord
@@ -123,7 +124,7 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
             Whatever is wrong with cube, labels or options, as on the command line.
         """
         config = self._config()
-        scene = self._labelled(_scene_of(cube), labels)
+        scene = self._labelled(_scene_of(cube), labels, config.split)
         given = {"scene": _named(cube), "labels": None if labels is None else _named(labels)}
         config = config.model_copy(update=given)
         if self._draws():
@@ -204,12 +205,13 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
     def _draws(self) -> bool:
         return any(getattr(self, n, None) is not None for n in ("per_class", "fraction", "split"))
 
-    def _labelled(self, scene: Scene, labels: Any) -> Scene:
+    def _labelled(self, scene: Scene, labels: Any, split: str | None = None) -> Scene:
         how = {n: getattr(self, n) for n in LABEL_OPTIONS if n in self._options}
-        if isinstance(labels, np.ndarray | xr.DataArray | Labels):
-            how.pop("class_field", None)  # of tables
+        of_array = isinstance(labels, np.ndarray | xr.DataArray | Labels)
         if labels is not None:
-            scene = scene.with_labels(labels_for(scene, labels, **how))
+            own = {**how, "class_field": None} if of_array else how  # a field is of tables
+            scene = scene.with_labels(labels_for(scene, labels, **own))
+        scene = with_masks(scene, split, how)
         if scene.labels is None:
             raise LabelsError(
                 f"scene {scene.name} has no labels", hint="give them: fit(cube, labels)"
