@@ -541,6 +541,23 @@ def test_suggestions_in_a_scene_of_another_scale_are_refused(mapped):
         hyperpeft.suggest(bundle, Scene.from_array(scene.cube * 1e4), count=3)
 
 
+def test_what_is_given_to_a_run_is_checked(mapped, tmp_path):
+    scene, bundle = mapped
+    cube = scene.cube.values.transpose(1, 2, 0)
+    for call in (bundle.predict, bundle.plot_map, lambda c: bundle.map(c, tmp_path / "m.tif")):
+        with pytest.raises(InputError, match=r"expected a Scene, got a ndarray; .*from_array"):
+            call(cube)
+    with pytest.raises(InputError, match=r"expected a Bundle, got a str; .*load_run"):
+        hyperpeft.suggest("run", scene)
+    with pytest.raises(InputError, match=r"labelled: expected shape .*, got \(3, 3\)"):
+        hyperpeft.suggest(bundle, scene, labelled=np.ones((3, 3), bool))
+    some = np.where(np.arange(scene.shape[1]) < 4, scene.labels.ids, 0)
+    expected = hyperpeft.suggest(bundle, scene, count=4, labelled=some > 0).places
+    for labelled in (some, xr.DataArray(some, dims=("y", "x"))):
+        found = hyperpeft.suggest(bundle, scene, count=4, labelled=labelled)
+        np.testing.assert_array_equal(found.places, expected)
+
+
 def test_scores_without_pixels_or_with_odd_weights(mapped):
     scene, _ = mapped
     clf = SceneClassifier("lda", per_class=10).fit(scene)

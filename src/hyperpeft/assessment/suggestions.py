@@ -92,7 +92,7 @@ def suggest(
     diversity : {"kmeans++", "core-set", "none"}
     min_distance : float
         In pixels, between points and to labelled pixels.
-    labelled : ndarray of bool, shape (H, W), optional
+    labelled : ndarray of bool or class ids, shape (H, W), optional
         Pixels that have a label; those of `scene.labels` unless given.
     seed : int
     watch : callable, optional
@@ -107,7 +107,7 @@ def suggest(
     SceneError
         The scene has other bands.
     ConfigError
-        No pixel is left to label, or the options are unknown.
+        No pixel is left to label, or the options are unknown or do not fit.
 
     See Also
     --------
@@ -115,11 +115,18 @@ def suggest(
     """
     if count < 1:
         raise ConfigError("count", expected="1 or more", got=count)
+    if not isinstance(run, Bundle):
+        raise ConfigError(
+            "suggest", expected="a Bundle", got=f"a {type(run).__name__}",
+            hint="load it with hyperpeft.load_run(folder)",
+        )  # fmt: skip
     run.check(scene)
     check_rule(measure, diversity)
-    known = labelled
-    if known is None:
-        known = np.zeros(scene.valid.shape, bool) if scene.labels is None else scene.labels.ids > 0
+    if labelled is None and scene.labels is not None:
+        labelled = scene.labels.ids
+    known = np.zeros(scene.valid.shape, bool) if labelled is None else np.asarray(labelled) > 0
+    if known.shape != scene.valid.shape:
+        raise ConfigError("labelled", expected=f"shape {scene.valid.shape}", got=known.shape)
     where = _candidates(scene.valid & ~known, seed)
     if not where.any():
         raise ConfigError("suggest", expected="valid pixels without a label", got="none")
