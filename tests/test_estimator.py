@@ -106,6 +106,15 @@ def test_coordinates_come_back(fitted, world):
     assert chances["class"].values.tolist() == [1, 2]
 
 
+def test_dims_come_back_under_their_names(fitted, world):
+    """Combined with the cube, a result under other names would have four dimensions."""
+    cube = world[1].cube.rename(y="lat", x="lon")
+    result, chances = fitted.predict(cube), fitted.predict_proba(cube)
+    assert (result.dims, chances.dims) == (("lat", "lon"), ("lat", "lon", "class"))
+    np.testing.assert_array_equal(result.lat, cube.lat)
+    assert set(cube.where(result == 1).dims) == {"band", "lat", "lon"}
+
+
 def test_invalid_pixels_have_no_class(fitted, world):
     _, _, cube, *_ = world
     holes = cube.copy()

@@ -21,7 +21,7 @@ from sklearn.exceptions import NotFittedError
 from hyperpeft.errors import ConfigError, LabelsError, SceneError
 from hyperpeft.mapping import ClassMap
 from hyperpeft.progress import Progress, default_progress
-from hyperpeft.records import UNLABELLED, Labels, Scene, Split
+from hyperpeft.records import UNLABELLED, Labels, Scene, Split, role_of
 from hyperpeft.runs.bundle import Bundle
 from hyperpeft.runs.config import AUTO, IN_MEMORY, RunConfig, make_config
 from hyperpeft.runs.experiment import save_run, split_for, train
@@ -140,13 +140,15 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     def predict(self, cube: Any) -> Any:
         """Class ids (H, W) int32, 0 where a pixel is not valid; a DataArray for a DataArray."""
-        return _like(cube, self._classify(cube).ids)
+        scene = self._given(cube)
+        return _like(cube, scene, self._classify(scene).ids)
 
     def predict_proba(self, cube: Any) -> Any:
         """Probabilities (H, W, K) float32 in the order of `classes_`, NaN where not valid."""
-        found = self._classify(cube, probabilities=True).probabilities
+        scene = self._given(cube)
+        found = self._classify(scene, probabilities=True).probabilities
         assert found is not None
-        return _like(cube, np.moveaxis(found, 0, 2), self.classes_)
+        return _like(cube, scene, np.moveaxis(found, 0, 2), self.classes_)
 
     def score(self, cube: Any, labels: Any = None, sample_weight: Any = None) -> float:
         """Overall accuracy, from 0 to 1, at the labelled valid pixels.
@@ -239,9 +241,11 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         if not self.__sklearn_is_fitted__():
             raise NotFittedError("this SceneClassifier is not fitted yet; call fit first")
 
-    def _classify(self, cube: Any, *, probabilities: bool = False) -> ClassMap:
+    def _given(self, cube: Any) -> Scene:
         self._check_fitted()
-        scene = _scene_of(cube)
+        return _scene_of(cube)
+
+    def _classify(self, scene: Scene, *, probabilities: bool = False) -> ClassMap:
         if self._bundle is not None:
             return self._bundle.classify(scene, probabilities=probabilities)
         watch = default_progress().mapped
@@ -289,14 +293,14 @@ def _scene_of(cube: Any) -> Scene:
     return Scene.from_array(cube)
 
 
-def _like(cube: Any, values: np.ndarray, classes: np.ndarray | None = None) -> Any:
-    """The result with the coordinates of a DataArray that was given."""
+def _like(cube: Any, scene: Scene, values: np.ndarray, classes: np.ndarray | None = None) -> Any:
+    """The result with the coordinates of a DataArray that was given, under its names."""
     if not isinstance(cube, xr.DataArray):
         return values
-    given = Scene.from_array(cube).cube
-    coords: Mapping[Any, Any] = {n: c for n, c in given.coords.items() if "band" not in c.dims}
+    coords: dict[Any, Any] = {n: c for n, c in scene.cube.coords.items() if "band" not in c.dims}
+    own = {role_of(str(dim)): dim for dim in cube.dims}
+    names = {axis: own[axis] for axis in ("y", "x") if own[axis] != axis}
     if classes is None:
-        return xr.DataArray(values, dims=("y", "x"), coords=coords, name="class")
-    return xr.DataArray(
-        values, dims=("y", "x", "class"), coords={**coords, "class": classes}, name="probability"
-    )
+        return xr.DataArray(values, coords, ("y", "x"), name="class").rename(names)
+    coords["class"] = classes
+    return xr.DataArray(values, coords, ("y", "x", "class"), name="probability").rename(names)
