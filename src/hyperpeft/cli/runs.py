@@ -24,6 +24,7 @@ from hyperpeft.runs.config import RunConfig, make_config
 from hyperpeft.runs.config_files import read_config
 from hyperpeft.runs.file_names import MAP
 from hyperpeft.runs.record import RunRecord
+from hyperpeft.splits import split_kind
 from hyperpeft.system.output_folder import refuse_inputs
 
 
@@ -67,8 +68,7 @@ def train(
     """
     options = values_of(given)
     values = read_config(config) if config is not None else {}
-    if {"per_class", "fraction", "split"} & options.keys():  # they replace the file's choice
-        values = {k: v for k, v in values.items() if k not in ("per_class", "fraction", "split")}
+    values = _without_replaced(values, options)
     record = _train(
         make_config({**values, **options}),
         quiet=quiet or as_json,
@@ -76,6 +76,14 @@ def train(
         overwrite=overwrite,
     )
     _show_record(record, Path(record.config["out"]), quiet=quiet, as_json=as_json)
+
+
+def _without_replaced(values: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a file but sizes that a size or a split of the command line excludes."""
+    sizes = {"per_class", "fraction"}
+    unsized = "split" in options and not split_kind(options["split"]).sized
+    replaced = sizes if unsized or sizes & options.keys() else set()
+    return {name: value for name, value in values.items() if name not in replaced}
 
 
 def _train(
