@@ -390,6 +390,21 @@ def test_a_size_on_the_command_line_and_a_split_of_the_file_without_one(call, tm
     refused(call("train", "demo", "--config", file, "--per-class", 5), message)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("evaluate", "--labels", "labels.tif"),
+        ("evaluate", "--class-field", "crop"),
+        ("evaluate", "--all-touched"),
+        ("evaluate", "--layout", "h w b"),
+        ("map", "--layout", "h w b"),
+    ],
+)
+def test_options_of_a_scene_that_is_not_named(call, tmp_path, words):
+    message = rf"error: {words[1]} is of a scene that the command line names.*name the scene"
+    refused(call(words[0], tmp_path, *words[1:]), message)
+
+
 def test_a_loss_that_is_not_finite(call, folder, tmp_path):
     words = arguments(folder, tmp_path / "r", method="full", lr=1e30)
     refused(call(*words), r"error: the loss became (nan|inf) in epoch \d+; lower the learning rate")

@@ -21,7 +21,7 @@ from hyperpeft.cli.run_options import option, values_of, with_run_options
 from hyperpeft.errors import ConfigError, Interrupted
 from hyperpeft.progress import told_to
 from hyperpeft.runs.config import RunConfig, make_config
-from hyperpeft.runs.config_files import read_config
+from hyperpeft.runs.config_files import flag, read_config
 from hyperpeft.runs.file_names import MAP
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.splits import split_kind
@@ -117,6 +117,11 @@ def evaluate(
 
     Example: `hyperpeft evaluate runs/sa`
     """
+    if scene is None:
+        _refuse_without_scene(
+            labels=labels, class_field=class_field, all_touched=all_touched,
+            resample_labels=resample_labels, layout=layout,
+        )  # fmt: skip
     from hyperpeft.runs.evaluate import evaluate as test
 
     with Console(quiet=quiet or as_json) as progress:
@@ -132,6 +137,16 @@ def evaluate(
         print(json.dumps(values))
     elif not quiet:
         print_scores(result.scores, result.classes)
+
+
+def _refuse_without_scene(**given: object) -> None:
+    """Refuse options that say how a scene and its labels are read, where none is named."""
+    for name, value in given.items():
+        if value is not None:
+            raise ConfigError(
+                f"{flag(name)} is of a scene that the command line names, and of no other",
+                hint="name the scene behind the run, also where it is the one of the run",
+            )
 
 
 def map_(
@@ -191,6 +206,8 @@ def map_(
         raise ConfigError(
             f"--polygons {polygons}", expected="a name that ends in .gpkg", got=polygons.name
         )
+    if scene is None:
+        _refuse_without_scene(layout=layout)
     beside = {
         name: out.with_name(f"{out.stem}_{name}.tif") if written else None
         for name, written in (("probabilities", probabilities), ("confidence", confidence))
