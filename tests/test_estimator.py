@@ -8,9 +8,11 @@ from dataclasses import replace
 import geopandas
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 import shapely
+import torch
 import xarray as xr
 from safetensors.numpy import load_file
 from sklearn.base import clone
@@ -23,8 +25,8 @@ from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import ConfigError, InputError, LabelsError
 from hyperpeft.records import Scene
 from hyperpeft.runs.evaluate import evaluate
-from hyperpeft.runs.experiment import run
-from hyperpeft.scenes import open_scene
+from hyperpeft.runs.experiment import RunConfig, run
+from hyperpeft.scenes import labels_for, open_scene
 from tests.helpers.small import CRS, HEADS, TRANSFORM, checkpoint, config, planted, write_scene
 
 QUICK = {"per_class": 8, "patch_size": 5, "epochs": 2, "num_heads": HEADS}
@@ -128,6 +130,15 @@ def test_maps_of_arrays_align_with_the_arrays(mapped):
     expected = clf.score(cube, labels, sample_weight=weights.values)
     for other in (weights.transpose("lon", "lat"), weights.isel(lat=slice(None, None, -1))):
         assert clf.score(cube, labels, sample_weight=other) == expected
+
+
+def test_dims_come_back_under_their_names(fitted, world):
+    """Combined with the cube, a result under other names would have four dimensions."""
+    cube = world[1].cube.rename(y="lat", x="lon")
+    result, chances = fitted.predict(cube), fitted.predict_proba(cube)
+    assert (result.dims, chances.dims) == (("lat", "lon"), ("lat", "lon", "class"))
+    np.testing.assert_array_equal(result.lat, cube.lat)
+    assert set(cube.where(result == 1).dims) == {"band", "lat", "lon"}
 
 
 def test_invalid_pixels_have_no_class(fitted, world):
@@ -301,6 +312,78 @@ def test_labels_of_every_kind(world, tmp_path):
     np.testing.assert_array_equal(
         raster.predict(scene), quick(weights, "svm").fit(scene).predict(scene)
     )
+
+
+def test_fields_of_labels_in_memory(world):
+    """Missing values of any type are none, and two fields of one name are not one."""
+    scene = world[1]
+    x, y = TRANSFORM.c, TRANSFORM.f
+    boxes = [shapely.box(x + 90 * i, y - 90, x + 90 * (i + 1), y) for i in range(3)]
+    expected = {1: 9, 2: 9}
+    for given in (
+        pd.array(["a", "b", None], dtype="string"),
+        pd.array([1, 2, None], dtype="Int64"),
+        pd.Categorical(["a", "b", None]),
+        np.array([1, 2, np.nan]),
+        pd.to_datetime(["2020-01-01", "2021-01-01", None]),
+    ):
+        frame = geopandas.GeoDataFrame({"class": given}, geometry=boxes, crs=CRS)
+        assert labels_for(scene, frame).counts() == expected
+    twice = geopandas.GeoDataFrame(
+        pd.DataFrame([list("ax"), list("by"), list("az")], columns=["class", "class"]),
+        geometry=boxes, crs=CRS,
+    )  # fmt: skip
+    with pytest.raises(LabelsError, match="expected one field of a name, got class"):
+        labels_for(scene, twice)
+    collection = {
+        "type": "FeatureCollection",
+        "crs": {"type": "name", "properties": {"name": CRS}},
+        "features": [
+            {"type": "Feature", "properties": p, "geometry": g and shapely.geometry.mapping(g)}
+            for p, g in zip(
+                [{"class": "a"}, {"class": "b"}, None, {"class": "a"}], [*boxes, None], strict=True
+            )
+        ],
+    }
+    found = labels_for(scene, collection)
+    assert found.counts() == expected
+    assert {note.partition(": ")[2] for note in found.notes} >= {
+        "1 features have no class and are left out", "1 features have no geometry",
+    }  # fmt: skip
+
+
+def test_labels_of_other_types_are_refused_or_read(world):
+    folder, scene, cube, ids, _ = world
+    assert (Scene.from_array(cube, torch.tensor(ids)).labels.ids == ids).all()
+    places = geopandas.GeoSeries([shapely.Point(0, 0)])
+    for labels in (places, pd.DataFrame({"class": ["a"], "geometry": ["POINT (0 0)"]})):
+        with pytest.raises(LabelsError, match="expected whole numbers"):
+            labels_for(scene, labels)
+    for labels in (ids, {"type": "FeatureCollection"}):
+        with pytest.raises(LabelsError, match=r"labels: expected a path, got a .*fit"):
+            open_scene(folder / "scene.tif", labels)
+
+
+def test_a_split_of_two_files(tmp_path):
+    """As on the command line, also where the scene has no other labels."""
+    scene, labels = write_scene(tmp_path, planted())
+    with rasterio.open(labels) as file:
+        ids, profile = file.read(1), file.profile
+    odd = np.arange(ids.shape[1]) % 2 == 1
+    for name, where in (("train", odd), ("test", ~odd)):
+        with rasterio.open(tmp_path / f"{name}.tif", "w", **profile) as file:
+            file.write(np.where(where, ids, 0).astype(ids.dtype), 1)
+    split = f"{tmp_path / 'train.tif'},{tmp_path / 'test.tif'}"
+    record = run(RunConfig(scene=str(scene), split=split, method="lda", out=tmp_path / "run"))
+    for given in ((scene,), (scene, labels), (open_scene(scene), ids.astype(int))):
+        clf = SceneClassifier("lda", split=split).fit(*given)
+        assert len(clf.split_.train) == np.count_nonzero(ids[:, odd])
+        assert len(clf.split_.test) == np.count_nonzero(ids[:, ~odd])
+        np.testing.assert_array_equal(
+            clf.predict(scene), load_run(tmp_path / "run").predict(open_scene(scene))
+        )
+    clf.fit(scene).save(tmp_path / "mine")
+    assert clf.record_.metrics == record.metrics == evaluate(tmp_path / "mine").scores
 
 
 def points_of(ids, names, count):
@@ -491,6 +574,23 @@ def test_suggestions_in_a_scene_of_another_scale_are_refused(mapped):
     scene, bundle = mapped
     with pytest.raises(InputError, match="values of another scale"):
         hyperpeft.suggest(bundle, Scene.from_array(scene.cube * 1e4), count=3)
+
+
+def test_what_is_given_to_a_run_is_checked(mapped, tmp_path):
+    scene, bundle = mapped
+    cube = scene.cube.values.transpose(1, 2, 0)
+    for call in (bundle.predict, bundle.plot_map, lambda c: bundle.map(c, tmp_path / "m.tif")):
+        with pytest.raises(InputError, match=r"expected a Scene, got a ndarray; .*from_array"):
+            call(cube)
+    with pytest.raises(InputError, match=r"expected a Bundle, got a str; .*load_run"):
+        hyperpeft.suggest("run", scene)
+    with pytest.raises(InputError, match=r"labelled: expected a mask .*, got \(3, 3\)"):
+        hyperpeft.suggest(bundle, scene, labelled=np.ones((3, 3), bool))
+    some = np.where(np.arange(scene.shape[1]) < 4, scene.labels.ids, 0)
+    expected = hyperpeft.suggest(bundle, scene, count=4, labelled=some > 0).places
+    for labelled in (some, xr.DataArray(some, dims=("y", "x"))):
+        found = hyperpeft.suggest(bundle, scene, count=4, labelled=labelled)
+        np.testing.assert_array_equal(found.places, expected)
 
 
 def test_scores_without_pixels_or_with_odd_weights(mapped):

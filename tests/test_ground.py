@@ -234,6 +234,26 @@ def test_what_is_no_label_in_memory_is_unlabelled(tmp_path):
         np.testing.assert_array_equal(Scene.from_array(cube, labels).labels.ids, expected)
 
 
+def test_valid_pixels_that_are_not_known_are_not_valid():
+    cube = np.random.default_rng(0).random((2, 3, 4))
+    for mask in (
+        [[1, 0, np.nan], [1, 1, 1]],
+        np.ma.array(np.ones((2, 3)), mask=[[0, 1, 1], [0, 0, 0]]),
+    ):
+        valid = Scene.from_array(cube, valid=mask).valid
+        np.testing.assert_array_equal(valid, [[True, False, False], [True, True, True]])
+
+
+def test_a_transform_in_the_order_of_gdal_is_refused():
+    cube = np.random.default_rng(0).random((2, 3, 4))
+    order = TRANSFORM.to_gdal()
+    with pytest.raises(SceneError, match=r"in GDAL's order; give affine.Affine.from_gdal"):
+        Scene.from_array(cube, crs=CRS, transform=order)
+    turned = TRANSFORM @ TRANSFORM.rotation(90)
+    for kept in (TRANSFORM, TRANSFORM.from_gdal(*order), turned):
+        assert Scene.from_array(cube, crs=CRS, transform=kept).transform == tuple(kept)[:6]
+
+
 def test_wavelengths_and_places_are_coordinates():
     cube = np.random.default_rng(0).random((6, 5, 61)).astype(np.float32)
     waves = np.linspace(400, 1000, 61)

@@ -26,6 +26,7 @@ from hyperpeft.runs.bundle import Bundle
 from hyperpeft.runs.config import AUTO, IN_MEMORY, RunConfig, make_config
 from hyperpeft.runs.experiment import save_run, split_for, train
 from hyperpeft.runs.file_names import SPLIT
+from hyperpeft.runs.labelled_scene import with_masks
 from hyperpeft.runs.load import load_run
 from hyperpeft.runs.methods.contract import Trained
 from hyperpeft.runs.record import RunRecord
@@ -123,7 +124,7 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
             Whatever is wrong with cube, labels or options, as on the command line.
         """
         config = self._config()
-        scene = self._labelled(_scene_of(cube), labels)
+        scene = self._labelled(_scene_of(cube), labels, config.split)
         given = {"scene": _named(cube), "labels": None if labels is None else _named(labels)}
         config = config.model_copy(update=given)
         if self._draws():
@@ -142,11 +143,11 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
 
         A DataArray for a DataArray, with its names of dims and its coordinates but the bands'.
         """
-        return _like(cube, self._classify(cube).ids)
+        return _like(cube, self._classify(self._given(cube)).ids)
 
     def predict_proba(self, cube: Any) -> Any:
         """Probabilities (H, W, K) float32 in the order of `classes_`, NaN where not valid."""
-        found = self._classify(cube, probabilities=True).probabilities
+        found = self._classify(self._given(cube), probabilities=True).probabilities
         assert found is not None
         return _like(cube, np.moveaxis(found, 0, 2), self.classes_)
 
@@ -207,12 +208,13 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
     def _draws(self) -> bool:
         return any(getattr(self, n, None) is not None for n in ("per_class", "fraction", "split"))
 
-    def _labelled(self, scene: Scene, labels: Any) -> Scene:
+    def _labelled(self, scene: Scene, labels: Any, split: str | None = None) -> Scene:
         how = {n: getattr(self, n) for n in LABEL_OPTIONS if n in self._options}
-        if isinstance(labels, np.ndarray | xr.DataArray | Labels):
-            how.pop("class_field", None)  # of tables
+        of_array = isinstance(labels, np.ndarray | xr.DataArray | Labels)
         if labels is not None:
-            scene = scene.with_labels(labels_for(scene, labels, **how))
+            own = {**how, "class_field": None} if of_array else how  # a field is of tables
+            scene = scene.with_labels(labels_for(scene, labels, **own))
+        scene = with_masks(scene, split, how)
         if scene.labels is None:
             raise LabelsError(
                 f"scene {scene.name} has no labels", hint="give them: fit(cube, labels)"
@@ -240,9 +242,11 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         if not self.__sklearn_is_fitted__():
             raise NotFittedError("this SceneClassifier is not fitted yet; call fit first")
 
-    def _classify(self, cube: Any, *, probabilities: bool = False) -> ClassMap:
+    def _given(self, cube: Any) -> Scene:
         self._check_fitted()
-        scene = _scene_of(cube)
+        return _scene_of(cube)
+
+    def _classify(self, scene: Scene, *, probabilities: bool = False) -> ClassMap:
         if self._bundle is not None:
             return self._bundle.classify(scene, probabilities=probabilities)
         watch = default_progress().mapped

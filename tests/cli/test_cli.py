@@ -24,7 +24,8 @@ from safetensors.torch import load_file
 import hyperpeft
 from hyperpeft import cli
 from hyperpeft.cli import COMMANDS
-from hyperpeft.runs.experiment import run
+from hyperpeft.cli.runs import _without_replaced
+from hyperpeft.runs.experiment import RunConfig, run
 from tests.helpers.small import (
     PROGRAM,
     config,
@@ -366,6 +367,42 @@ def test_the_command_line_wins_over_the_file(call, folder, tmp_path):
     assert (used["fraction"], used["per_class"]) == (0.05, None)
     assert used["out"] == str(tmp_path / "line")
     assert not (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "words", "expected"),
+    [
+        ({"split": "disjoint", "per_class": 4}, {"per_class": 5}, ("disjoint", 5, None)),
+        ({"split": "disjoint", "per_class": 4}, {"fraction": 0.05}, ("disjoint", None, 0.05)),
+        ({"per_class": 4}, {"split": "disjoint"}, ("disjoint", 4, None)),
+        ({"per_class": 4}, {"split": "official"}, ("official", None, None)),
+        ({"split": "disjoint", "per_class": 4}, {"seed": 1}, ("disjoint", 4, None)),
+    ],
+)
+def test_a_size_on_the_command_line_keeps_the_split_of_the_file(file, words, expected):
+    config = RunConfig(scene="demo", **_without_replaced(file, words), **words)
+    assert (config.split, config.per_class, config.fraction) == expected
+
+
+def test_a_size_on_the_command_line_and_a_split_of_the_file_without_one(call, tmp_path):
+    file = yaml_file(tmp_path / "run.yaml", {"split": "official"})
+    message = "error: .*per_class and split 'official' exclude each other"
+    refused(call("train", "demo", "--config", file, "--per-class", 5), message)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("evaluate", "--labels", "labels.tif"),
+        ("evaluate", "--class-field", "crop"),
+        ("evaluate", "--all-touched"),
+        ("evaluate", "--layout", "h w b"),
+        ("map", "--layout", "h w b"),
+    ],
+)
+def test_options_of_a_scene_that_is_not_named(call, tmp_path, words):
+    message = rf"error: {words[1]} is of a scene that the command line names.*name the scene"
+    refused(call(words[0], tmp_path, *words[1:]), message)
 
 
 def test_a_loss_that_is_not_finite(call, folder, tmp_path):

@@ -116,6 +116,11 @@ def suggest(
     """
     if count < 1:
         raise ConfigError("count", expected="1 or more", got=count)
+    if not isinstance(run, Bundle):
+        raise ConfigError(
+            "suggest", expected="a Bundle", got=f"a {type(run).__name__}",
+            hint="load it with hyperpeft.load_run(folder)",
+        )  # fmt: skip
     run.check(scene)
     check_rule(measure, diversity)
     known = _known(scene, labelled)

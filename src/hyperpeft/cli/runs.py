@@ -21,9 +21,10 @@ from hyperpeft.cli.run_options import option, values_of, with_run_options
 from hyperpeft.errors import ConfigError, Interrupted
 from hyperpeft.progress import told_to
 from hyperpeft.runs.config import RunConfig, make_config
-from hyperpeft.runs.config_files import read_config
+from hyperpeft.runs.config_files import flag, read_config
 from hyperpeft.runs.file_names import MAP
 from hyperpeft.runs.record import RunRecord
+from hyperpeft.splits import split_kind
 from hyperpeft.system.output_folder import refuse_inputs
 
 
@@ -67,8 +68,7 @@ def train(
     """
     options = values_of(given)
     values = read_config(config) if config is not None else {}
-    if {"per_class", "fraction", "split"} & options.keys():  # they replace the file's choice
-        values = {k: v for k, v in values.items() if k not in ("per_class", "fraction", "split")}
+    values = _without_replaced(values, options)
     record = _train(
         make_config({**values, **options}),
         quiet=quiet or as_json,
@@ -76,6 +76,14 @@ def train(
         overwrite=overwrite,
     )
     _show_record(record, Path(record.config["out"]), quiet=quiet, as_json=as_json)
+
+
+def _without_replaced(values: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a file but sizes that a size or a split of the command line excludes."""
+    sizes = {"per_class", "fraction"}
+    unsized = "split" in options and not split_kind(options["split"]).sized
+    replaced = sizes if unsized or sizes & options.keys() else set()
+    return {name: value for name, value in values.items() if name not in replaced}
 
 
 def _train(
@@ -109,6 +117,11 @@ def evaluate(
 
     Example: `hyperpeft evaluate runs/sa`
     """
+    if scene is None:
+        _refuse_without_scene(
+            labels=labels, class_field=class_field, all_touched=all_touched,
+            resample_labels=resample_labels, layout=layout,
+        )  # fmt: skip
     from hyperpeft.runs.evaluate import evaluate as test
 
     with Console(quiet=quiet or as_json) as progress:
@@ -124,6 +137,16 @@ def evaluate(
         print(json.dumps(values))
     elif not quiet:
         print_scores(result.scores, result.classes)
+
+
+def _refuse_without_scene(**given: object) -> None:
+    """Refuse options that say how a scene and its labels are read, where none is named."""
+    for name, value in given.items():
+        if value is not None:
+            raise ConfigError(
+                f"{flag(name)} is of a scene that the command line names, and of no other",
+                hint="name the scene behind the run, also where it is the one of the run",
+            )
 
 
 def map_(
@@ -183,6 +206,8 @@ def map_(
         raise ConfigError(
             f"--polygons {polygons}", expected="a name that ends in .gpkg", got=polygons.name
         )
+    if scene is None:
+        _refuse_without_scene(layout=layout)
     beside = {
         name: out.with_name(f"{out.stem}_{name}.tif") if written else None
         for name, written in (("probabilities", probabilities), ("confidence", confidence))

@@ -52,7 +52,7 @@ def parts_of_array(
         _check_bands(cube, values, used, name)
     plain = xr.DataArray(values, dims=DIMS, coords={a: data[a] for a in "yx" if a in data.coords})
     if valid is not None:
-        given = np.asarray(on_grid(valid, plain, f"{name}: valid", SceneError)).astype(bool)
+        given = _known_values(on_grid(valid, plain, f"{name}: valid", SceneError)).astype(bool)
         if given.shape != (height, width):
             raise SceneError(f"{name}: valid", expected=f"shape {(height, width)}", got=given.shape)
         mask &= given
@@ -151,7 +151,7 @@ def labels_of_array(labels: Any, cube: xr.DataArray) -> Labels:
     """
     if isinstance(labels, Labels):
         return labels
-    array = _labelled_values(on_grid(labels, cube, "labels", LabelsError))
+    array = _known_values(on_grid(labels, cube, "labels", LabelsError))
     if array.dtype.kind == "f" and np.isfinite(array).all() and (array % 1 == 0).all():
         array = array.astype(np.int64)
     if array.dtype.kind not in "iub":
@@ -174,10 +174,11 @@ def labels_of_array(labels: Any, cube: xr.DataArray) -> Labels:
     return Labels(ids, names, palette(found), "array")
 
 
-def _labelled_values(labels: Any) -> np.ndarray:
+def _known_values(labels: Any) -> np.ndarray:
     """The values with 0 where they are none."""
-    array = np.ma.getdata(labels) if isinstance(labels, np.ma.MaskedArray) else np.asarray(labels)
-    none = np.array(np.ma.getmaskarray(labels))
+    masked = isinstance(labels, np.ma.MaskedArray)
+    array = np.ma.getdata(labels) if masked else np.asarray(labels)
+    none = np.array(np.ma.getmaskarray(labels)) if masked else np.zeros(array.shape, bool)
     if array.dtype.kind == "f":
         none |= np.isnan(array)
     if isinstance(labels, xr.DataArray):
@@ -325,6 +326,12 @@ def _transform(given: Any, name: str) -> Transform:
         raise SceneError(f"{name}: transform", expected="6 numbers", got=repr(given)) from None
     if not np.isfinite([a, b, c, d, e, f]).all() or a * e - b * d == 0:
         raise SceneError(f"{name}: transform", expected="an invertible one", got=(a, b, c, d, e, f))
+    if e == 0 and a != 0:  # north up in GDAL's order: corner, size, 0, corner, 0, size
+        raise SceneError(
+            f"{name}: transform", expected="a, b, c, d, e, f as in affine.Affine",
+            got=f"{(a, b, c, d, e, f)}, which is in GDAL's order",
+            hint="give affine.Affine.from_gdal(*transform)",
+        )  # fmt: skip
     return a, b, c, d, e, f
 
 

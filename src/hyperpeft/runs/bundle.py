@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hyperpeft.errors import BundleError
+from hyperpeft.errors import BundleError, SceneError
 from hyperpeft.mapping import (
     SIZE,
     ClassMap,
@@ -162,12 +162,17 @@ class Bundle:
         )
 
     def check(self, scene: Scene) -> None:
-        """Refuse other bands, and in another scene values of another scale.
+        """Refuse what is no scene, other bands, and in another scene values of another scale.
 
         Raises
         ------
         SceneError
         """
+        if not isinstance(scene, Scene):
+            raise SceneError(
+                "a run", expected="a Scene", got=f"a {type(scene).__name__}",
+                hint="make one with hyperpeft.open_scene(path) or hyperpeft.Scene.from_array(cube)",
+            )  # fmt: skip
         self.predictor.check(scene)
         own = self.record.scene.get("sha256")
         bands = self.predictor.bands

@@ -66,6 +66,11 @@ def open_scene(
             "open_scene", expected="a card's name, or a path",
             got=f"a {type(name_or_path).__name__}", hint="use Scene.from_array for an array",
         )  # fmt: skip
+    if labels is not None and not isinstance(labels, str | os.PathLike):
+        raise LabelsError(
+            "open_scene: labels", expected="a path", got=f"a {type(labels).__name__}",
+            hint="open the scene without them, and give them to SceneClassifier.fit",
+        )  # fmt: skip
     if labels is not None and _is_same_raster(str(name_or_path), str(labels)):
         raise LabelsError(
             f"scene and labels are the same file, {name_or_path}",

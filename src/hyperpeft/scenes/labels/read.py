@@ -262,7 +262,7 @@ def labels_for(
             resample_labels=resample_labels,
         )  # fmt: skip
     features = None
-    if hasattr(labels, "geometry") and hasattr(labels, "columns"):
+    if all(hasattr(labels, name) for name in ("geometry", "columns", "crs")):
         features = _of_frame(labels, class_field)
     elif isinstance(labels, Mapping):
         features = _of_geojson(labels, class_field)
@@ -278,7 +278,14 @@ def labels_for(
 def _of_frame(frame: Any, class_field: str | None) -> Features:
     """Features of a GeoDataFrame."""
     own = frame.geometry.name
-    table = {str(name): frame[name].to_numpy() for name in frame.columns if name != own}
+    names = [name for name in frame.columns if name != own]
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    if twice:
+        raise LabelsError("labels in memory", expected="one field of a name", got=", ".join(twice))
+    table: dict[str, np.ndarray] = {}
+    for name in names:
+        table[str(name)] = frame[name].to_numpy(object, copy=True)
+        table[str(name)][frame[name].isna().to_numpy()] = None  # pandas has several values for it
     crs = None if frame.crs is None else frame.crs.to_wkt()
     return _features(np.asarray(frame.geometry, dtype=object), table, crs, class_field)
 
@@ -291,11 +298,12 @@ def _of_geojson(document: Mapping[str, Any], class_field: str | None) -> Feature
             "labels in a dict", expected="a GeoJSON FeatureCollection", got=sorted(document)[:8]
         )
     try:
-        shapes = [shapely.geometry.shape(feature["geometry"]) for feature in listed]
-        fields = dict.fromkeys(name for feature in listed for name in feature["properties"])
+        drawn = [feature.get("geometry") for feature in listed]  # null where there is none
+        shapes = [None if shape is None else shapely.geometry.shape(shape) for shape in drawn]
+        rows = [feature.get("properties") or {} for feature in listed]  # null where there are none
         table = {
-            str(name): np.array([f["properties"].get(name) for f in listed], dtype=object)
-            for name in fields
+            str(name): np.array([row.get(name) for row in rows], dtype=object)
+            for name in dict.fromkeys(name for row in rows for name in row)
         }
     except (KeyError, TypeError, AttributeError, ValueError, shapely.errors.ShapelyError) as error:
         raise LabelsError(f"labels in a dict are no GeoJSON features ({error})") from None
