@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 import hyperpeft
 from hyperpeft import cli
 from hyperpeft.cli import COMMANDS
+from hyperpeft.errors import Interrupted
 from hyperpeft.runs.experiment import run
 from tests.helpers.small import (
     PROGRAM,
@@ -366,6 +367,31 @@ def test_the_command_line_wins_over_the_file(call, folder, tmp_path):
     assert (used["fraction"], used["per_class"]) == (0.05, None)
     assert used["out"] == str(tmp_path / "line")
     assert not (tmp_path / "file").exists()
+
+
+def test_the_command_line_replaces_what_it_excludes_alone(call, tmp_path, monkeypatch):
+    """A spatial split of the file stays with another budget, a budget with another split."""
+    used = []
+
+    def train(config, **_):
+        used.append(config)
+        raise Interrupted("seen")
+
+    monkeypatch.setattr("hyperpeft.cli.runs._train", train)
+    words = ["train", "demo", "--config", tmp_path / "run.yaml"]
+    values = {"split": "disjoint", "per_class": 4, "options": {"rank": 4}}
+    yaml_file(tmp_path / "run.yaml", values)
+    assert call(*words, "--per-class", 5)[0] == 130
+    assert call(*words, "--fraction", 0.1, "--option", "alpha=8")[0] == 130
+    assert call(*words, "--split", "random")[0] == 130
+    assert call(*words, "--split", "official")[0] == 130
+    found = [(c.split, c.per_class, c.fraction, c.options) for c in used]
+    assert found == [
+        ("disjoint", 5, None, {"rank": 4}), ("disjoint", None, 0.1, {"rank": 4, "alpha": 8}),
+        ("random", 4, None, {"rank": 4}), ("official", None, None, {"rank": 4}),
+    ]  # fmt: skip
+    twice = ["--option", "rank=4", "--option", "rank=8"]
+    refused(call(*words, *twice), r"error: option rank: expected one value, got .*rank=4.*rank=8")
 
 
 def test_a_loss_that_is_not_finite(call, folder, tmp_path):

@@ -21,7 +21,7 @@ from hyperpeft.cli.run_options import option, values_of, with_run_options
 from hyperpeft.errors import ConfigError, Interrupted
 from hyperpeft.progress import told_to
 from hyperpeft.runs.config import RunConfig, make_config
-from hyperpeft.runs.config_files import read_config
+from hyperpeft.runs.config_files import read_config, with_given
 from hyperpeft.runs.file_names import MAP
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.system.output_folder import refuse_inputs
@@ -67,10 +67,8 @@ def train(
     """
     options = values_of(given)
     values = read_config(config) if config is not None else {}
-    if {"per_class", "fraction", "split"} & options.keys():  # they replace the file's choice
-        values = {k: v for k, v in values.items() if k not in ("per_class", "fraction", "split")}
     record = _train(
-        make_config({**values, **options}),
+        make_config(with_given(values, options)),
         quiet=quiet or as_json,
         resume=resume,
         overwrite=overwrite,

@@ -13,11 +13,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from hyperpeft.errors import ConfigError
+from hyperpeft.splits import split_kind
 from hyperpeft.system.safe_yaml import parse, read_yaml
 
 # Fields whose name on the command line and in files is a reserved word of Python.
 SPELLED = {"lam": "lambda"}
 
+_EXPONENT = re.compile(r"[-+]?[0-9]{1,20}[eE][-+]?[0-9]{1,3}")
 _KIND = re.compile(r"literal\[.*\]|constrained-\w+")
 
 
@@ -72,11 +74,40 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ConfigError(f"configuration {path}: {error}") from None
 
 
+def with_given(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a file with those of the command line, which win.
+
+    What they exclude of the file's goes: per class and fraction exclude each other, and either
+    excludes a split that has a size of its own. Options of the method are taken one by one.
+
+    >>> with_given({"split": "disjoint", "per_class": 5}, {"fraction": 0.1})
+    {'split': 'disjoint', 'fraction': 0.1}
+    >>> with_given({"per_class": 5, "seed": 1}, {"split": "official"})
+    {'seed': 1, 'split': 'official'}
+    >>> with_given({"options": {"rank": 4}}, {"options": {"alpha": 8}})
+    {'options': {'rank': 4, 'alpha': 8}}
+    """
+    sizes = {"per_class", "fraction"}
+    gone: set[str] = set()
+    if sizes & given.keys():
+        split = values.get("split")
+        sized = not isinstance(split, str) or split_kind(split).sized
+        gone = sizes if sized else {*sizes, "split"}
+    if "split" in given and not split_kind(given["split"]).sized:
+        gone |= sizes
+    found = {name: value for name, value in values.items() if name not in gone} | dict(given)
+    if isinstance(values.get("options"), Mapping) and "options" in given:
+        found["options"] = {**values["options"], **given["options"]}
+    return found
+
+
 def read_options(pairs: list[str]) -> dict[str, Any]:
     """Options of a method written NAME=VALUE, the value as YAML.
 
     >>> read_options(["rank=4", "factors=[16, 48]"])
     {'rank': 4, 'factors': [16, 48]}
+    >>> read_options(["alpha=1e-3"])  # text in YAML, which wants a point
+    {'alpha': 0.001}
     """
     options: dict[str, Any] = {}
     for pair in pairs:
@@ -87,6 +118,10 @@ def read_options(pairs: list[str]) -> dict[str, Any]:
             value = None
         if not name or not equals or value is None:
             raise ConfigError("--option", expected="NAME=VALUE, such as rank=4", got=pair)
+        if name in options:
+            raise ConfigError(f"option {name}", expected="one value", got=pairs)
+        if isinstance(value, str) and _EXPONENT.fullmatch(value):
+            value = float(value)
         options[name] = value
     return options
 
