@@ -394,6 +394,12 @@ def test_the_command_line_replaces_what_it_excludes_alone(call, tmp_path, monkey
     refused(call(*words, *twice), r"error: option rank: expected one value, got .*rank=4.*rank=8")
 
 
+def test_options_of_another_scene_need_one(call, finished, tmp_path):
+    words = ["evaluate", finished[0], "--labels", tmp_path / "other.tif"]
+    refused(call(*words), r"error: --labels: expected a scene that it is of, got none; name the")
+    refused(call("map", finished[0], "--layout", "b h w"), r"error: --layout: expected a scene")
+
+
 def test_a_loss_that_is_not_finite(call, folder, tmp_path):
     words = arguments(folder, tmp_path / "r", method="full", lr=1e30)
     refused(call(*words), r"error: the loss became (nan|inf) in epoch \d+; lower the learning rate")

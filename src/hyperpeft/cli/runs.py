@@ -21,7 +21,7 @@ from hyperpeft.cli.run_options import option, values_of, with_run_options
 from hyperpeft.errors import ConfigError, Interrupted
 from hyperpeft.progress import told_to
 from hyperpeft.runs.config import RunConfig, make_config
-from hyperpeft.runs.config_files import read_config, with_given
+from hyperpeft.runs.config_files import flag, read_config, with_given
 from hyperpeft.runs.file_names import MAP
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.system.output_folder import refuse_inputs
@@ -107,14 +107,15 @@ def evaluate(
 
     Example: `hyperpeft evaluate runs/sa`
     """
+    how: dict[str, Any] = {
+        "class_field": class_field,
+        "all_touched": bool(all_touched),
+        "resample_labels": bool(resample_labels),
+    }
+    _refuse_without_scene(scene, labels=labels, layout=layout, **how)
     from hyperpeft.runs.evaluate import evaluate as test
 
     with Console(quiet=quiet or as_json) as progress:
-        how: dict[str, Any] = {
-            "class_field": class_field,
-            "all_touched": bool(all_touched),
-            "resample_labels": bool(resample_labels),
-        }
         other = hyperpeft.open_scene(scene, labels, layout, **how) if scene is not None else None
         result = test(run, other, backbone=backbone, runtime=runtime, progress=progress)
     if as_json:
@@ -122,6 +123,16 @@ def evaluate(
         print(json.dumps(values))
     elif not quiet:
         print_scores(result.scores, result.classes)
+
+
+def _refuse_without_scene(scene: str | None, **options: object) -> None:
+    """Refuse options of another scene where none is named: the run's own has those of the run."""
+    given = [flag(name) for name, value in options.items() if value]
+    if scene is None and given:
+        raise ConfigError(
+            given[0], expected="a scene that it is of", got="none",
+            hint="name the scene behind RUN; the run's own is read as it was trained on",
+        )  # fmt: skip
 
 
 def map_(
@@ -181,6 +192,7 @@ def map_(
         raise ConfigError(
             f"--polygons {polygons}", expected="a name that ends in .gpkg", got=polygons.name
         )
+    _refuse_without_scene(scene, layout=layout)
     beside = {
         name: out.with_name(f"{out.stem}_{name}.tif") if written else None
         for name, written in (("probabilities", probabilities), ("confidence", confidence))
