@@ -127,7 +127,10 @@ def read_options(pairs: list[str]) -> dict[str, Any]:
 
 
 def train_command(config: BaseModel) -> str:
-    """The `hyperpeft train` command of a RunConfig: the options that are not the defaults.
+    """The `hyperpeft train` command of a RunConfig: what was given, and is not the default.
+
+    An option that was given as its default is written too: one that is left open may be chosen by
+    a recipe, by a baseline or by the labels.
 
     Examples
     --------
@@ -142,7 +145,7 @@ def train_command(config: BaseModel) -> str:
             words.append(value)
             continue
         default = field.get_default(call_default_factory=True)
-        if value == default or value is None:
+        if value is None or (value == default and name not in config.model_fields_set):
             continue
         words += _words(name, value)
     return shlex.join(words)
