@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import itertools
+import json
 import os
 import re
 import signal
@@ -26,6 +27,7 @@ from hyperpeft import cli
 from hyperpeft.cli import COMMANDS
 from hyperpeft.errors import Interrupted
 from hyperpeft.runs.experiment import run
+from tests.helpers.runs import make_record
 from tests.helpers.small import (
     PROGRAM,
     config,
@@ -398,6 +400,21 @@ def test_options_of_another_scene_need_one(call, finished, tmp_path):
     words = ["evaluate", finished[0], "--labels", tmp_path / "other.tif"]
     refused(call(*words), r"error: --labels: expected a scene that it is of, got none; name the")
     refused(call("map", finished[0], "--layout", "b h w"), r"error: --layout: expected a scene")
+
+
+def test_explore_finds_the_scene_of_a_run_from_elsewhere(tmp_path, monkeypatch):
+    """As `map RUN` finds it: from where the run was started, with the axes that it was read by."""
+    (tmp_path / "runs" / "r").mkdir(parents=True)
+    (tmp_path / "cube.npy").write_bytes(b"")
+    record = make_record(method="svm")
+    record["config"] |= {"num_heads": None, "image_size": 16, "stride": 8, "precision": "fp32"}
+    record["config"] |= {"scene": "cube.npy", "out": "runs/r", "layout": "b h w"}
+    record["backbone"]["weights_sha256"] = "0" * 64
+    (tmp_path / "runs" / "r" / "run.json").write_text(json.dumps(record))
+    monkeypatch.chdir(tmp_path / "runs")
+    scene_of = importlib.import_module("hyperpeft.cli.scenes")._scene
+    assert scene_of(None, Path("r")) == (str(tmp_path / "cube.npy"), "b h w")
+    assert scene_of("other.npy", Path("r")) == ("other.npy", None)
 
 
 def test_a_loss_that_is_not_finite(call, folder, tmp_path):
