@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import io
 import itertools
 import json
 import os
@@ -400,6 +401,17 @@ def test_options_of_another_scene_need_one(call, finished, tmp_path):
     words = ["evaluate", finished[0], "--labels", tmp_path / "other.tif"]
     refused(call(*words), r"error: --labels: expected a scene that it is of, got none; name the")
     refused(call("map", finished[0], "--layout", "b h w"), r"error: --layout: expected a scene")
+
+
+def test_names_that_the_output_cannot_show(tmp_path, monkeypatch):
+    """Such as those in a pipe of Windows, or of a terminal without UTF-8."""
+    np.save(tmp_path / "wäld.npy", np.random.default_rng(0).random((6, 7, 20), np.float32))
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", shown)
+    monkeypatch.setattr("sys.argv", ["hyperpeft", "scenes", "info", str(tmp_path / "wäld.npy")])
+    cli.main()
+    shown.flush()
+    assert b"w?ld (" in shown.buffer.getvalue()
 
 
 def test_explore_finds_the_scene_of_a_run_from_elsewhere(tmp_path, monkeypatch):
