@@ -209,6 +209,18 @@ def test_an_option_that_is_given_later_is_refused(method, tmp_path):
         bench_run.check_records(tmp_path, expand(given))
 
 
+def test_a_folder_with_the_name_of_a_shipped_benchmark_is_no_input(tmp_path, monkeypatch):
+    """`bench offline --out offline` resumes: the configuration is the shipped file."""
+    (tmp_path / "offline").mkdir()
+    monkeypatch.chdir(tmp_path)
+    seen = {}
+    monkeypatch.setattr(bench_run, "run_bench", lambda *_, **given: seen.update(given) or [])
+    monkeypatch.setattr("sys.argv", ["hyperpeft", "bench", "offline", "--out", "offline", "-q"])
+    cli.main()
+    ((_, path),) = seen["inputs"]
+    assert path.is_file()
+
+
 def test_cells_of_another_scene_file_are_not_mixed(serial, tmp_path, monkeypatch):
     folder = tmp_path / "out"
     shutil.copytree(serial[0], folder)
