@@ -142,6 +142,17 @@ def test_a_study_is_not_written_over_what_it_is_made_of(bench, tmp_path):
     assert record.read_bytes() == before
 
 
+def test_a_study_replaces_studies_alone(bench, tmp_path):
+    other = tmp_path / "thesis.tex"
+    other.write_text("mine")
+    with pytest.raises(ConfigError, match="is not a study file; choose another --pack"):
+        write_report(bench, tmp_path / "out", pack=other)
+    assert other.read_text() == "mine"
+    for _ in range(2):
+        write_study(read_study(bench), tmp_path / "s.jsonl")
+        write_report(bench, tmp_path / "out", pack=tmp_path / "s.jsonl")
+
+
 def test_runs_in_a_folder_called_work_are_reported(bench, tmp_path):
     """What a benchmark is still computing is not, whatever folder is reported on."""
     for folder in ("runs/work", "runs/work/b", "runs/bench/work/c"):

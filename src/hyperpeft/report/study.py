@@ -100,6 +100,14 @@ def read_study(source: Path) -> Study:
     return study
 
 
+def is_study(path: Path) -> bool:
+    """Whether a file is one that `write_study` wrote."""
+    try:
+        return bool(next(_lines(path), {}).get(FORMAT_KEY) == FORMAT)
+    except BundleError:
+        return False
+
+
 def write_study(study: Study, path: Path) -> None:
     """Write a study into one file, from which `read_study` reads the same.
 
