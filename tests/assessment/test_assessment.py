@@ -924,6 +924,10 @@ def test_suggestions_of_a_run(tmp_path, monkeypatch, capsys):
     )  # fmt: skip
     read = read_labels(tmp_path / "filled.gpkg", scene=opened, class_field="class")
     assert np.count_nonzero(read.ids) == 8
+    # Given as the labels since, they are no candidates, and neither are the pixels that trained.
+    call(monkeypatch, "suggest", "run", "--labels", "filled.gpkg", "--count", 8, "--out",
+         "next.gpkg", "--json")  # fmt: skip
+    assert json.loads(capsys.readouterr().out)["candidates"] == told["candidates"] - 8
 
 
 def test_random_suggestions_are_spread_over_all_tiles(tmp_path, monkeypatch):

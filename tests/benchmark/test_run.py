@@ -189,6 +189,38 @@ def test_an_option_that_is_left_open_later_is_refused(tmp_path, world):
     assert files_of(folder) == before
 
 
+@pytest.mark.parametrize("method", ["krona+", "lda", "auto"])
+def test_an_option_that_is_given_later_is_refused(method, tmp_path):
+    """Left open, the labels may have chosen it; given, they cannot, though it be the default."""
+    before, given = (
+        plan(methods=[method], splits=["random"], common={"patch_size": 5, **common})
+        for common in ({}, {"epochs": 20})
+    )
+    (cell,) = expand(before)
+    (tmp_path / cell.path).mkdir(parents=True)
+    record = json.dumps({"config": cell.config.model_dump(mode="json")})
+    (tmp_path / cell.path / "run.json").write_text(record)
+    bench_run._write_bench(before, [cell], tmp_path)
+    bench_run.check_records(tmp_path, [cell])
+    if method != "krona+":  # one without epochs, and one whose epochs the labels do not choose
+        bench_run.check_records(tmp_path, expand(given))
+        return
+    with pytest.raises(ConfigError, match=r"\(epochs left open is 20 now\)"):
+        bench_run.check_records(tmp_path, expand(given))
+
+
+def test_a_folder_with_the_name_of_a_shipped_benchmark_is_no_input(tmp_path, monkeypatch):
+    """`bench offline --out offline` resumes: the configuration is the shipped file."""
+    (tmp_path / "offline").mkdir()
+    monkeypatch.chdir(tmp_path)
+    seen = {}
+    monkeypatch.setattr(bench_run, "run_bench", lambda *_, **given: seen.update(given) or [])
+    monkeypatch.setattr("sys.argv", ["hyperpeft", "bench", "offline", "--out", "offline", "-q"])
+    cli.main()
+    ((_, path),) = seen["inputs"]
+    assert path.is_file()
+
+
 def test_cells_of_another_scene_file_are_not_mixed(serial, tmp_path, monkeypatch):
     folder = tmp_path / "out"
     shutil.copytree(serial[0], folder)

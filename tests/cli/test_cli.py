@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import io
 import itertools
+import json
 import os
 import re
 import signal
@@ -24,8 +26,10 @@ from safetensors.torch import load_file
 import hyperpeft
 from hyperpeft import cli
 from hyperpeft.cli import COMMANDS
-from hyperpeft.cli.runs import _without_replaced
+from hyperpeft.errors import Interrupted
+from hyperpeft.runs.config_files import with_given
 from hyperpeft.runs.experiment import RunConfig, run
+from tests.helpers.runs import make_record
 from tests.helpers.small import (
     PROGRAM,
     config,
@@ -380,7 +384,7 @@ def test_the_command_line_wins_over_the_file(call, folder, tmp_path):
     ],
 )
 def test_a_size_on_the_command_line_keeps_the_split_of_the_file(file, words, expected):
-    config = RunConfig(scene="demo", **_without_replaced(file, words), **words)
+    config = RunConfig(scene="demo", **with_given(file, words))
     assert (config.split, config.per_class, config.fraction) == expected
 
 
@@ -401,8 +405,59 @@ def test_a_size_on_the_command_line_and_a_split_of_the_file_without_one(call, tm
     ],
 )
 def test_options_of_a_scene_that_is_not_named(call, tmp_path, words):
-    message = rf"error: {words[1]} is of a scene that the command line names.*name the scene"
+    message = rf"error: {words[1]}: expected a scene that it is of, got none; name the scene"
     refused(call(words[0], tmp_path, *words[1:]), message)
+
+
+def test_the_command_line_replaces_what_it_excludes_alone(call, tmp_path, monkeypatch):
+    """A spatial split of the file stays with another budget, a budget with another split."""
+    used = []
+
+    def train(config, **_):
+        used.append(config)
+        raise Interrupted("seen")
+
+    monkeypatch.setattr("hyperpeft.cli.runs._train", train)
+    words = ["train", "demo", "--config", tmp_path / "run.yaml"]
+    values = {"split": "disjoint", "per_class": 4, "options": {"rank": 4}}
+    yaml_file(tmp_path / "run.yaml", values)
+    assert call(*words, "--per-class", 5)[0] == 130
+    assert call(*words, "--fraction", 0.1, "--option", "alpha=8")[0] == 130
+    assert call(*words, "--split", "random")[0] == 130
+    assert call(*words, "--split", "official")[0] == 130
+    found = [(c.split, c.per_class, c.fraction, c.options) for c in used]
+    assert found == [
+        ("disjoint", 5, None, {"rank": 4}), ("disjoint", None, 0.1, {"rank": 4, "alpha": 8}),
+        ("random", 4, None, {"rank": 4}), ("official", None, None, {"rank": 4}),
+    ]  # fmt: skip
+    twice = ["--option", "rank=4", "--option", "rank=8"]
+    refused(call(*words, *twice), r"error: option rank: expected one value, got .*rank=4.*rank=8")
+
+
+def test_names_that_the_output_cannot_show(tmp_path, monkeypatch):
+    """Such as those in a pipe of Windows, or of a terminal without UTF-8."""
+    np.save(tmp_path / "wäld.npy", np.random.default_rng(0).random((6, 7, 20), np.float32))
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", shown)
+    monkeypatch.setattr("sys.argv", ["hyperpeft", "scenes", "info", str(tmp_path / "wäld.npy")])
+    cli.main()
+    shown.flush()
+    assert b"w?ld (" in shown.buffer.getvalue()
+
+
+def test_explore_finds_the_scene_of_a_run_from_elsewhere(tmp_path, monkeypatch):
+    """As `map RUN` finds it: from where the run was started, with the axes that it was read by."""
+    (tmp_path / "runs" / "r").mkdir(parents=True)
+    (tmp_path / "cube.npy").write_bytes(b"")
+    record = make_record(method="svm")
+    record["config"] |= {"num_heads": None, "image_size": 16, "stride": 8, "precision": "fp32"}
+    record["config"] |= {"scene": "cube.npy", "out": "runs/r", "layout": "b h w"}
+    record["backbone"]["weights_sha256"] = "0" * 64
+    (tmp_path / "runs" / "r" / "run.json").write_text(json.dumps(record))
+    monkeypatch.chdir(tmp_path / "runs")
+    scene_of = importlib.import_module("hyperpeft.cli.scenes")._scene
+    assert scene_of(None, Path("r")) == (str(tmp_path / "cube.npy"), "b h w")
+    assert scene_of("other.npy", Path("r")) == ("other.npy", None)
 
 
 def test_a_loss_that_is_not_finite(call, folder, tmp_path):

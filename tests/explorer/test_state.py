@@ -636,3 +636,15 @@ def test_presets_follow_the_wavelengths(tmp_path):
 
 def test_a_config_has_a_command_without_defaults():
     assert train_command(RunConfig(scene="demo")) == "hyperpeft train demo"
+
+
+def test_a_command_keeps_what_was_given_as_the_default():
+    """Left open, the recipe, the baseline or the labels would choose it."""
+    for values in (
+        {"recipe": "paper", "epochs": 20},
+        {"method": "hybridsn", "epochs": 20, "batch_size": 16},
+        {"method": "krona+", "head": "ridge"},
+    ):
+        words = shlex.split(train_command(make_config({"scene": "demo", **values})))
+        given = {words[i][2:].replace("-", "_"): words[i + 1] for i in range(3, len(words), 2)}
+        assert given == {name: str(value) for name, value in values.items()}

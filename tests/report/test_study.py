@@ -142,6 +142,30 @@ def test_a_study_is_not_written_over_what_it_is_made_of(bench, tmp_path):
     assert record.read_bytes() == before
 
 
+def test_a_study_replaces_studies_alone(bench, tmp_path):
+    other = tmp_path / "thesis.tex"
+    other.write_text("mine")
+    with pytest.raises(ConfigError, match="is not a study file; choose another --pack"):
+        write_report(bench, tmp_path / "out", pack=other)
+    assert other.read_text() == "mine"
+    for _ in range(2):
+        write_study(read_study(bench), tmp_path / "s.jsonl")
+        write_report(bench, tmp_path / "out", pack=tmp_path / "s.jsonl")
+
+
+def test_runs_in_a_folder_called_work_are_reported(bench, tmp_path):
+    """What a benchmark is still computing is not, whatever folder is reported on."""
+    for folder in ("runs/work", "runs/work/b", "runs/bench/work/c"):
+        (tmp_path / folder).mkdir(parents=True)
+        record = json.dumps(make_record(seed=len(folder)))
+        (tmp_path / folder / "run.json").write_text(record)
+    (tmp_path / "runs/bench/bench.json").write_text("{}")
+    found = read_study(tmp_path / "runs").cells
+    assert [cell.path for cell in found] == ["work/b", "work"]
+    shutil.copytree(bench / "cells/town", bench / "work/town")
+    assert not any("work" in cell.path for cell in read_study(bench).cells)
+
+
 def test_the_command_packs_and_reads(bench, tmp_path, capsys, monkeypatch):
     for source, words in ((bench, ["--pack", str(tmp_path / "s.jsonl")]), ("s.jsonl", [])):
         command = ["hyperpeft", "report", str(tmp_path / source), *words, "--json"]

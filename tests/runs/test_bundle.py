@@ -31,6 +31,7 @@ from hyperpeft.runs.bank import AdapterBank
 from hyperpeft.runs.config import resolve_defaults
 from hyperpeft.runs.evaluate import evaluate
 from hyperpeft.runs.experiment import Progress, run, split_for
+from hyperpeft.runs.inputs import located
 from hyperpeft.runs.labelled_scene import labelled_scene
 from hyperpeft.runs.load import load_run
 from hyperpeft.runs.methods.select import prepare
@@ -347,6 +348,7 @@ def test_a_run_finds_its_files_from_another_folder(tmp_path, monkeypatch, capsys
     before = evaluate(Path("runs/a"))
     monkeypatch.chdir(tmp_path)
     assert evaluate(Path("here/runs/a"), backbone="here/e.safetensors").scores == before.scores
+    assert evaluate(Path("here/runs/a")).scores == before.scores  # the checkpoint as well
     kept = Path("here/scene.tif").read_bytes()
     words = ["map", "here/runs/a", "--out", "here/scene.tif", "--backbone", "here/e.safetensors"]
     monkeypatch.setattr("sys.argv", ["hyperpeft", *words])
@@ -358,6 +360,19 @@ def test_a_run_finds_its_files_from_another_folder(tmp_path, monkeypatch, capsys
     (tmp_path / "here/runs/a").rename(tmp_path / "elsewhere")
     with pytest.raises(BundleError, match="relative to the folder it was started in"):
         evaluate(Path("elsewhere"), backbone="here/e.safetensors")
+
+
+def test_tiles_are_found_from_another_folder(tmp_path, monkeypatch):
+    start = tmp_path / "here"
+    (start / "runs/a").mkdir(parents=True)
+    for name in ("a.tif", "b.tif"):
+        (start / name).write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    both = f"{start / 'a.tif'},{start / 'b.tif'}"
+    cases = {"a.tif, b.tif": both, "*.tif": f"{start / '*.tif'}", "a.tif,c.tif": "a.tif,c.tif"}
+    for spec, tiles in cases.items():
+        found = located({"scene": spec, "out": "runs/a"}, Path("here/runs/a"))
+        assert found["scene"] == tiles
 
 
 def test_a_scene_that_has_changed_is_refused(tmp_path):

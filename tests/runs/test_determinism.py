@@ -30,6 +30,7 @@ from hyperpeft.runs.experiment import run, split_for
 from hyperpeft.runs.labelled_scene import labelled_scene
 from hyperpeft.runs.load import load_run
 from hyperpeft.runs.methods import prepare
+from hyperpeft.runs.methods.contract import identity_of
 from hyperpeft.runs.record import RunRecord
 from tests.helpers.small import (
     HEADS,
@@ -304,3 +305,14 @@ def test_enmap_potsdam_by_path(data, tmp_path):
     assert np.isin(ids[~nothing], known).all()
     assert record["scene"]["masked_pixels"] == nothing.sum()
     assert record["scene"]["shape"] == [192, 160, 218]
+
+
+def test_what_is_given_is_part_of_the_work_that_is_resumed(tmp_path):
+    """`--head ridge` switches a trial off, though ridge is the default: it is another run."""
+    values = options(tmp_path, tmp_path / "r")
+    found = []
+    for given in ({}, {"head": "ridge"}, {}):
+        asked = resolve_defaults(make_config({**values, **given}))
+        scene = labelled_scene(asked)
+        found.append(identity_of(asked, scene, split_for(asked, scene)))
+    assert found[0] == found[2] != found[1]

@@ -212,7 +212,7 @@ def suggest_to_file(
     scene : str, optional
         Another scene with the same bands.
     labels : str, optional
-        Labels given since the run was trained.
+        Labels given since the run was trained, beside those of the run.
     backbone : str, optional
         Where the base model is now.
     progress : Progress, optional
@@ -232,10 +232,10 @@ def suggest_to_file(
         inputs += [("the labels", path) for path in files_of(labels)]
     check_target(out, inputs)
     cube = reopen(bundle.record, run) if scene is None else open_scene(scene)
-    if labels is not None:
-        cube = cube.with_labels(read_labels(labels, scene=cube))
-    elif options.get("labelled") is None:
+    if options.get("labelled") is None:
         options["labelled"] = _labelled_of(bundle, run, cube)
+        if labels is not None:
+            options["labelled"] |= read_labels(labels, scene=cube).ids > 0
     progress.stage("Mapping the candidates")
     found = suggest(bundle, cube, watch=progress.mapped, **options)
     write_suggestions(out, bundle, cube, found, inputs)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from hyperpeft.baselines import BASELINES
 from hyperpeft.benchmark.cells import (
     PATHS,
     WORK,
@@ -25,7 +26,7 @@ from hyperpeft.benchmark.grid import Cell, complete
 from hyperpeft.errors import BundleError, ConfigError, InputError, Interrupted
 from hyperpeft.records import Scene
 from hyperpeft.runs import experiment
-from hyperpeft.runs.config import set_by_labels
+from hyperpeft.runs.config import AUTO, FOLLOW_LABELS, set_by_labels
 from hyperpeft.runs.experiment import Progress
 from hyperpeft.runs.file_names import BENCH, FAILED, RUN
 from hyperpeft.runs.inputs import inputs_of
@@ -298,6 +299,10 @@ def check_records(folder: Path, cells: Iterable[Cell]) -> None:
             for name, value in before.get(cell.path, {}).items()
             if name in wanted and wanted[name] != value
         }
+        # One that is given ends what its run does where it is left open, whatever its value.
+        if cell.path in before and cell.config.method not in (*BASELINES, AUTO):
+            new = _given(cell).keys() - before[cell.path].keys() - other.keys()
+            other |= {n: f"left open is {wanted[n]!r} now" for n in FOLLOW_LABELS if n in new}
         if other and path.name == RUN:
             raise ConfigError(
                 f"{path.parent} was computed with other options "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import re
 import sys
@@ -169,6 +170,8 @@ def main() -> None:
     # GDAL keeps blocks of the files it reads, by default in 5 % of the memory: these are MB.
     os.environ.setdefault("GDAL_CACHEMAX", "256")
     stay_offline()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # of which not every encoding has every name
+        sys.stdout.reconfigure(errors="replace")
     try:
         _refuse_empty(sys.argv[1:])
         app(standalone_mode=False)

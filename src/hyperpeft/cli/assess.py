@@ -151,7 +151,7 @@ def suggest(
         float, typer.Option(min=0, help="Pixels between points, and to labelled pixels.")
     ] = 3.0,
     labels: Annotated[
-        str | None, typer.Option(help="Labels given since; else those of the run.")
+        str | None, typer.Option(help="Labels given since, beside those of the run.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random draw.")] = 0,
     backbone: Backbone = None,

@@ -14,7 +14,7 @@ import typer
 
 from hyperpeft.benchmark.cells import state_of, time_left
 from hyperpeft.benchmark.config import BenchConfig
-from hyperpeft.benchmark.grid import Cell, check_folder_name, expand, read_bench
+from hyperpeft.benchmark.grid import Cell, check_folder_name, expand, find_config, read_bench
 from hyperpeft.cli.common import AsJson, Quiet
 from hyperpeft.cli.console import BenchConsole, print_table
 from hyperpeft.errors import ConfigError, HyperpeftError
@@ -100,7 +100,8 @@ def bench(
     with BenchConsole(quiet=quiet or as_json) as watch:
         outcomes = run_bench(
             plan, cells, folder, workers=workers, scheduler=scheduler,
-            retry_failed=retry_failed, watch=watch, inputs=[("the configuration", Path(config))],
+            retry_failed=retry_failed, watch=watch,
+            inputs=[("the configuration", find_config(config))],
         )  # fmt: skip
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if as_json:

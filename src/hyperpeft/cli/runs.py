@@ -21,10 +21,9 @@ from hyperpeft.cli.run_options import option, values_of, with_run_options
 from hyperpeft.errors import ConfigError, Interrupted
 from hyperpeft.progress import told_to
 from hyperpeft.runs.config import RunConfig, make_config
-from hyperpeft.runs.config_files import flag, read_config
+from hyperpeft.runs.config_files import flag, read_config, with_given
 from hyperpeft.runs.file_names import MAP
 from hyperpeft.runs.record import RunRecord
-from hyperpeft.splits import split_kind
 from hyperpeft.system.output_folder import refuse_inputs
 
 
@@ -68,22 +67,13 @@ def train(
     """
     options = values_of(given)
     values = read_config(config) if config is not None else {}
-    values = _without_replaced(values, options)
     record = _train(
-        make_config({**values, **options}),
+        make_config(with_given(values, options)),
         quiet=quiet or as_json,
         resume=resume,
         overwrite=overwrite,
     )
     _show_record(record, Path(record.config["out"]), quiet=quiet, as_json=as_json)
-
-
-def _without_replaced(values: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Options of a file but sizes that a size or a split of the command line excludes."""
-    sizes = {"per_class", "fraction"}
-    unsized = "split" in options and not split_kind(options["split"]).sized
-    replaced = sizes if unsized or sizes & options.keys() else set()
-    return {name: value for name, value in values.items() if name not in replaced}
 
 
 def _train(
@@ -117,19 +107,15 @@ def evaluate(
 
     Example: `hyperpeft evaluate runs/sa`
     """
-    if scene is None:
-        _refuse_without_scene(
-            labels=labels, class_field=class_field, all_touched=all_touched,
-            resample_labels=resample_labels, layout=layout,
-        )  # fmt: skip
+    how: dict[str, Any] = {
+        "class_field": class_field,
+        "all_touched": bool(all_touched),
+        "resample_labels": bool(resample_labels),
+    }
+    _refuse_without_scene(scene, labels=labels, layout=layout, **how)
     from hyperpeft.runs.evaluate import evaluate as test
 
     with Console(quiet=quiet or as_json) as progress:
-        how: dict[str, Any] = {
-            "class_field": class_field,
-            "all_touched": bool(all_touched),
-            "resample_labels": bool(resample_labels),
-        }
         other = hyperpeft.open_scene(scene, labels, layout, **how) if scene is not None else None
         result = test(run, other, backbone=backbone, runtime=runtime, progress=progress)
     if as_json:
@@ -139,14 +125,14 @@ def evaluate(
         print_scores(result.scores, result.classes)
 
 
-def _refuse_without_scene(**given: object) -> None:
-    """Refuse options that say how a scene and its labels are read, where none is named."""
-    for name, value in given.items():
-        if value is not None:
-            raise ConfigError(
-                f"{flag(name)} is of a scene that the command line names, and of no other",
-                hint="name the scene behind the run, also where it is the one of the run",
-            )
+def _refuse_without_scene(scene: str | None, **options: object) -> None:
+    """Refuse options of another scene where none is named: the run's own has those of the run."""
+    given = [flag(name) for name, value in options.items() if value]
+    if scene is None and given:
+        raise ConfigError(
+            given[0], expected="a scene that it is of", got="none",
+            hint="name the scene behind RUN; the run's own is read as it was trained on",
+        )  # fmt: skip
 
 
 def map_(
@@ -206,8 +192,7 @@ def map_(
         raise ConfigError(
             f"--polygons {polygons}", expected="a name that ends in .gpkg", got=polygons.name
         )
-    if scene is None:
-        _refuse_without_scene(layout=layout)
+    _refuse_without_scene(scene, layout=layout)
     beside = {
         name: out.with_name(f"{out.stem}_{name}.tif") if written else None
         for name, written in (("probabilities", probabilities), ("confidence", confidence))

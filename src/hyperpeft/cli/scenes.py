@@ -19,6 +19,7 @@ from hyperpeft.cli.common import AsJson, Quiet
 from hyperpeft.cli.console import Console, print_table
 from hyperpeft.cli.run_options import option
 from hyperpeft.runs.file_names import RUN
+from hyperpeft.runs.inputs import located
 from hyperpeft.runs.record import RunRecord
 
 
@@ -143,7 +144,8 @@ def explore(
     Example: `hyperpeft explore salinas-a`
     """
     explorer.require_panel()
-    state = explorer.Explorer(_scene(scene, run), labels=labels, run=run, layout=layout)
+    spec, axes = _scene(scene, run)
+    state = explorer.Explorer(spec, labels=labels, run=run, layout=layout or axes)
     try:
         served = explorer.serve(state, port)
         served.start()
@@ -160,10 +162,11 @@ def explore(
         state.close()
 
 
-def _scene(scene: str | None, run: Path | None) -> str:
-    """The scene to open: as given, of the run, or the generated one."""
+def _scene(scene: str | None, run: Path | None) -> tuple[str, str | None]:
+    """The scene to open, as given, of the run, or the generated one; and the axes of the run's."""
     if scene is not None:
-        return scene
+        return scene, None
     if run is None:
-        return "demo"
-    return str(RunRecord.from_file(run / RUN).config["scene"])
+        return "demo", None
+    config = located(RunRecord.from_file(run / RUN).config, run)
+    return str(config["scene"]), config.get("layout")

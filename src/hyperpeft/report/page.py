@@ -14,12 +14,12 @@ from hyperpeft.progress import current_listener
 from hyperpeft.report.charts import Chart, all_charts, style_of
 from hyperpeft.report.collect import Entry, Results, Setting, collect
 from hyperpeft.report.statistics import Summary
-from hyperpeft.report.study import read_study, write_study
+from hyperpeft.report.study import is_study, read_study, write_study
 from hyperpeft.report.table import Table, class_names, clean, text_of, to_csv, to_latex, to_markdown
 from hyperpeft.report.tables import all_tables, commit, machine
 from hyperpeft.runs.file_names import PICTURE
 from hyperpeft.system.files import file_names, replacing
-from hyperpeft.system.output_folder import output_folder, refuse_inputs
+from hyperpeft.system.output_folder import output_folder, refuse_foreign_file, refuse_inputs
 
 
 def render(results: Results, tables: Sequence[Table], charts: Mapping[str, Sequence[Chart]]) -> str:
@@ -215,7 +215,7 @@ def write_report(
     Raises
     ------
     ConfigError, BundleError
-        There is nothing to report on, or a record is damaged.
+        There is nothing to report on, a record is damaged, or `pack` is another kind of file.
     InUse
         Another process is writing to `out`.
     """
@@ -239,6 +239,8 @@ def write_report(
         files[out / "figures" / f"{name}.svg"] = chart.in_file
     inputs = [("the record", path) for path in {cell.file for cell in study.cells}]
     refuse_inputs([pack] if pack else [], inputs, "--pack")
+    if pack:
+        refuse_foreign_file(pack, is_study, "is not a study file", "--pack")
     with output_folder(out, f"report folder {out}", outputs=files, inputs=inputs):
         for path, text in files.items():
             with replacing(path) as temporary:

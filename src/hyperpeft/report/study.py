@@ -100,6 +100,14 @@ def read_study(source: Path) -> Study:
     return study
 
 
+def is_study(path: Path) -> bool:
+    """Whether a file is one that `write_study` wrote."""
+    try:
+        return bool(next(_lines(path), {}).get(FORMAT_KEY) == FORMAT)
+    except BundleError:
+        return False
+
+
 def write_study(study: Study, path: Path) -> None:
     """Write a study into one file, from which `read_study` reads the same.
 
@@ -133,14 +141,20 @@ def _read_folder(folder: Path) -> Study:
     top = folder / "cells" if plan else folder
     cells = []
     for path in sorted(top.rglob("*.json")):
-        inside = path.relative_to(folder)
-        if path.name not in (RUN, FAILED) or "work" in inside.parts[:1]:  # still computed
+        if path.name not in (RUN, FAILED) or _is_computed(path, folder):
             continue
-        place = inside.parent.as_posix()
+        place = path.relative_to(folder).parent.as_posix()
         within(path.parent, path.name)
         cells.append(Cell(place, path.name, _object(path), path, _picture(path.parent)))
     name = str(plan.get("config", {}).get("name", folder.resolve().name))
     return Study(name, plan, cells)
+
+
+def _is_computed(path: Path, folder: Path) -> bool:
+    """Whether a file lies in what a benchmark in or below the folder is still computing."""
+    inside = path.relative_to(folder).parts
+    above = [folder.joinpath(*inside[:i]) for i, name in enumerate(inside) if name == "work"]
+    return any((place / BENCH).is_file() for place in above)
 
 
 def _picture(folder: Path) -> Picture | None:

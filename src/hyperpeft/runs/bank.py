@@ -146,7 +146,7 @@ class AdapterBank:
         """
         record = RunRecord.from_file(Path(folder) / RUN)
         check_usable(Path(folder), record)
-        encoder = load_base(record, backbone)
+        encoder = load_base(Path(folder), record, backbone)
         return cls(encoder.to("cuda" if torch.cuda.is_available() else "cpu"))
 
     def __len__(self) -> int:

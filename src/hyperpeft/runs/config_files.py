@@ -13,11 +13,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from hyperpeft.errors import ConfigError
+from hyperpeft.splits import split_kind
 from hyperpeft.system.safe_yaml import parse, read_yaml
 
 # Fields whose name on the command line and in files is a reserved word of Python.
 SPELLED = {"lam": "lambda"}
 
+_EXPONENT = re.compile(r"[-+]?[0-9]{1,20}[eE][-+]?[0-9]{1,3}")
 _KIND = re.compile(r"literal\[.*\]|constrained-\w+")
 
 
@@ -72,11 +74,36 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ConfigError(f"configuration {path}: {error}") from None
 
 
+def with_given(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a file with those of the command line, which win.
+
+    What they exclude of the file's goes: per class and fraction exclude each other, and a split
+    that has a size of its own both. Options of the method are taken one by one.
+
+    >>> with_given({"split": "disjoint", "per_class": 5}, {"fraction": 0.1})
+    {'split': 'disjoint', 'fraction': 0.1}
+    >>> with_given({"per_class": 5, "seed": 1}, {"split": "official"})
+    {'seed': 1, 'split': 'official'}
+    >>> with_given({"options": {"rank": 4}}, {"options": {"alpha": 8}})
+    {'options': {'rank': 4, 'alpha': 8}}
+    """
+    sizes = {"per_class", "fraction"}
+    gone = sizes if sizes & given.keys() else set()
+    if "split" in given and not split_kind(given["split"]).sized:
+        gone = sizes
+    found = {name: value for name, value in values.items() if name not in gone} | dict(given)
+    if isinstance(values.get("options"), Mapping) and "options" in given:
+        found["options"] = {**values["options"], **given["options"]}
+    return found
+
+
 def read_options(pairs: list[str]) -> dict[str, Any]:
     """Options of a method written NAME=VALUE, the value as YAML.
 
     >>> read_options(["rank=4", "factors=[16, 48]"])
     {'rank': 4, 'factors': [16, 48]}
+    >>> read_options(["alpha=1e-3"])  # text in YAML, which wants a point
+    {'alpha': 0.001}
     """
     options: dict[str, Any] = {}
     for pair in pairs:
@@ -87,12 +114,19 @@ def read_options(pairs: list[str]) -> dict[str, Any]:
             value = None
         if not name or not equals or value is None:
             raise ConfigError("--option", expected="NAME=VALUE, such as rank=4", got=pair)
+        if name in options:
+            raise ConfigError(f"option {name}", expected="one value", got=pairs)
+        if isinstance(value, str) and _EXPONENT.fullmatch(value):
+            value = float(value)
         options[name] = value
     return options
 
 
 def train_command(config: BaseModel) -> str:
-    """The `hyperpeft train` command of a RunConfig: the options that are not the defaults.
+    """The `hyperpeft train` command of a RunConfig: what was given, and is not the default.
+
+    An option that was given as its default is written too: one that is left open may be chosen by
+    a recipe, by a baseline or by the labels.
 
     Examples
     --------
@@ -107,7 +141,7 @@ def train_command(config: BaseModel) -> str:
             words.append(value)
             continue
         default = field.get_default(call_default_factory=True)
-        if value == default or value is None:
+        if value is None or (value == default and name not in config.model_fields_set):
             continue
         words += _words(name, value)
     return shlex.join(words)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperpeft import scenes
+from hyperpeft.errors import InputError
 from hyperpeft.models import file_of
 from hyperpeft.records import Scene
 from hyperpeft.runs.file_names import MAP, OUTPUTS
@@ -18,7 +19,7 @@ _PATHS = ("scene", "labels", "split", "backbone", "out")  # options that may nam
 
 
 def located(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The configuration of a run, its scene and labels by the paths that lead to them from here.
+    """The configuration of a run: scene, labels and checkpoint by the paths that lead there.
 
     Relative paths are as they are where that is something, else from where the run was started if
     its folder lies there as `out` says; else as they are.
@@ -29,9 +30,22 @@ def located(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         return found
     for name in ("scene", "labels"):
         spec = config.get(name)
-        if spec is not None and not scenes.exists(spec) and scenes.exists(str(start / spec)):
-            found[name] = str(start / spec)
+        if spec is None or _is_there(spec):
+            continue
+        tiles = ",".join(str(start / part.strip()) for part in spec.split(","))
+        found[name] = next((s for s in (str(start / spec), tiles) if _is_there(s)), spec)
+    backbone = config.get("backbone")
+    if isinstance(backbone, str) and Path(backbone).suffix and file_of(backbone) is None:
+        found["backbone"] = str(start / backbone) if (start / backbone).is_file() else backbone
     return found
+
+
+def _is_there(spec: str) -> bool:
+    """Whether a scene's or labels' path, pattern or list of tiles names something, whole."""
+    try:
+        return scenes.exists(spec)
+    except InputError:  # a pattern that nothing fits, or a tile that is missing
+        return False
 
 
 def inputs_of(config: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:

@@ -18,6 +18,7 @@ from hyperpeft.models import load_backbone, weights_sha256
 from hyperpeft.models.spectralgpt import PATCH, SpectralGPT
 from hyperpeft.runs.bundle import Bundle
 from hyperpeft.runs.file_names import ADAPTER, BACKBONE, HEAD, REDUCER
+from hyperpeft.runs.inputs import located
 from hyperpeft.runs.methods.baseline_files import (
     adapter_folder,
     check_usable,
@@ -81,7 +82,7 @@ def read_tensors(module: nn.Module, path: Path, expected: set[str] | None = None
 def load_adapter_run(folder: Path, record: RunRecord, backbone: str | Path | None = None) -> Bundle:
     """Load base model, adapter and head; see `runs.load.load_run`."""
     check_usable(folder, record)
-    encoder = load_base(record, backbone)
+    encoder = load_base(folder, record, backbone)
     check_base(folder, record, weights_sha256(encoder.state_dict()), backbone)
     method = adapters.get_method(method_of_backbone(record))
     if method.adapter is not None:
@@ -98,11 +99,11 @@ def load_adapter_run(folder: Path, record: RunRecord, backbone: str | Path | Non
     return with_head(folder, record, model.to(device))
 
 
-def load_base(record: RunRecord, backbone: str | Path | None = None) -> SpectralGPT:
+def load_base(folder: Path, record: RunRecord, backbone: str | Path | None = None) -> SpectralGPT:
     """The encoder that a run started from, or the one in `backbone`, as the run set it up."""
-    config = record.config
+    config = located({**record.config, "backbone": record.backbone["name"]}, folder)
     return load_backbone(
-        backbone or record.backbone["name"],
+        backbone or config["backbone"],
         config["image_size"],
         config["num_heads"],
         stride=config["stride"] or PATCH,

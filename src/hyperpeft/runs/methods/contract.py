@@ -19,7 +19,7 @@ import numpy as np
 from hyperpeft.mapping import ClassMap, Predictor, Refinement, classify
 from hyperpeft.progress import Progress
 from hyperpeft.records import Scene, Split
-from hyperpeft.runs.config import RunConfig
+from hyperpeft.runs.config import AUTO, FOLLOW_LABELS, RunConfig
 from hyperpeft.runs.methods.refinement import fit_refinement
 from hyperpeft.spatial import Standardiser
 from hyperpeft.spectral import Reducer
@@ -142,7 +142,10 @@ class Prepared(ABC):
 def identity_of(config: RunConfig, scene: Scene, split: Split, *words: object) -> str:
     """Hash of everything that decides what is learned."""
     options = config.model_dump(mode="json", exclude={"out", "map"})
-    text = [json.dumps(options, sort_keys=True), scene.sha256, *map(str, words)]
+    # What the user has given the labels do not choose, whatever its value; of AUTO they never do.
+    follows = () if config.method == AUTO else FOLLOW_LABELS
+    given = sorted(config.model_fields_set.intersection(follows))
+    text = [json.dumps([options, given], sort_keys=True), scene.sha256, *map(str, words)]
     digest = hashlib.sha256("\n".join(text).encode())
     for pixels, true in ((split.train, split.train_ids), (split.validation, split.validation_ids)):
         digest.update(np.ascontiguousarray(pixels).tobytes() + true.tobytes())
