@@ -192,12 +192,7 @@ def layer_of_run(folder: Path, shape: tuple[int, int]) -> tuple[RunRecord, MapLa
     """
     record = RunRecord.from_file(folder / RUN)
     path = folder / MAP
-    scene = record.scene
-    classes = dict(zip(scene["class_ids"], scene["classes"], strict=True))
-    colours = {
-        i: (int(r), int(g), int(b))
-        for i, (r, g, b) in zip(scene["class_ids"], scene["colours"], strict=True)
-    }
+    classes, colours = record.class_names, record.class_colours
     if not path.is_file():
         return record, MapLayer(classes, colours)
     with open_raster(path, error=BundleError) as dataset:

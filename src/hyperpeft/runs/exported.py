@@ -154,11 +154,10 @@ def _properties(
 ) -> dict[str, str]:
     """The metadata."""
     text = without_folders(*_record_of(folder))
-    scene = record.scene
     found = {
         "format": FORMAT,
         "hyperpeft": __version__,
-        "classes": json.dumps(dict(zip(scene["class_ids"], scene["classes"], strict=True))),
+        "classes": json.dumps(record.class_names),
         "class_ids": json.dumps(record.adapter["class_ids"]),
         "record": text,
         "kinds": json.dumps(dict(kinds)),
