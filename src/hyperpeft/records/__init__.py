@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from hyperpeft.records.arrays import labels_of_array, on_grid, role_of, to_nm
     from hyperpeft.records.colours import Colour, default_rgb, palette
     from hyperpeft.records.describe import draw_classes
-    from hyperpeft.records.labels import UNLABELLED, Labels
+    from hyperpeft.records.labels import LARGEST_ID, UNLABELLED, Labels
     from hyperpeft.records.scene import Scene
     from hyperpeft.records.split import Split, mask_of, without_training
     from hyperpeft.records.windows import cover, thinned
 
 _MODULES = {
     "Colour": "colours",
+    "LARGEST_ID": "labels",
     "Labels": "labels",
     "Scene": "scene",
     "Split": "split",
@@ -38,6 +39,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "LARGEST_ID",
     "UNLABELLED",
     "Colour",
     "Labels",
