@@ -13,7 +13,7 @@ import numpy as np
 from rasterio.windows import Window
 
 from hyperpeft.errors import ConfigError
-from hyperpeft.records import LARGEST_ID, UNLABELLED
+from hyperpeft.records import LARGEST_ID, UNLABELLED, Transform
 from hyperpeft.scenes import (
     HECTARE,
     class_names,
@@ -27,8 +27,6 @@ from hyperpeft.system.files import sha256_of
 
 _ROWS = 2**22  # pixels of a block of rows
 _SAME_PLACE = 0.1  # of a pixel, by which corners of one grid may differ: files round transforms
-
-Transform = tuple[float, float, float, float, float, float]
 
 
 @dataclass(frozen=True)

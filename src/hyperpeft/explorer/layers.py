@@ -14,7 +14,7 @@ import numpy as np
 
 from hyperpeft.errors import BundleError
 from hyperpeft.explorer.jobs import MappedRegion
-from hyperpeft.records import UNLABELLED
+from hyperpeft.records import UNLABELLED, Colour
 from hyperpeft.runs.file_names import MAP, RUN
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.scenes import SceneView, open_raster, read_thin
@@ -136,9 +136,6 @@ def scale_picture(values: np.ndarray, low: float = 0.0, high: float = 1.0) -> np
 def _packed(pixels: np.ndarray) -> np.ndarray:
     packed: np.ndarray = np.ascontiguousarray(pixels).view(np.uint32).reshape(pixels.shape[:2])
     return packed
-
-
-Colour = tuple[int, int, int]
 
 
 @dataclass

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hyperpeft.records.labels import LARGEST_ID, UNLABELLED, Labels
     from hyperpeft.records.scene import Scene
     from hyperpeft.records.split import Split, mask_of, without_training
-    from hyperpeft.records.windows import cover, thinned
+    from hyperpeft.records.windows import Transform, cover, thinned
 
 _MODULES = {
     "Colour": "colours",
@@ -24,6 +24,7 @@ _MODULES = {
     "Labels": "labels",
     "Scene": "scene",
     "Split": "split",
+    "Transform": "windows",
     "UNLABELLED": "labels",
     "cover": "windows",
     "default_rgb": "colours",
@@ -45,6 +46,7 @@ __all__ = [
     "Labels",
     "Scene",
     "Split",
+    "Transform",
     "cover",
     "default_rgb",
     "draw_classes",

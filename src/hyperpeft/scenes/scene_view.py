@@ -21,10 +21,10 @@ from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from hyperpeft.errors import SceneError
-from hyperpeft.records import Scene, default_rgb
+from hyperpeft.records import Scene, Transform, default_rgb
 from hyperpeft.scenes.catalog.cards import CARDS, card_key, suggestion
 from hyperpeft.scenes.cubes.band_values import HUGE, constants, fits, typed
-from hyperpeft.scenes.cubes.cube import Cube, Transform
+from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.cubes.scan import LARGE
 from hyperpeft.scenes.cubes.valid_pixels import reading_rows
 from hyperpeft.scenes.open import cube_file, open_scene

@@ -24,12 +24,11 @@ from rasterio.windows import Window
 from hyperpeft._version import __version__
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping.outputs.qgis_style import class_style, style_path
-from hyperpeft.records import LARGEST_ID, UNLABELLED
+from hyperpeft.records import LARGEST_ID, UNLABELLED, Transform
 from hyperpeft.system.files import replacing
 from hyperpeft.system.output_folder import refuse_foreign_file
 from hyperpeft.system.text import xml_text
 
-Transform = tuple[float, float, float, float, float, float]
 _SOFTWARE = "TIFFTAG_SOFTWARE"
 
 

@@ -15,7 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from hyperpeft.errors import ConfigError, LabelsError
 from hyperpeft.mapping.outputs.qgis_style import polygon_style
-from hyperpeft.records import UNLABELLED
+from hyperpeft.records import UNLABELLED, Colour
 from hyperpeft.scenes import HECTARE, list_layers, pixel_areas, read_layer
 from hyperpeft.system.files import replacing
 from hyperpeft.system.output_folder import refuse_foreign_file
@@ -24,7 +24,6 @@ from hyperpeft.system.resources import require_memory
 LAYER, STYLES = "classes", "layer_styles"
 FIELDS = ("class", "name", "area_ha", "pixels")
 SMALLEST = 4  # pixels; smaller patches take the class of their largest neighbour
-Colour = tuple[int, int, int]
 
 
 def write_polygons(

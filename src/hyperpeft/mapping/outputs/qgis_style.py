@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
+from hyperpeft.records import Colour
 from hyperpeft.system.text import xml_text
 
-Colour = tuple[int, int, int]
 VIRIDIS: tuple[Colour, ...] = (
     (68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37),
 )  # fmt: skip
