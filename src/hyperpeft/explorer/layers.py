@@ -122,9 +122,9 @@ def class_picture(
     return _packed(out)
 
 
-def scale_picture(values: np.ndarray, low: float = 0.0, high: float = 1.0) -> np.ndarray:
-    """A picture of numbers from dark blue to yellow; NaN is transparent."""
-    place = np.clip((np.nan_to_num(values) - low) / (high - low), 0, 1) * (len(_VIRIDIS) - 1)
+def scale_picture(values: np.ndarray) -> np.ndarray:
+    """A picture of numbers from 0, dark blue, to 1, yellow; NaN is transparent."""
+    place = np.clip(np.nan_to_num(values), 0, 1) * (len(_VIRIDIS) - 1)
     out = np.zeros((*values.shape, 4), np.uint8)
     for channel in range(3):
         out[..., channel] = np.interp(place, np.arange(len(_VIRIDIS)), _VIRIDIS[:, channel])
