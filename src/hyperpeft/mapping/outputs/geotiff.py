@@ -174,13 +174,11 @@ def bands_writer(
     *,
     crs: str | None = None,
     transform: Transform | None = None,
-    nodata: float = float("nan"),
     half: bool = False,
     extra_tags: Mapping[str, str] | None = None,
-    staged: bool = False,
     style: str | None = None,
 ) -> Iterator[Callable[[np.ndarray, int, int], None]]:
-    """Write named float bands, such as class probabilities, piece by piece.
+    """Write named float bands, such as class probabilities, piece by piece; nodata is NaN.
 
     Yields a function that takes bands (k, h, w) and the row and column of their first pixel.
 
@@ -192,11 +190,8 @@ def bands_writer(
         Band descriptions.
     crs, transform, extra_tags
         As for `write_class_map`.
-    nodata : float
     half : bool
         Store 16 bits a value (about 3 digits, read back as float32) instead of 32.
-    staged : bool
-        As for `class_map_writer`.
     style : str, optional
         For QGIS, written beside the file.
 
@@ -208,10 +203,8 @@ def bands_writer(
     options = {"NBITS": "16"} if half else {}
     size = (len(names), *shape)
     with _written(Path(path)) as temporary:
-        stage = _stage(temporary) if staged else None
-        with _pieces(
-            size, "float32", nodata, crs, transform, dict(extra_tags or {}), stage
-        ) as source:
+        stage, tags = _stage(temporary), dict(extra_tags or {})
+        with _pieces(size, "float32", float("nan"), crs, transform, tags, stage) as source:
             source.descriptions = tuple(names)
 
             def write(bands: np.ndarray, top: int, left: int) -> None:

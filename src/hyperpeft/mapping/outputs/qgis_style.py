@@ -42,8 +42,8 @@ def class_style(
     )
 
 
-def band_style(low: float, high: float, name: str, band: int = 1) -> str:
-    """Of a band of numbers between two values."""
+def band_style(low: float, high: float, name: str) -> str:
+    """Of the numbers of a first band, between two values."""
     steps = [low + (high - low) * k / (len(VIRIDIS) - 1) for k in range(len(VIRIDIS))]
     items = "\n".join(
         f'          <item value="{value:g}" color="{_hex(colour)}" alpha="255" '
@@ -51,7 +51,7 @@ def band_style(low: float, high: float, name: str, band: int = 1) -> str:
         for value, colour in zip(steps, VIRIDIS, strict=True)
     )
     return _document(
-        f'    <rasterrenderer type="singlebandpseudocolor" band="{band}" opacity="1" '
+        '    <rasterrenderer type="singlebandpseudocolor" band="1" opacity="1" '
         f'alphaBand="-1" nodataColor="" classificationMin="{low:g}" classificationMax="{high:g}">\n'
         '      <rastershader>\n        <colorrampshader colorRampType="INTERPOLATED" clip="0" '
         f'classificationMode="1" minimumValue="{low:g}" maximumValue="{high:g}">\n{items}\n'
