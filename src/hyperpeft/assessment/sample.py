@@ -20,7 +20,7 @@ from hyperpeft.assessment.points import LAYERS, REFERENCE, Design, refuse_filled
 from hyperpeft.errors import ConfigError
 from hyperpeft.records import UNLABELLED
 from hyperpeft.scenes import pixel_areas
-from hyperpeft.system.output_folder import refuse_inputs
+from hyperpeft.system.output_folder import refuse_inputs, require_ending
 
 
 def sample_size(weights: np.ndarray, users: np.ndarray, standard_error: float) -> int:
@@ -182,8 +182,7 @@ def sample_map(
         that has been filled in, or another file.
     """
     out = Path(out)
-    if out.suffix.lower() != ".gpkg":
-        raise ConfigError(f"--out {out}", expected="a name that ends in .gpkg", got=out.name)
+    require_ending(out, "--out", ".gpkg")
     if (size is None) == (standard_error is None):
         raise ConfigError("sample", expected="either --size or --standard-error")
     inputs = [("the map", Path(path))] + ([("the strata", Path(strata))] if strata else [])

@@ -28,7 +28,7 @@ from hyperpeft.runs.load import load_run
 from hyperpeft.scenes import files_of, open_scene, read_labels, text_column, write_layer
 from hyperpeft.splits import load as load_split
 from hyperpeft.system.files import flush, replacing
-from hyperpeft.system.output_folder import Inputs, refuse_inputs
+from hyperpeft.system.output_folder import Inputs, refuse_inputs, require_ending
 
 LAYER = "suggested"
 MOST = 2**19  # candidates; of a larger scene, those of some blocks drawn at random
@@ -249,8 +249,7 @@ def _labelled_of(bundle: Bundle, run: Path, scene: Scene) -> np.ndarray:
 def check_target(path: str | Path, inputs: Inputs = ()) -> Path:
     """Refuse a file that suggestions cannot be written to, before they are made."""
     path = Path(path)
-    if path.suffix.lower() != ".gpkg":
-        raise ConfigError(f"--out {path}", expected="a name that ends in .gpkg", got=path.name)
+    require_ending(path, "--out", ".gpkg")
     refuse_inputs([path], inputs)
     refuse_filled(path, (LAYER,), ("class",))
     return path

@@ -18,13 +18,13 @@ from hyperpeft import mapping
 from hyperpeft.cli.common import AsJson, Backbone, OtherScene, Overwrite, Quiet, RunOrFile, Runtime
 from hyperpeft.cli.console import Console, print_mapped, print_record, print_scores
 from hyperpeft.cli.run_options import option, values_of, with_run_options
-from hyperpeft.errors import ConfigError, Interrupted
+from hyperpeft.errors import Interrupted
 from hyperpeft.progress import told_to
 from hyperpeft.runs.config import RunConfig, make_config
 from hyperpeft.runs.config_files import read_config
 from hyperpeft.runs.file_names import MAP
 from hyperpeft.runs.record import RunRecord
-from hyperpeft.system.output_folder import refuse_inputs
+from hyperpeft.system.output_folder import refuse_inputs, require_ending
 
 
 def demo(
@@ -177,12 +177,9 @@ def map_(
 
     Example: `hyperpeft map runs/sa --out sa.tif`
     """
-    if out.suffix.lower() not in (".tif", ".tiff"):
-        raise ConfigError(f"--out {out}", expected="a name that ends in .tif", got=out.name)
-    if polygons is not None and polygons.suffix.lower() != ".gpkg":
-        raise ConfigError(
-            f"--polygons {polygons}", expected="a name that ends in .gpkg", got=polygons.name
-        )
+    require_ending(out, "--out", ".tif", ".tiff")
+    if polygons is not None:
+        require_ending(polygons, "--polygons", ".gpkg")
     beside = {
         name: out.with_name(f"{out.stem}_{name}.tif") if written else None
         for name, written in (("probabilities", probabilities), ("confidence", confidence))
