@@ -24,7 +24,7 @@ from rasterio.features import shapes as outlines
 
 from hyperpeft.errors import LabelsError
 from hyperpeft.explorer.label_set import LabelClass, LabelSet, Shape
-from hyperpeft.records import Labels, Scene, palette
+from hyperpeft.records import Labels, Scene, palette, to_hex
 from hyperpeft.scenes import (
     CLASSES,
     PIXELS,
@@ -206,9 +206,7 @@ def write_label_set(path: Path, labels: LabelSet, scene: Scene) -> None:
             {
                 "class_id": np.array([c.id for c in labels.classes], np.int32),
                 "name": text_column(c.name for c in labels.classes),
-                "colour": text_column(
-                    "#{:02x}{:02x}{:02x}".format(*c.colour) for c in labels.classes
-                ),
+                "colour": text_column(to_hex(c.colour) for c in labels.classes),
             },
         )  # fmt: skip
         write_layer(

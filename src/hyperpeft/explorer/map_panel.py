@@ -25,7 +25,7 @@ from hyperpeft.explorer import widgets as w
 from hyperpeft.explorer.jobs import Region
 from hyperpeft.explorer.layers import Stretch, class_picture, false_colour, scale_picture
 from hyperpeft.explorer.state import Explorer
-from hyperpeft.records import thinned
+from hyperpeft.records import thinned, to_hex
 
 _SHARPEST = 1300  # pixels of a picture a side
 _CLOSEST = 8.0  # pixels of the scene across the map
@@ -291,7 +291,7 @@ target.text = text;
                 continue
             if south < rows.start or north > rows.stop:
                 continue
-            colour = w.css(colours[shape.class_id])
+            colour = to_hex(colours[shape.class_id])
             if shape.geometry.geom_type == "Point":
                 px.append(shape.geometry.x)
                 py.append(shape.geometry.y)

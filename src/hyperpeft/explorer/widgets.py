@@ -9,6 +9,8 @@ from typing import Any
 import panel as pn
 from panel.custom import JSComponent
 
+from hyperpeft.records import Colour, to_hex
+
 INK, MUTED, LINE, PAPER, GROUND = "#1d2733", "#5b6776", "#d5dbe2", "#ffffff", "#f3f5f7"
 ACCENT, ALERT = "#0f5f87", "#9a2617"
 SIDEBAR = 372  # pixels
@@ -65,19 +67,9 @@ ERROR = f"""
 """
 
 
-def swatch(colour: Sequence[int]) -> str:
+def swatch(colour: Colour) -> str:
     """A small square of a class colour."""
-    return f'<span class="swatch" style="background:{css(colour)}"></span>'
-
-
-def css(colour: Sequence[int]) -> str:
-    """A colour (r, g, b) as #rrggbb."""
-    return "#{:02x}{:02x}{:02x}".format(*colour[:3])
-
-
-def rgb(text: str) -> tuple[int, int, int]:
-    """A colour #rrggbb as (r, g, b)."""
-    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
+    return f'<span class="swatch" style="background:{to_hex(colour)}"></span>'
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -11,7 +11,7 @@ from hyperpeft.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from hyperpeft.records.arrays import labels_of_array, on_grid, role_of, to_nm
-    from hyperpeft.records.colours import Colour, default_rgb, palette
+    from hyperpeft.records.colours import Colour, default_rgb, from_hex, palette, to_hex
     from hyperpeft.records.describe import draw_classes
     from hyperpeft.records.labels import LARGEST_ID, UNLABELLED, Labels
     from hyperpeft.records.scene import Scene
@@ -29,6 +29,7 @@ _MODULES = {
     "cover": "windows",
     "default_rgb": "colours",
     "draw_classes": "describe",
+    "from_hex": "colours",
     "labels_of_array": "arrays",
     "mask_of": "split",
     "on_grid": "arrays",
@@ -36,6 +37,7 @@ _MODULES = {
     "palette": "colours",
     "role_of": "arrays",
     "thinned": "windows",
+    "to_hex": "colours",
     "to_nm": "arrays",
 }
 
@@ -50,12 +52,14 @@ __all__ = [
     "cover",
     "default_rgb",
     "draw_classes",
+    "from_hex",
     "labels_of_array",
     "mask_of",
     "on_grid",
     "palette",
     "role_of",
     "thinned",
+    "to_hex",
     "to_nm",
     "without_training",
 ]
