@@ -18,7 +18,7 @@ import numpy as np
 from hyperpeft.assessment.class_raster import ClassRaster, count_pixels, read_class_raster
 from hyperpeft.assessment.points import LAYERS, REFERENCE, Design, refuse_filled, write_points
 from hyperpeft.errors import ConfigError
-from hyperpeft.records import UNLABELLED
+from hyperpeft.records import UNLABELLED, pixel_centres
 from hyperpeft.scenes import pixel_areas
 from hyperpeft.system.output_folder import refuse_inputs, require_ending
 
@@ -315,7 +315,4 @@ def _design(
     ids = np.arange(1, len(places) + 1)
     strata, map_ids, rows, columns = places.T
     design = Design(ids, strata, map_ids, rows, columns, names, sizes, about)
-    # A GIS draws a raster without georeference with rows running to negative y.
-    a, b, c, d, e, f = mapped.transform or (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
-    x, y = places[:, 3] + 0.5, places[:, 2] + 0.5
-    return design, np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+    return design, pixel_centres(places[:, 2:], mapped.transform)

@@ -19,7 +19,7 @@ from hyperpeft.assessment.uncertainty import Diversity, Measure, check_rule, cho
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping import SIZE, Layers, Mapper, plan, tiles_here
 from hyperpeft.progress import Progress
-from hyperpeft.records import Scene, mask_of
+from hyperpeft.records import Scene, mask_of, pixel_centres
 from hyperpeft.runs.bundle import Bundle
 from hyperpeft.runs.evaluate import reopen
 from hyperpeft.runs.file_names import SPLIT
@@ -167,9 +167,7 @@ def write_suggestions(
     path = check_target(path, inputs)
     names = {**run.classes, 0: ""}
     rows, columns = found.places.T
-    a, b, c, d, e, f = scene.transform or (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
-    x, y = columns + 0.5, rows + 0.5
-    points = shapely.points(a * x + b * y + c, d * x + e * y + f)
+    points = shapely.points(pixel_centres(found.places, scene.transform))
     fields: dict[str, Any] = {
         "rank": np.arange(1, len(rows) + 1),
         "class": np.full(len(rows), None, dtype=object),

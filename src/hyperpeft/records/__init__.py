@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hyperpeft.records.labels import LARGEST_ID, UNLABELLED, Labels
     from hyperpeft.records.scene import Scene
     from hyperpeft.records.split import Split, mask_of, without_training
-    from hyperpeft.records.windows import Transform, cover, thinned
+    from hyperpeft.records.windows import UNPLACED, Transform, cover, pixel_centres, thinned
 
 _MODULES = {
     "Colour": "colours",
@@ -26,6 +26,7 @@ _MODULES = {
     "Split": "split",
     "Transform": "windows",
     "UNLABELLED": "labels",
+    "UNPLACED": "windows",
     "cover": "windows",
     "default_rgb": "colours",
     "draw_classes": "describe",
@@ -35,6 +36,7 @@ _MODULES = {
     "on_grid": "arrays",
     "without_training": "split",
     "palette": "colours",
+    "pixel_centres": "windows",
     "role_of": "arrays",
     "thinned": "windows",
     "to_hex": "colours",
@@ -44,6 +46,7 @@ _MODULES = {
 __all__ = [
     "LARGEST_ID",
     "UNLABELLED",
+    "UNPLACED",
     "Colour",
     "Labels",
     "Scene",
@@ -57,6 +60,7 @@ __all__ = [
     "mask_of",
     "on_grid",
     "palette",
+    "pixel_centres",
     "role_of",
     "thinned",
     "to_hex",
