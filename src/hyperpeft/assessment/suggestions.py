@@ -237,7 +237,7 @@ def suggest_to_file(
 
 def _labelled_of(bundle: Bundle, run: Path, scene: Scene) -> np.ndarray:
     """Pixels (H, W) that have a label in the scene, or had one when the run was trained on it."""
-    known = np.zeros(scene.valid.shape, bool) if scene.labels is None else scene.labels.ids > 0
+    known = _known(scene, None)
     if (run / SPLIT).is_file() and scene.sha256 == bundle.record.scene.get("sha256"):
         split = load_split(run / SPLIT)
         known |= mask_of(np.concatenate([split.train, split.validation, split.test]), known.shape)
