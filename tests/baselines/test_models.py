@@ -452,7 +452,7 @@ def test_components_are_those_of_scikit_learn(fit_on):
     signs = np.sign((reference.components_ * found.directions).sum(axis=1))
     np.testing.assert_allclose(cube[:, scene.valid].T, expected * signs, atol=2e-5)
     assert (cube[:, ~scene.valid] == 0).all()
-    section = features.reducer_section(found, fit_on)
+    section = features.components_section(found, fit_on)
     assert section["explained_variance"] == pytest.approx(reference.explained_variance_ratio_.sum())
     assert section["pixels"] == len(pixels)
 

@@ -16,7 +16,7 @@ from hyperpeft.assessment.class_raster import ClassRaster, distinct_names, read_
 from hyperpeft.assessment.estimators import LEVEL, Estimates, Observations, Rule, estimate
 from hyperpeft.assessment.points import Design, read_design, read_points, reference_ids
 from hyperpeft.errors import LabelsError
-from hyperpeft.records import UNLABELLED
+from hyperpeft.records import UNLABELLED, pixel_centres
 from hyperpeft.scenes import HECTARE, pixel_areas
 
 FEW = 30  # checked pixels of a class, below which a note says that it is few
@@ -333,7 +333,7 @@ def _check_grid(
         raise LabelsError(what, expected=f"rows and columns within {mapped.shape}", hint=hint)
     there = np.isfinite(xy).all(axis=1)
     drawn, xy = drawn[there], xy[there]
-    plain = crs is None and np.allclose(xy, (drawn[:, ::-1] + 0.5) * (1, -1))
+    plain = crs is None and np.allclose(xy, pixel_centres(drawn, None))
     if plain or mapped.transform is None:
         side = "the map that was sampled" if plain else mapped.path.name
         return [f"{side} has no georeference: rows and columns are taken to be of one grid"]

@@ -13,7 +13,7 @@ import numpy as np
 from rasterio.windows import Window
 
 from hyperpeft.errors import ConfigError
-from hyperpeft.records import UNLABELLED
+from hyperpeft.records import LARGEST_ID, UNLABELLED, Transform
 from hyperpeft.scenes import (
     HECTARE,
     class_names,
@@ -25,11 +25,8 @@ from hyperpeft.scenes import (
 )
 from hyperpeft.system.files import sha256_of
 
-_MAX_ID = 65535
 _ROWS = 2**22  # pixels of a block of rows
 _SAME_PLACE = 0.1  # of a pixel, by which corners of one grid may differ: files round transforms
-
-Transform = tuple[float, float, float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -197,7 +194,7 @@ def _rows(path: Path, dataset: Any, top: int) -> np.ndarray:
     if hidden is not None:
         ids[hidden] = UNLABELLED
     low, high = int(ids.min()), int(ids.max())
-    if low < 0 or high > _MAX_ID:
+    if low < 0 or high > LARGEST_ID:
         odd = low if low < 0 else high
-        raise ConfigError(f"{path}", expected=f"class ids from 1 to {_MAX_ID}", got=odd)
+        raise ConfigError(f"{path}", expected=f"class ids from 1 to {LARGEST_ID}", got=odd)
     return np.asarray(ids, np.int32)

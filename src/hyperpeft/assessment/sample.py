@@ -18,9 +18,9 @@ import numpy as np
 from hyperpeft.assessment.class_raster import ClassRaster, count_pixels, read_class_raster
 from hyperpeft.assessment.points import LAYERS, REFERENCE, Design, refuse_filled, write_points
 from hyperpeft.errors import ConfigError
-from hyperpeft.records import UNLABELLED
+from hyperpeft.records import UNLABELLED, pixel_centres
 from hyperpeft.scenes import pixel_areas
-from hyperpeft.system.output_folder import refuse_inputs
+from hyperpeft.system.output_folder import refuse_inputs, require_ending
 
 
 def sample_size(weights: np.ndarray, users: np.ndarray, standard_error: float) -> int:
@@ -182,8 +182,7 @@ def sample_map(
         that has been filled in, or another file.
     """
     out = Path(out)
-    if out.suffix.lower() != ".gpkg":
-        raise ConfigError(f"--out {out}", expected="a name that ends in .gpkg", got=out.name)
+    require_ending(out, "--out", ".gpkg")
     if (size is None) == (standard_error is None):
         raise ConfigError("sample", expected="either --size or --standard-error")
     inputs = [("the map", Path(path))] + ([("the strata", Path(strata))] if strata else [])
@@ -196,10 +195,9 @@ def sample_map(
             f"strata {strata}", expected=f"the grid of the map, {mapped.shape} pixels",
             got=f"{layer.shape} pixels" if layer.shape != mapped.shape else "another transform",
         )  # fmt: skip
-    pixels, areas, unused = _sizes(mapped, layer)
-    codes = list(pixels)
-    sizes = np.array(list(pixels.values()))
-    expected = _users(users, [layer.names[i] for i in codes])
+    frame = _frame(mapped, layer)
+    sizes, unused = frame.sizes, frame.unused
+    expected = _users(users, frame.names)
     total = size or _size_for(sizes, expected, standard_error)
     least = min(MINIMUM, max(2, total // len(sizes))) if minimum is None else minimum
     notes = [f"{unused:,} pixels with a class are in no stratum and are left out"] if unused else []
@@ -209,20 +207,54 @@ def sample_map(
                      f"error alone asks for {total}")  # fmt: skip
         total = needed
     counts = allocate(sizes, total, minimum=least, users=expected)
-    places = _draw(mapped, layer, codes, sizes, counts, seed)
-    design, xy = _design(mapped, layer, codes, sizes, places, seed, "neyman" if expected is not None
-                         else "proportional")  # fmt: skip
-    hectares = None
-    if areas is not None and not unused:
-        hectares = np.array([areas[i] for i in codes])
+    places = _draw(frame, counts, seed)
+    rule = "neyman" if expected is not None else "proportional"
+    design, xy = _design(frame, places, seed, rule)
+    hectares = None if unused else frame.hectares
     names = mapped.names if show_class else None
     write_points(out, design, xy, mapped.crs, hectares=hectares, map_names=names)
-    drawn = {layer.names[i]: (int(s), int(c))
-             for i, s, c in zip(codes, sizes, counts, strict=True)}  # fmt: skip
+    drawn = {name: (int(s), int(c))
+             for name, s, c in zip(frame.names, sizes, counts, strict=True)}  # fmt: skip
     return Sampled(out, drawn, f"{design.about['allocation']}, at least {least} each", tuple(notes))
 
 
-def _sizes(
+@dataclass(frozen=True)
+class _Frame:
+    """The sampling frame: the pixels with a class, by the strata of a layer.
+
+    Attributes
+    ----------
+    mapped, layer : ClassRaster
+        The map; the strata, which may be its classes.
+    codes : list of int
+        Of the H strata in the layer.
+    sizes : ndarray of int, shape (H,)
+        Pixels of each.
+    hectares : ndarray of float, shape (H,), or None
+    unused : int
+        Pixels in no stratum.
+    """
+
+    mapped: ClassRaster
+    layer: ClassRaster
+    codes: list[int]
+    sizes: np.ndarray
+    hectares: np.ndarray | None
+    unused: int
+
+    @property
+    def names(self) -> list[str]:
+        """Of the strata."""
+        return [self.layer.names[i] for i in self.codes]
+
+
+def _frame(mapped: ClassRaster, layer: ClassRaster) -> _Frame:
+    pixels, areas, unused = _counted(mapped, layer)
+    hectares = None if areas is None else np.array([areas[i] for i in pixels])
+    return _Frame(mapped, layer, list(pixels), np.array(list(pixels.values())), hectares, unused)
+
+
+def _counted(
     mapped: ClassRaster, layer: ClassRaster
 ) -> tuple[dict[int, int], dict[int, float] | None, int]:
     """Pixels with a class: their number and hectares in each stratum, their number in none."""
@@ -268,24 +300,19 @@ def _size_for(sizes: np.ndarray, users: np.ndarray | None, wanted: float | None)
     return min(sample_size(sizes / sizes.sum(), users, wanted), int(sizes.sum()))
 
 
-def _draw(
-    mapped: ClassRaster,
-    layer: ClassRaster,
-    codes: list[int],
-    sizes: np.ndarray,
-    counts: np.ndarray,
-    seed: int,
-) -> np.ndarray:
+def _draw(frame: _Frame, counts: np.ndarray, seed: int) -> np.ndarray:
     """Stratum, map id, row and column (n, 4) of pixels drawn without replacement."""
     random = np.random.default_rng(seed)
     ranks = [
-        np.sort(random.choice(s, c, replace=False)) for s, c in zip(sizes, counts, strict=True)
+        np.sort(random.choice(s, c, replace=False))
+        for s, c in zip(frame.sizes, counts, strict=True)
     ]
-    seen = np.zeros(len(codes), np.int64)
+    seen = np.zeros(len(frame.codes), np.int64)
     places = []
-    for (top, ids), (_, strata) in zip(mapped.blocks(), layer.blocks(), strict=True):
-        for h, code in enumerate(codes):
-            here = np.flatnonzero((strata == code) & (ids != UNLABELLED))
+    blocks = zip(frame.mapped.blocks(), frame.layer.blocks(), strict=True)
+    for (top, ids), (_, codes) in blocks:
+        for h, code in enumerate(frame.codes):
+            here = np.flatnonzero((codes == code) & (ids != UNLABELLED))
             wanted = ranks[h][(ranks[h] >= seen[h]) & (ranks[h] < seen[h] + len(here))] - seen[h]
             seen[h] += len(here)
             rows, columns = np.divmod(here[wanted], ids.shape[1])
@@ -296,15 +323,9 @@ def _draw(
     return found[random.permutation(len(found))]  # the order must not tell the stratum
 
 
-def _design(
-    mapped: ClassRaster,
-    layer: ClassRaster,
-    codes: list[int],
-    sizes: np.ndarray,
-    places: np.ndarray,
-    seed: int,
-    rule: str,
-) -> tuple[Design, np.ndarray]:
+def _design(frame: _Frame, places: np.ndarray, seed: int, rule: str) -> tuple[Design, np.ndarray]:
+    """What is written of places (n, 4), and their coordinates (n, 2)."""
+    mapped, layer = frame.mapped, frame.layer
     about = {
         "map": mapped.path.name,
         "map_sha256": mapped.sha256,
@@ -312,11 +333,8 @@ def _design(
         "allocation": rule,
         "seed": str(seed),
     }
-    names = tuple(layer.names[i] for i in codes)
     ids = np.arange(1, len(places) + 1)
-    strata, map_ids, rows, columns = places.T
-    design = Design(ids, strata, map_ids, rows, columns, names, sizes, about)
-    # A GIS draws a raster without georeference with rows running to negative y.
-    a, b, c, d, e, f = mapped.transform or (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
-    x, y = places[:, 3] + 0.5, places[:, 2] + 0.5
-    return design, np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+    numbers, map_ids, rows, columns = places.T
+    names = tuple(frame.names)
+    design = Design(ids, numbers, map_ids, rows, columns, names, frame.sizes, about)
+    return design, pixel_centres(places[:, 2:], mapped.transform)

@@ -19,7 +19,7 @@ from hyperpeft.assessment.uncertainty import Diversity, Measure, check_rule, cho
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping import SIZE, Layers, Mapper, plan, tiles_here
 from hyperpeft.progress import Progress
-from hyperpeft.records import Scene, mask_of
+from hyperpeft.records import Scene, mask_of, pixel_centres
 from hyperpeft.runs.bundle import Bundle
 from hyperpeft.runs.evaluate import reopen
 from hyperpeft.runs.file_names import SPLIT
@@ -28,7 +28,7 @@ from hyperpeft.runs.load import load_run
 from hyperpeft.scenes import files_of, open_scene, read_labels, text_column, write_layer
 from hyperpeft.splits import load as load_split
 from hyperpeft.system.files import flush, replacing
-from hyperpeft.system.output_folder import Inputs, refuse_inputs
+from hyperpeft.system.output_folder import Inputs, refuse_inputs, require_ending
 
 LAYER = "suggested"
 MOST = 2**19  # candidates; of a larger scene, those of some blocks drawn at random
@@ -172,9 +172,7 @@ def write_suggestions(
     path = check_target(path, inputs)
     names = {**run.classes, 0: ""}
     rows, columns = found.places.T
-    a, b, c, d, e, f = scene.transform or (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
-    x, y = columns + 0.5, rows + 0.5
-    points = shapely.points(a * x + b * y + c, d * x + e * y + f)
+    points = shapely.points(pixel_centres(found.places, scene.transform))
     fields: dict[str, Any] = {
         "rank": np.arange(1, len(rows) + 1),
         "class": np.full(len(rows), None, dtype=object),
@@ -244,7 +242,7 @@ def suggest_to_file(
 
 def _labelled_of(bundle: Bundle, run: Path, scene: Scene) -> np.ndarray:
     """Pixels (H, W) that have a label in the scene, or had one when the run was trained on it."""
-    known = np.zeros(scene.valid.shape, bool) if scene.labels is None else scene.labels.ids > 0
+    known = _known(scene, None)
     if (run / SPLIT).is_file() and scene.sha256 == bundle.record.scene.get("sha256"):
         split = load_split(run / SPLIT)
         known |= mask_of(np.concatenate([split.train, split.validation, split.test]), known.shape)
@@ -254,8 +252,7 @@ def _labelled_of(bundle: Bundle, run: Path, scene: Scene) -> np.ndarray:
 def check_target(path: str | Path, inputs: Inputs = ()) -> Path:
     """Refuse a file that suggestions cannot be written to, before they are made."""
     path = Path(path)
-    if path.suffix.lower() != ".gpkg":
-        raise ConfigError(f"--out {path}", expected="a name that ends in .gpkg", got=path.name)
+    require_ending(path, "--out", ".gpkg")
     refuse_inputs([path], inputs)
     refuse_filled(path, (LAYER,), ("class",))
     return path

@@ -65,7 +65,7 @@ class Fitted:
     about : dict
         For the record: chosen parameters, sizes, the source of the method.
     reducer : dict
-        For the record: what the bands were reduced by, as `runs.sections.reducer_section` does.
+        For the record: what the bands were reduced by; `features` has the sections.
     parameters : int or None
         Numbers that were trained; None where a model has no fixed number of them.
     history : list of dict

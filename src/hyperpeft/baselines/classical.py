@@ -240,7 +240,7 @@ def random_patches(task: Task) -> Fitted:
         task.options["patches"],
     )
     seen = RandomPatchFeatures(reducer, network)
-    return _machine(task, seen, features.section_of(reducer))
+    return _machine(task, seen, features.reducer_section(reducer))
 
 
 Seen = tuple[PixelFeatures, dict[str, Any]]
@@ -248,8 +248,7 @@ Seen = tuple[PixelFeatures, dict[str, Any]]
 
 
 def _spectra(task: Task) -> Seen:
-    section = dict.fromkeys(("kind", "pixels", "components", "explained_variance"))
-    section |= {"normalise": "standardise", "fit_on": "train", "pixels": len(task.split.train)}
+    section = features.unreduced_section("standardise", "train", len(task.split.train))
     return features.centred(task.scene, task.split.train), section
 
 
@@ -258,7 +257,7 @@ def _surroundings(task: Task) -> Seen:
         task.scene, task.options["components"], fit_on=task.fit_on, train=task.split.train
     )
     seen = features.components(found, task.patch_size // 2, task.scene)
-    return seen, features.reducer_section(found, task.fit_on)
+    return seen, features.components_section(found, task.fit_on)
 
 
 def _context(task: Task, options: ContextOptions, components: int | None = None) -> Seen:
@@ -266,7 +265,7 @@ def _context(task: Task, options: ContextOptions, components: int | None = None)
     where = spectral.fitted_pixels(task.scene, task.fit_on, task.split.train)
     components = None if components is None else min(components, spectral.N_BANDS)
     seen = ContextFeatures.fit(task.scene, reducer, options, components, where)
-    return seen, features.section_of(reducer)
+    return seen, features.reducer_section(reducer)
 
 
 def _reducer(task: Task, normalise: str) -> spectral.Reducer:

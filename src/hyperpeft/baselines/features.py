@@ -17,7 +17,7 @@ def components(found: Components, radius: int, scene: Scene) -> ComponentMeans:
     return ComponentMeans(found.mean, whitening, radius, scene.wavelengths)
 
 
-def reducer_section(found: Components, fit_on: str) -> dict[str, Any]:
+def components_section(found: Components, fit_on: str) -> dict[str, Any]:
     """What the record says of whitened principal components."""
     return {
         "kind": "pca",
@@ -29,7 +29,7 @@ def reducer_section(found: Components, fit_on: str) -> dict[str, Any]:
     }
 
 
-def section_of(reducer: Reducer) -> dict[str, Any]:
+def reducer_section(reducer: Reducer) -> dict[str, Any]:
     """What the record says of a reducer."""
     return {
         "kind": reducer.kind,
@@ -39,6 +39,12 @@ def section_of(reducer: Reducer) -> dict[str, Any]:
         "components": len(reducer.components),
         "explained_variance": float(reducer.explained.sum()),
     }
+
+
+def unreduced_section(normalise: str, fit_on: str, pixels: int | None = None) -> dict[str, Any]:
+    """What the record says of spectra that are normalised and not reduced."""
+    section = dict.fromkeys(("kind", "pixels", "components", "explained_variance"))
+    return {**section, "normalise": normalise, "fit_on": fit_on, "pixels": pixels}
 
 
 def centred(scene: Scene, train: np.ndarray) -> SpectraFeatures:

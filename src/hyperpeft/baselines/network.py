@@ -46,8 +46,7 @@ def spectralformer(task: Task) -> Fitted:
     """Hong et al. 2022."""
     bands = task.scene.shape[2]
     seen = features.ranged(task.scene, fit_on=task.fit_on, train=task.split.train)
-    section = dict.fromkeys(("kind", "pixels", "components", "explained_variance"))
-    section |= {"normalise": "minmax", "fit_on": task.fit_on}
+    section = features.unreduced_section("minmax", task.fit_on)
     return _train(task, "spectralformer", bands, seen, section, decay=DECAY)
 
 
@@ -58,7 +57,7 @@ def _components(task: Task) -> tuple[PixelFeatures, dict[str, Any]]:
         task.scene, wanted, fit_on=task.fit_on, train=task.split.train
     )
     seen = features.components(found, 0, task.scene)
-    return seen, features.reducer_section(found, task.fit_on)
+    return seen, features.components_section(found, task.fit_on)
 
 
 def _train(

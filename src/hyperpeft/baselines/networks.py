@@ -9,6 +9,12 @@ from torch import Tensor, nn
 from hyperpeft.errors import ConfigError
 
 
+def _require(what: str, got: int, least: int) -> None:
+    """ConfigError for fewer than a network's kernels leave something of."""
+    if got < least:
+        raise ConfigError(what, expected=f"at least {least}", got=got)
+
+
 class Block(nn.Module):
     """A pre-norm transformer layer: x + attention(norm x), then x + perceptron(norm x).
 
@@ -89,12 +95,8 @@ class HybridSN(nn.Module):
 
     def __init__(self, components: int, window: int, classes: int) -> None:
         super().__init__()
-        for what, least, got in (
-            ("patch size of hybridsn", HYBRIDSN_WINDOW, window),
-            ("components of hybridsn", HYBRIDSN_COMPONENTS, components),
-        ):
-            if got < least:
-                raise ConfigError(what, expected=f"at least {least}", got=got)
+        _require("patch size of hybridsn", window, HYBRIDSN_WINDOW)
+        _require("components of hybridsn", components, HYBRIDSN_COMPONENTS)
         self.spectral = nn.Sequential(
             nn.Conv3d(1, 8, (7, 3, 3)),
             nn.ReLU(),
@@ -163,12 +165,8 @@ class SSFTT(nn.Module):
 
     def __init__(self, components: int, window: int, classes: int) -> None:
         super().__init__()
-        for what, least, got in (
-            ("patch size of ssftt", SSFTT_WINDOW, window),
-            ("components of ssftt", SSFTT_COMPONENTS, components),
-        ):
-            if got < least:
-                raise ConfigError(what, expected=f"at least {least}", got=got)
+        _require("patch size of ssftt", window, SSFTT_WINDOW)
+        _require("components of ssftt", components, SSFTT_COMPONENTS)
         self.spectral = nn.Sequential(nn.Conv3d(1, 8, 3), nn.BatchNorm3d(8), nn.ReLU())
         self.spatial = nn.Sequential(
             nn.Conv2d(8 * (components - 2), SSFTT_DIM, 3), nn.BatchNorm2d(SSFTT_DIM), nn.ReLU()

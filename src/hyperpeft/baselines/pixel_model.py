@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from hyperpeft.baselines.onnx_models import rebuilt_forest, rebuilt_linear, rebuilt_machine
 from hyperpeft.errors import BundleError
-from hyperpeft.models.graphs.frame import FORMAT, operators, sizes
+from hyperpeft.models.graphs.frame import FORMAT, content_of, metadata_of, operators, sizes
 from hyperpeft.models.graphs.session import Session
 from hyperpeft.system.files import replacing
 from hyperpeft.system.resources import thread_count
@@ -93,13 +93,8 @@ class PixelModel:
             For a file that is missing, damaged, too large, or another kind of graph.
         """
         try:
-            size = path.stat().st_size
-            if size > LARGEST:
-                raise BundleError(f"{path}", expected=f"at most {LARGEST} bytes", got=size)
-            graph = _graph_of(path.read_bytes())
+            graph = _graph_of(content_of(path, LARGEST))
             features, classes = sizes(graph)
-        except OSError as error:
-            raise BundleError(f"{path} cannot be read ({error.strerror})") from None
         except ValueError as error:
             why = " ".join(str(error).split())[:300]
             raise BundleError(f"{path} is not a classifier of pixels: {why}") from None
@@ -115,7 +110,7 @@ def _graph_of(content: bytes) -> onnx.ModelProto:
         given = onnx.load_model_from_string(content)
     except DecodeError as error:
         raise ValueError(f"it is no ONNX file ({error})") from None
-    metadata = {entry.key: entry.value for entry in given.metadata_props}
+    metadata = metadata_of(given)
     rebuilt = _KINDS.get(metadata.get("kind", ""))
     if metadata.get("format") != FORMAT or rebuilt is None:
         got = f"{metadata.get('format')!r} of {metadata.get('kind')!r}"

@@ -276,8 +276,7 @@ def print_scores(scores: dict[str, Any], classes: dict[int, str]) -> None:
 
 def print_record(record: RunRecord, out: Path) -> None:
     """What a run gave, and where it is."""
-    names = dict(zip(record.scene["class_ids"], record.scene["classes"], strict=True))
-    print_scores(record.metrics, names)
+    print_scores(record.metrics, record.class_names)
     adapter, timing, leak = record.adapter, record.timing, record.split["leakage"]
     if record.baseline is not None:
         print(_baseline_line(adapter, record.baseline))

@@ -24,7 +24,7 @@ from hyperpeft.runs.config import RunConfig, make_config
 from hyperpeft.runs.config_files import flag, read_config, with_given
 from hyperpeft.runs.file_names import MAP
 from hyperpeft.runs.record import RunRecord
-from hyperpeft.system.output_folder import refuse_inputs
+from hyperpeft.system.output_folder import refuse_inputs, require_ending
 
 
 def demo(
@@ -186,12 +186,9 @@ def map_(
 
     Example: `hyperpeft map runs/sa --out sa.tif`
     """
-    if out.suffix.lower() not in (".tif", ".tiff"):
-        raise ConfigError(f"--out {out}", expected="a name that ends in .tif", got=out.name)
-    if polygons is not None and polygons.suffix.lower() != ".gpkg":
-        raise ConfigError(
-            f"--polygons {polygons}", expected="a name that ends in .gpkg", got=polygons.name
-        )
+    require_ending(out, "--out", ".tif", ".tiff")
+    if polygons is not None:
+        require_ending(polygons, "--polygons", ".gpkg")
     _refuse_without_scene(scene, layout=layout)
     beside = {
         name: out.with_name(f"{out.stem}_{name}.tif") if written else None

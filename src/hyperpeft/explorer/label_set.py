@@ -16,11 +16,9 @@ from rasterio.features import rasterize
 from shapely import Geometry
 
 from hyperpeft.errors import LabelsError
-from hyperpeft.records import palette
+from hyperpeft.records import LARGEST_ID, Colour, palette
 
-Colour = tuple[int, int, int]
 Grid = tuple[int, int]
-LARGEST_ID = 65535
 _SEVERAL = -1  # in the place of a class: shapes of several classes
 _LARGE = 2**16  # pixels of a shape's frame
 

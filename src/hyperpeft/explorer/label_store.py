@@ -22,9 +22,9 @@ import numpy as np
 import shapely
 from rasterio.features import shapes as outlines
 
-from hyperpeft.errors import ConfigError, LabelsError
+from hyperpeft.errors import LabelsError
 from hyperpeft.explorer.label_set import LabelClass, LabelSet, Shape
-from hyperpeft.records import Labels, Scene, palette
+from hyperpeft.records import Labels, Scene, palette, to_hex
 from hyperpeft.scenes import (
     CLASSES,
     PIXELS,
@@ -37,7 +37,7 @@ from hyperpeft.scenes import (
     write_layer,
 )
 from hyperpeft.system.files import PART, flush, replacing
-from hyperpeft.system.output_folder import output_folder
+from hyperpeft.system.output_folder import output_folder, require_ending
 
 LAYER = "labels"
 _UNDONE = 200  # changes that can be undone
@@ -62,8 +62,7 @@ class LabelStore:
     """
 
     def __init__(self, path: Path, scene: Scene) -> None:
-        if path.suffix.lower() != ".gpkg":
-            raise ConfigError(f"labels {path}", expected="a name that ends in .gpkg")
+        require_ending(path, "labels", ".gpkg")
         self.path, self.scene = path, scene
         self._held = ExitStack()
         lock = f".{path.stem}.lock"
@@ -207,9 +206,7 @@ def write_label_set(path: Path, labels: LabelSet, scene: Scene) -> None:
             {
                 "class_id": np.array([c.id for c in labels.classes], np.int32),
                 "name": text_column(c.name for c in labels.classes),
-                "colour": text_column(
-                    "#{:02x}{:02x}{:02x}".format(*c.colour) for c in labels.classes
-                ),
+                "colour": text_column(to_hex(c.colour) for c in labels.classes),
             },
         )  # fmt: skip
         write_layer(

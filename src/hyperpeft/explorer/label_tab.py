@@ -14,6 +14,7 @@ from hyperpeft.explorer import widgets as w
 from hyperpeft.explorer.label_set import LabelSet, stroke
 from hyperpeft.explorer.map_panel import MapPanel
 from hyperpeft.explorer.state import Explorer
+from hyperpeft.records import from_hex, to_hex
 
 MOVE, POINT, POLYGON, BRUSH, ERASE = "Move", "Point", "Polygon", "Brush", "Erase"
 TOOLS = {name: name for name in (MOVE, POINT, POLYGON, BRUSH, ERASE)}
@@ -223,7 +224,7 @@ class LabelTab:
 
     def save_class(self) -> None:
         """Give the chosen class the name and the colour that were entered."""
-        chosen, name, colour = self._chosen(), self.rename.value, w.rgb(self.colour.value)
+        chosen, name, colour = self._chosen(), self.rename.value, from_hex(self.colour.value)
         self._change(lambda labels: labels.renamed(chosen, name).recoloured(chosen, colour))
 
     def merge(self) -> None:
@@ -271,7 +272,7 @@ class LabelTab:
         chosen = next((c for c in labels.classes if c.id == self.active), None)
         self.edit.visible = chosen is not None
         if chosen is not None:
-            self.rename.value, self.colour.value = chosen.name, w.css(chosen.colour)
+            self.rename.value, self.colour.value = chosen.name, to_hex(chosen.colour)
             others = {c.name: c.id for c in labels.classes if c.id != chosen.id}
             self.into.options = others
             self.into.value = next(iter(others.values()), None)
@@ -302,7 +303,7 @@ class LabelTab:
             sheet = f"""
             :host(.solid) .bk-btn.bk-btn-default {{ text-align: left; white-space: pre;
               border: 1px solid {w.ACCENT if on else w.LINE}; overflow: hidden;
-              border-left: 12px solid {w.css(c.colour)};
+              border-left: 12px solid {to_hex(c.colour)};
               background-color: {"#e3eff6" if on else "white"};
               font-weight: {600 if on else 400}; }}"""
             shown.name = f"{number}  {c.name}  ({counts[c.id]:,})"

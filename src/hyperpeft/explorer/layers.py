@@ -14,7 +14,7 @@ import numpy as np
 
 from hyperpeft.errors import BundleError
 from hyperpeft.explorer.jobs import MappedRegion
-from hyperpeft.records import UNLABELLED
+from hyperpeft.records import UNLABELLED, Colour
 from hyperpeft.runs.file_names import MAP, RUN
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.scenes import SceneView, open_raster, read_thin
@@ -122,9 +122,9 @@ def class_picture(
     return _packed(out)
 
 
-def scale_picture(values: np.ndarray, low: float = 0.0, high: float = 1.0) -> np.ndarray:
-    """A picture of numbers from dark blue to yellow; NaN is transparent."""
-    place = np.clip((np.nan_to_num(values) - low) / (high - low), 0, 1) * (len(_VIRIDIS) - 1)
+def scale_picture(values: np.ndarray) -> np.ndarray:
+    """A picture of numbers from 0, dark blue, to 1, yellow; NaN is transparent."""
+    place = np.clip(np.nan_to_num(values), 0, 1) * (len(_VIRIDIS) - 1)
     out = np.zeros((*values.shape, 4), np.uint8)
     for channel in range(3):
         out[..., channel] = np.interp(place, np.arange(len(_VIRIDIS)), _VIRIDIS[:, channel])
@@ -136,9 +136,6 @@ def scale_picture(values: np.ndarray, low: float = 0.0, high: float = 1.0) -> np
 def _packed(pixels: np.ndarray) -> np.ndarray:
     packed: np.ndarray = np.ascontiguousarray(pixels).view(np.uint32).reshape(pixels.shape[:2])
     return packed
-
-
-Colour = tuple[int, int, int]
 
 
 @dataclass
@@ -192,12 +189,7 @@ def layer_of_run(folder: Path, shape: tuple[int, int]) -> tuple[RunRecord, MapLa
     """
     record = RunRecord.from_file(folder / RUN)
     path = folder / MAP
-    scene = record.scene
-    classes = dict(zip(scene["class_ids"], scene["classes"], strict=True))
-    colours = {
-        i: (int(r), int(g), int(b))
-        for i, (r, g, b) in zip(scene["class_ids"], scene["colours"], strict=True)
-    }
+    classes, colours = record.class_names, record.class_colours
     if not path.is_file():
         return record, MapLayer(classes, colours)
     with open_raster(path, error=BundleError) as dataset:

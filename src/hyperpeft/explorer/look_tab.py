@@ -16,6 +16,7 @@ from hyperpeft.explorer import widgets as w
 from hyperpeft.explorer.layers import COMPONENTS, Components, Stretch, presets
 from hyperpeft.explorer.map_panel import MapPanel
 from hyperpeft.explorer.state import Explorer
+from hyperpeft.records import from_hex, to_hex
 
 _OWN = "bands"
 _KEPT = 8  # spectra beside each other
@@ -264,7 +265,7 @@ class LookTab:
             valid = [values for values, good in found if good]
             if valid:
                 xs, ys = self._lines(np.mean(valid, axis=0))
-                lines.append((xs, ys, w.css(c.colour), c.name))
+                lines.append((xs, ys, to_hex(c.colour), c.name))
         return lines
 
     def _hint(self) -> str:
@@ -284,7 +285,7 @@ class LookTab:
             parts.append("<b>no data</b>")
         data = self.spectra.data
         legend = " ".join(
-            f'<span style="white-space:nowrap">{w.swatch(w.rgb(colour))}{label}</span>'
+            f'<span style="white-space:nowrap">{w.swatch(from_hex(colour))}{label}</span>'
             for colour, label in zip(data["colour"], data["label"], strict=True)
         )
         return f"<p>{' &middot; '.join(parts)}</p><p class='muted'>{legend}</p>"

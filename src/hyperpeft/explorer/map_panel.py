@@ -25,10 +25,11 @@ from hyperpeft.explorer import widgets as w
 from hyperpeft.explorer.jobs import Region
 from hyperpeft.explorer.layers import Stretch, class_picture, false_colour, scale_picture
 from hyperpeft.explorer.state import Explorer
-from hyperpeft.records import thinned
+from hyperpeft.records import thinned, to_hex
 
 _SHARPEST = 1300  # pixels of a picture a side
 _CLOSEST = 8.0  # pixels of the scene across the map
+_ACROSS = 60.0  # at most, where the map moves to a place
 _CACHED = 24
 _OUTLINES = 1500  # shapes whose outlines are drawn
 
@@ -169,10 +170,10 @@ target.text = text;
         x, y, scale = self._where()
         self._look(x + right * scale * self.size[0], y + down * scale * self.size[1], scale)
 
-    def go_to(self, column: float, row: float, across: float = 60.0) -> None:
-        """Put a place in the middle, with at most so many pixels across the map."""
+    def go_to(self, column: float, row: float) -> None:
+        """Put a place in the middle, with at most `_ACROSS` pixels across the map."""
         _, _, scale = self._where()
-        self._look(column, row, min(scale, across / min(self.size)))
+        self._look(column, row, min(scale, _ACROSS / min(self.size)))
 
     def _where(self) -> tuple[float, float, float]:
         """The middle, and pixels of the scene per pixel of the screen."""
@@ -290,7 +291,7 @@ target.text = text;
                 continue
             if south < rows.start or north > rows.stop:
                 continue
-            colour = w.css(colours[shape.class_id])
+            colour = to_hex(colours[shape.class_id])
             if shape.geometry.geom_type == "Point":
                 px.append(shape.geometry.x)
                 py.append(shape.geometry.y)

@@ -315,23 +315,23 @@ class Explorer:
 
     # Suggestions and checks
 
-    def start_suggesting(self, options: Mapping[str, Any], out: Path | None = None) -> Job:
+    def start_suggesting(self, options: Mapping[str, Any]) -> Job:
         """Choose pixels to label next."""
         run = self._shown_run()
-        target = out or run.with_name(f"{run.name}-suggested.gpkg")
+        target = run.with_name(f"{run.name}-suggested.gpkg")
         scene = None if self.spec is not None else self.view.scene
         return self._start(
             SUGGEST, "Choosing pixels", f"{WORK}:suggest", run, scene, self.labels.mask(), target,
             dict(options),
         )  # fmt: skip
 
-    def open_check(self, size: int | None = None, path: Path | None = None, seed: int = 0) -> None:
+    def open_check(self, size: int | None = None, path: Path | None = None) -> None:
         """Draw a sample of the shown map, or continue one."""
         if path is None:
             run = self._shown_run()
             path = run.with_name(f"{run.name}-sample.gpkg")
             if not path.is_file():
-                sample_map(run / MAP, path, size=size, seed=seed)
+                sample_map(run / MAP, path, size=size)
         self.check = CheckList(path)
         self.version += 1
 

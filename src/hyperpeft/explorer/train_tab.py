@@ -156,7 +156,7 @@ class TrainTab:
         record = self.explorer.record
         assert record is not None
         counts = np.array(record.metrics["confusion"])
-        known = dict(zip(record.scene["class_ids"], record.scene["classes"], strict=True))
+        known = record.class_names
         ids = record.metrics["class_ids"]
         names = {i: known.get(i, str(i)) for i in ids}  # files of a split may have other classes
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

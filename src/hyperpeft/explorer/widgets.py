@@ -9,6 +9,8 @@ from typing import Any
 import panel as pn
 from panel.custom import JSComponent
 
+from hyperpeft.records import Colour, to_hex
+
 INK, MUTED, LINE, PAPER, GROUND = "#1d2733", "#5b6776", "#d5dbe2", "#ffffff", "#f3f5f7"
 ACCENT, ALERT = "#0f5f87", "#9a2617"
 SIDEBAR = 372  # pixels
@@ -65,28 +67,17 @@ ERROR = f"""
 """
 
 
-def swatch(colour: Sequence[int]) -> str:
+def swatch(colour: Colour) -> str:
     """A small square of a class colour."""
-    return f'<span class="swatch" style="background:{css(colour)}"></span>'
+    return f'<span class="swatch" style="background:{to_hex(colour)}"></span>'
 
 
-def css(colour: Sequence[int]) -> str:
-    """A colour (r, g, b) as #rrggbb."""
-    return "#{:02x}{:02x}{:02x}".format(*colour[:3])
-
-
-def rgb(text: str) -> tuple[int, int, int]:
-    """A colour #rrggbb as (r, g, b)."""
-    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[object]], numbers: int = 1) -> str:
-    """A table whose cells are HTML; all columns from `numbers` on are right-aligned."""
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table whose cells are HTML; all columns but the first are right-aligned."""
 
     def cells(kind: str, values: Sequence[object]) -> str:
         return "".join(
-            f"<{kind}{' class=n' if i >= numbers else ''}>{value}</{kind}>"
-            for i, value in enumerate(values)
+            f"<{kind}{' class=n' if i else ''}>{value}</{kind}>" for i, value in enumerate(values)
         )
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
@@ -137,9 +128,9 @@ def set_choices(
         into.tags = [*entries]
 
 
-def on_change(widget: Any, act: Callable[[Any], Any], guard: Guard, what: str = "value") -> None:
+def on_change(widget: Any, act: Callable[[Any], Any], guard: Guard) -> None:
     """Call a function with the value of a widget whenever it changes."""
-    widget.param.watch(lambda event: guard(lambda: act(event.new)), what)
+    widget.param.watch(lambda event: guard(lambda: act(event.new)), "value")
 
 
 def select(name: str, options: Any, value: Any, **more: Any) -> Any:
@@ -177,9 +168,9 @@ def slider(name: str, value: float, start: float, end: float, step: float, **mor
     )  # fmt: skip
 
 
-def text_input(name: str, value: str = "", **more: Any) -> Any:
+def text_input(name: str, **more: Any) -> Any:
     """A line of text."""
-    return pn.widgets.TextInput(name=name, value=value, stylesheets=[SHEET], margin=(3, 4), **more)
+    return pn.widgets.TextInput(name=name, stylesheets=[SHEET], margin=(3, 4), **more)
 
 
 def html(text: str = "", **more: Any) -> Any:

@@ -187,7 +187,7 @@ def model_card(record: RunRecord, repo: str) -> str:
     scores = " | ".join(_score(record.metrics.get(key)) for key in ("oa", "aa", "kappa"))
     classes = "\n".join(
         f"| {i} | {_cell(name)} | {_score((record.metrics.get('per_class') or {}).get(str(i)))} |"
-        for i, name in zip(scene["class_ids"], scene["classes"], strict=True)
+        for i, name in record.class_names.items()
     )
     is_baseline = adapter["method"] in BASELINES
     what = "A baseline" if is_baseline else "An adapter"

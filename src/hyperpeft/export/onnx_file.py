@@ -20,7 +20,7 @@ from hyperpeft.mapping import (
     classify,
     features_at,
 )
-from hyperpeft.mapping.predictor import PooledPredictor, window_part_of
+from hyperpeft.mapping.predictor import PooledPredictor, parts_of, window_part_of
 from hyperpeft.mapping.tiles import SceneWindow, Tile
 from hyperpeft.models.graphs.frame import Architecture
 from hyperpeft.models.graphs.session import Session
@@ -168,7 +168,7 @@ def whole_graph(
 
     The path that another program takes: values of the scene in, probabilities out.
     """
-    parts = predictor.parts if isinstance(predictor, PooledPredictor) else (predictor,)
+    parts = parts_of(predictor)
     graph = onnx.load(path)
     names = [given.name for given in graph.graph.input]
     inputs: dict[str, np.ndarray] = {}

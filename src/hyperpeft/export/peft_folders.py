@@ -251,7 +251,7 @@ def _card(record: RunRecord, head: str, base: str) -> str:
     config, adapter, scene = record.config, record.adapter, record.scene
     oa = record.metrics["oa"]
     count = adapter["adapter_parameters"]
-    names = dict(zip(scene["class_ids"], scene["classes"], strict=True))
+    names = record.class_names
     depth = "all blocks" if config["blocks"] == "all" else f"the last {config['blocks']} blocks"
     lines = [
         "---",

@@ -196,7 +196,6 @@ def fill(
     encode: Encode,
     *,
     seed: tuple[int, ...],
-    tolerance: float = TOLERANCE,
 ) -> Filled:
     """Logits of all pixels of a tile, most of them guessed.
 
@@ -210,8 +209,6 @@ def fill(
         Gives the encoder's logits of pixels by their index.
     seed : tuple of int
         Of the audit's draw.
-    tolerance : float
-        What the audit must guarantee.
     """
     n = len(described)
     share, least, most = AUDIT
@@ -227,7 +224,7 @@ def fill(
     state.look(np.flatnonzero(grid))
     state.look(np.flatnonzero(audit))
     guesses = state.guess()
-    if _to_check(guesses, state.logits, audit, tolerance) > HOPELESS:
+    if _to_check(guesses, state.logits, audit) > HOPELESS:
         return state.encode_all()
     looks, rounds = 0, 0
     while True:
@@ -252,7 +249,7 @@ def fill(
         filled = audit & ~state.checked
         mistakes = int((guesses[filled].argmax(1) != state.logits[filled].argmax(1)).sum())
         found = Audit(int(audit.sum()), mistakes, confidence)
-        if found.bound <= tolerance:
+        if found.bound <= TOLERANCE:
             logits = np.where(state.encoded[:, None], state.logits, guesses)
             return Filled(logits, state.encoded, found)
 
@@ -305,14 +302,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return raised / raised.sum(axis=1, keepdims=True)
 
 
-def _to_check(
-    guesses: np.ndarray, logits: np.ndarray, audit: np.ndarray, tolerance: float
-) -> float:
+def _to_check(guesses: np.ndarray, logits: np.ndarray, audit: np.ndarray) -> float:
     """Share of the least certain guesses to check until few enough wrong ones are left."""
     wrong = guesses[audit].argmax(1) != logits[audit].argmax(1)
     doubtful_first = np.argsort(margins(guesses[audit]), kind="stable")
     left = wrong[doubtful_first][::-1].cumsum()[::-1]  # wrong ones from here on
-    return float((left > tolerance / 2 * len(wrong)).mean())
+    return float((left > TOLERANCE / 2 * len(wrong)).mean())
 
 
 def _standardised(described: np.ndarray) -> np.ndarray:

@@ -32,6 +32,7 @@ from hyperpeft.spectral import Reducer
 BANDS = ("dissimilarity", "applicable")
 FOLDS = 10
 _MOST = 3000  # training pixels whose mean distance is computed exactly
+_SEED = 0  # of k-means, and of the pixels that are drawn where there are more
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ class Applicability:
 
 
 def fit_applicability(
-    features: np.ndarray, classes: np.ndarray, positions: np.ndarray, *, seed: int = 0
+    features: np.ndarray, classes: np.ndarray, positions: np.ndarray
 ) -> Applicability:
     """Scale, weights and threshold from training pixels.
 
@@ -70,8 +71,6 @@ def fit_applicability(
     classes : ndarray of int, shape (n,)
     positions : ndarray of int, shape (n, 2)
         Rows and columns, from which spatial folds are made by k-means.
-    seed : int
-        Of k-means.
 
     Raises
     ------
@@ -93,12 +92,14 @@ def fit_applicability(
     importance = np.where(kept, between / np.where(kept, spread**2, 1), 0)
     factor = np.where(kept, importance / np.where(kept, spread, 1), 0)
     points = (features - centre) * factor
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(_SEED)
     some = points if len(points) <= _MOST else points[random.choice(len(points), _MOST, False)]
     mean_distance = float(pdist(some).mean())
     if mean_distance <= 0:
         raise ConfigError("applicability: the training pixels are all alike")
-    folds = KMeans(min(FOLDS, len(points) // 2), random_state=seed, n_init=4).fit_predict(positions)
+    folds = KMeans(min(FOLDS, len(points) // 2), random_state=_SEED, n_init=4).fit_predict(
+        positions
+    )
     own = np.empty(len(points))
     for fold in np.unique(folds):
         inside = folds == fold
@@ -134,7 +135,7 @@ def write_applicability(
     style = band_style(0, 2 * known.threshold, BANDS[0])
     with bands_writer(
         path, scene.valid.shape, BANDS, crs=scene.crs, transform=scene.transform, style=style,
-        extra_tags={"THRESHOLD": f"{known.threshold:.6g}"}, staged=True,
+        extra_tags={"THRESHOLD": f"{known.threshold:.6g}"},
     ) as write:  # fmt: skip
         for (rows, columns), values in scene.pieces():
             valid = scene.valid[rows, columns]

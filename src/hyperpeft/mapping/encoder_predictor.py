@@ -12,7 +12,6 @@ import torch
 from hyperpeft.mapping.fingerprint import Fingerprint
 from hyperpeft.mapping.predictor import WindowPredictor
 from hyperpeft.mapping.tiles import cell_of
-from hyperpeft.models.spectralgpt import BAND_GROUP, BANDS, token_grid
 from hyperpeft.models.windows import Windows
 from hyperpeft.spectral import Reducer
 from hyperpeft.system.resources import keep_freed_memory
@@ -88,9 +87,8 @@ class EncoderPredictor(WindowPredictor):
 def windows_that_fit(model: Classifier, precision: str) -> int:
     """Windows whose values between two layers a processor's cache holds; more are slower."""
     encoder = model.encoder
-    tokens = BANDS // BAND_GROUP * token_grid(encoder.image_size, encoder.patch_embed.stride) ** 2
     widest = 4 * encoder.dim  # inside a block
-    return max(1, CACHED // (tokens * widest * (2 if precision == "bf16" else 4)))
+    return max(1, CACHED // (encoder.tokens * widest * (2 if precision == "bf16" else 4)))
 
 
 def logits_of(

@@ -352,7 +352,11 @@ class PooledPredictor(Predictor):
         return self.parts[0].described(prepared[0], valid)
 
 
+def parts_of(predictor: Predictor) -> tuple[Predictor, ...]:
+    """The predictors that are pooled; of any other the predictor itself."""
+    return predictor.parts if isinstance(predictor, PooledPredictor) else (predictor,)
+
+
 def window_part_of(predictor: Predictor) -> WindowPredictor | None:
     """The part of a predictor that is an adapted backbone; None where there is none."""
-    parts = predictor.parts if isinstance(predictor, PooledPredictor) else (predictor,)
-    return next((part for part in parts if isinstance(part, WindowPredictor)), None)
+    return next((part for part in parts_of(predictor) if isinstance(part, WindowPredictor)), None)

@@ -301,7 +301,6 @@ def _assemble(
                 crs=scene.crs,
                 transform=scene.transform,
                 half=True,
-                staged=True,
                 style=style,
             )
             return stack.enter_context(writer)

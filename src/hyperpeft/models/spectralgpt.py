@@ -22,6 +22,7 @@ from hyperpeft.errors import ConfigError, InputError
 
 BANDS = 12
 BAND_GROUP = 3  # bands per token
+GROUPS = BANDS // BAND_GROUP  # T
 PATCH = 8  # pixels per side of a token
 NORM_EPS = 1e-6
 
@@ -157,10 +158,15 @@ class SpectralGPT(nn.Module):
         side = token_grid(image_size, stride)
         self.patch_embed = PatchEmbed(dim, stride)
         self.pos_embed_spatial = nn.Parameter(torch.zeros(1, side * side, dim))
-        self.pos_embed_temporal = nn.Parameter(torch.zeros(1, BANDS // BAND_GROUP, dim))
+        self.pos_embed_temporal = nn.Parameter(torch.zeros(1, GROUPS, dim))
         hidden = round(dim * mlp_ratio)
         self.blocks = nn.ModuleList(Block(dim, num_heads, hidden) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
+
+    @property
+    def tokens(self) -> int:
+        """L: the tokens of an image of `image_size`."""
+        return token_count(self.image_size, self.patch_embed.stride)
 
     def embed(self, x: Tensor) -> Tensor:
         """Tokens with their positions, before the first block: (N, 12, S, S) -> (N, L, D)."""
@@ -201,6 +207,11 @@ def token_grid(image_size: int, stride: int = PATCH) -> int:
     return (image_size - PATCH) // stride + 1
 
 
+def token_count(image_size: int, stride: int = PATCH) -> int:
+    """Tokens of an image, those of all band groups; errors as of `token_grid`."""
+    return GROUPS * token_grid(image_size, stride) ** 2
+
+
 def interpolate_positions(positions: Tensor, side: int) -> Tensor:
     """Spatial positions (1, g g, D) resampled bicubically to (1, side side, D)."""
     stored = round(positions.shape[1] ** 0.5)
@@ -234,7 +245,6 @@ def initialise(model: M, seed: int) -> M:
 
 
 VALUES = PATCH * PATCH * BAND_GROUP  # of one token
-GROUPS = BANDS // BAND_GROUP  # T
 
 
 class Masked(NamedTuple):

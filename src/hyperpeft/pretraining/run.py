@@ -20,12 +20,10 @@ from hyperpeft._version import __version__
 from hyperpeft.errors import ConfigError
 from hyperpeft.models import SIZES, load_backbone, save_backbone, weights_sha256
 from hyperpeft.models.spectralgpt import (
-    BAND_GROUP,
-    BANDS,
     MaskedAutoencoder,
     cuboids,
     images,
-    token_grid,
+    token_count,
 )
 from hyperpeft.models.windows import resize
 from hyperpeft.pretraining.config import PretrainConfig, Stage, _sources_of
@@ -280,7 +278,7 @@ def _steps(config: PretrainConfig, stage: Stage, sources: list[Source]) -> Steps
         MaskedRules(
             windows=masked.windows,
             patch_sizes=config.patch_sizes,
-            tokens=BANDS // BAND_GROUP * token_grid(stage.image_size) ** 2,
+            tokens=token_count(stage.image_size),
             generated=masked.generated,
             normalise=config.normalise[0],
         )

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 from hyperpeft import scenes as scenes_package
 from hyperpeft.errors import ConfigError
-from hyperpeft.models.spectralgpt import BAND_GROUP, BANDS, token_grid
+from hyperpeft.models.spectralgpt import token_count
 from hyperpeft.pretraining.config import PretrainConfig, SceneOptions, Stage
 from hyperpeft.pretraining.sources import RealCubes, components_of, source_paths
 from hyperpeft.scenes import Draws, SceneGenerator, SceneRules, SpectralLibrary, read_library
@@ -165,8 +165,8 @@ class SceneSteps(Dataset[SceneEpisodes]):
             patch_size=_drawn(rng, rules.patch_sizes),
             image_size=_drawn(rng, rules.image_sizes),
         )
-        tokens = BANDS // BAND_GROUP * token_grid(episodes.image_size) ** 2
-        return replace(episodes, noise=draws.uniform(rules.masked, tokens))
+        noise = draws.uniform(rules.masked, token_count(episodes.image_size))
+        return replace(episodes, noise=noise)
 
 
 def _drawn(rng: np.random.Generator, shares: dict[int, float]) -> int:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from hyperpeft.errors import HyperpeftError, LabelsError, SceneError
 from hyperpeft.records.colours import default_rgb, palette
-from hyperpeft.records.labels import UNLABELLED, Labels
+from hyperpeft.records.labels import LARGEST_ID, UNLABELLED, Labels
 from hyperpeft.records.windows import GRID, Transform
 
 DIMS = ("band", "y", "x")
@@ -24,7 +24,6 @@ _NAMES = {  # of dimensions, in lower case
 }  # fmt: skip
 _WAVELENGTHS = ("wavelength", "wavelengths")  # dims or coordinates in nm or micrometres
 _MICROMETRES = 100  # wavelengths that are all below this are in micrometres
-_LARGEST_ID = 65535
 _SAME_PLACE = 0.1  # of a pixel, by which coordinates of one place may differ
 _FLOAT32_MAX = float(np.finfo(np.float32).max)  # what is computed with is float32
 
@@ -161,10 +160,10 @@ def labels_of_array(labels: Any, cube: xr.DataArray) -> Labels:
     if array.ndim != 2:
         raise LabelsError("labels", expected="2 dimensions (H, W)", got=f"shape {array.shape}")
     low, high = int(array.min(initial=0)), int(array.max(initial=0))
-    if low < 0 or high > _LARGEST_ID:
+    if low < 0 or high > LARGEST_ID:
         odd = low if low < 0 else high
         raise LabelsError(
-            "labels", expected=f"class ids from 1 to {_LARGEST_ID}, 0 where unlabelled", got=odd
+            "labels", expected=f"class ids from 1 to {LARGEST_ID}, 0 where unlabelled", got=odd
         )
     ids = array.astype(np.int32)
     found = [i for i in np.unique(ids).tolist() if i != UNLABELLED]

@@ -42,6 +42,20 @@ _RED_GREEN_BLUE = (650.0, 550.0, 470.0)  # nm
 _GOLDEN = 0.618033988749895
 
 
+def to_hex(colour: Colour) -> str:
+    """A colour as #rrggbb.
+
+    >>> to_hex((213, 94, 0)), from_hex("#d55e00")
+    ('#d55e00', (213, 94, 0))
+    """
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def from_hex(text: str) -> Colour:
+    """A colour that is written as #rrggbb."""
+    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
+
+
 def palette(ids: Iterable[int], names: Mapping[int, str] | None = None) -> dict[int, Colour]:
     """One RGB colour per class id, all different.
 

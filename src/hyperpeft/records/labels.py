@@ -11,6 +11,7 @@ from hyperpeft.errors import LabelsError
 from hyperpeft.system.text import html_table, swatch
 
 UNLABELLED = 0  # the id of pixels without a label, and of nodata in a class map
+LARGEST_ID = 65535  # class maps are written with 16 bits at most
 
 
 @dataclass(frozen=True)

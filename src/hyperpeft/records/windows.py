@@ -54,6 +54,21 @@ def cover(
 
 GRID = "spatial_ref"  # the scalar coordinate whose attributes hold the CRS, as in CF and rioxarray
 Transform = tuple[float, float, float, float, float, float]
+# Of a raster without georeference, as a GIS draws it: its rows run to negative y.
+UNPLACED: Transform = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+
+
+def pixel_centres(pixels: np.ndarray, transform: Transform | None) -> np.ndarray:
+    """Coordinates x, y (n, 2) of the centres of pixels (n, 2), row and column.
+
+    Those that a GIS draws where there is no transform.
+
+    >>> pixel_centres(np.array([[0, 0], [2, 5]]), None).tolist()
+    [[0.5, -0.5], [5.5, -2.5]]
+    """
+    a, b, c, d, e, f = transform or UNPLACED
+    x, y = pixels[:, 1] + 0.5, pixels[:, 0] + 0.5
+    return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
 
 
 def with_coordinates(

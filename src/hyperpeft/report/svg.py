@@ -53,8 +53,8 @@ class Plot:
         Limits.
     log : bool
         A logarithmic x axis.
-    left, right, bottom : float
-        Space beside and below the axes, in pixels.
+    left, right : float
+        Space beside the axes, in pixels.
     flip : bool
         y grows downwards.
     """
@@ -68,11 +68,10 @@ class Plot:
         log: bool = False,
         left: float = 44.0,
         right: float = 12.0,
-        bottom: float = 40.0,
         flip: bool = False,
     ) -> None:
         self.height, self.limits, self.log, self.flip = height, (x, y), log, flip
-        self.left, self.right, self.top, self.bottom = left, WIDTH - right, 10.0, height - bottom
+        self.left, self.right, self.top, self.bottom = left, WIDTH - right, 10.0, height - 40.0
         self.parts: list[str] = []
 
     def x(self, value: float) -> float:

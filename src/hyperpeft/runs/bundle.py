@@ -96,15 +96,12 @@ class Bundle:
     @property
     def classes(self) -> dict[int, str]:
         """Names of the scene's classes by id."""
-        scene = self.record.scene
-        return dict(zip(scene["class_ids"], scene["classes"], strict=True))
+        return self.record.class_names
 
     @property
     def colours(self) -> dict[int, tuple[int, int, int]]:
         """RGB of the scene's classes by id."""
-        scene = self.record.scene
-        colours = [(int(r), int(g), int(b)) for r, g, b in scene["colours"]]
-        return dict(zip(scene["class_ids"], colours, strict=True))
+        return self.record.class_colours
 
     def __repr__(self) -> str:
         return f"<Bundle of {self.record!r}>"

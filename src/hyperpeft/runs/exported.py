@@ -39,16 +39,16 @@ from hyperpeft.baselines import BASELINES
 from hyperpeft.errors import BundleError
 from hyperpeft.mapping import GraphPredictor
 from hyperpeft.models.graphs.classifier import classifier_graph
-from hyperpeft.models.graphs.frame import FORMAT as PIXEL_FORMAT
 from hyperpeft.models.graphs.frame import (
-    IR_VERSION,
-    OPSETS,
     Architecture,
     Arrays,
     Pool,
     check_arrays,
+    content_of,
     input_name,
+    metadata_of,
     names_of,
+    pixel_model,
     subgraph,
 )
 from hyperpeft.models.graphs.session import Session, providers
@@ -103,7 +103,7 @@ def pack(folder: Path, record: RunRecord, window: Window | None) -> onnx.ModelPr
         else:
             pooled.add(name, models[name], "scores", factor, weight)
     model = pooled.model()
-    kinds = {name: _metadata(model)["kind"] for name, model in models.items()}
+    kinds = {name: metadata_of(model)["kind"] for name, model in models.items()}
     helper.set_model_props(model, _properties(folder, record, files, kinds, window))
     if model.ByteSize() > LARGEST:
         raise BundleError(
@@ -154,11 +154,10 @@ def _properties(
 ) -> dict[str, str]:
     """The metadata."""
     text = without_folders(*_record_of(folder))
-    scene = record.scene
     found = {
         "format": FORMAT,
         "hyperpeft": __version__,
-        "classes": json.dumps(dict(zip(scene["class_ids"], scene["classes"], strict=True))),
+        "classes": json.dumps(record.class_names),
         "class_ids": json.dumps(record.adapter["class_ids"]),
         "record": text,
         "kinds": json.dumps(dict(kinds)),
@@ -182,19 +181,10 @@ def _record_of(folder: Path) -> tuple[str, dict[str, Any]]:
     return text, json.loads(text)
 
 
-def _metadata(model: onnx.ModelProto) -> dict[str, str]:
-    return {entry.key: entry.value for entry in model.metadata_props}
-
-
 def _read(path: Path) -> onnx.ModelProto:
     """An ONNX file; BundleError where it is none."""
     try:
-        size = path.stat().st_size
-        if size > LARGEST:
-            raise BundleError(f"{path}", expected=f"at most {LARGEST} bytes", got=size)
-        return onnx.load_model_from_string(path.read_bytes())
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read ({error.strerror})") from None
+        return onnx.load_model_from_string(content_of(path, LARGEST))
     except DecodeError:
         raise BundleError(
             f"{path}", expected="a run folder, or a .onnx file of `hyperpeft export`",
@@ -217,7 +207,7 @@ def load_exported(path: Path, *, record: RunRecord | None = None) -> Bundle:
         The file is damaged, of another kind, or of another run than its folder.
     """
     model = _read(path)
-    texts = _metadata(model)
+    texts = metadata_of(model)
     if texts.get("format") != FORMAT:
         got = repr(texts.get("format"))
         hint = "give a run folder, or a file that `hyperpeft export` wrote"
@@ -279,18 +269,13 @@ def _pixel_part(model: onnx.ModelProto, part: str, kind: str, classes: int) -> o
     if len(inputs) != 1 or not nodes:
         raise ValueError(f"no part {part}")
     features = inputs[0].type.tensor_type.shape.dim[1].dim_value
-    graph = helper.make_graph(
-        nodes,
-        kind,
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", features])],
-        [helper.make_tensor_value_info("scores", TensorProto.DOUBLE, ["n", classes])],
-    )
+    tensors = []
     for name, tensor in constants.items():
-        graph.initializer.add().CopyFrom(tensor)
-        graph.initializer[-1].name = name
-    made = helper.make_model(graph, opset_imports=OPSETS, ir_version=IR_VERSION)
-    helper.set_model_props(made, {"format": PIXEL_FORMAT, "kind": kind})
-    return made
+        made = TensorProto()
+        made.CopyFrom(tensor)
+        made.name = name
+        tensors.append(made)
+    return pixel_model(kind, nodes, tensors, features, classes)
 
 
 def _window_part(

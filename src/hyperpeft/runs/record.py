@@ -23,6 +23,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from hyperpeft.errors import BundleError
 from hyperpeft.metrics import class_scores
+from hyperpeft.records import Colour
 from hyperpeft.runs import record_sections as sections
 from hyperpeft.runs.config import AUTO, METHOD
 from hyperpeft.runs.file_names import RUN
@@ -81,6 +82,17 @@ class RunRecord:
             raise ValueError(f"adapter.class_ids holds {strange[:8]}, which the scene does not")
         return self
 
+    @property
+    def class_names(self) -> dict[int, str]:
+        """Names of the scene's classes by id."""
+        return dict(zip(self.scene["class_ids"], self.scene["classes"], strict=True))
+
+    @property
+    def class_colours(self) -> dict[int, Colour]:
+        """RGB of the scene's classes by id."""
+        colours = [(int(r), int(g), int(b)) for r, g, b in self.scene["colours"]]
+        return dict(zip(self.scene["class_ids"], colours, strict=True))
+
     def __repr__(self) -> str:
         def percent(key: str) -> str:
             value = self.metrics.get(key)
@@ -93,7 +105,7 @@ class RunRecord:
         )
 
     def _repr_html_(self) -> str:
-        names = dict(zip(self.scene["class_ids"], self.scene["classes"], strict=True))
+        names = self.class_names
         figures = class_scores(self.metrics.get("confusion") or np.zeros((0, 0)))
         rows = [
             [names.get(i, str(i))]
@@ -109,7 +121,7 @@ class RunRecord:
 
         counts = np.array(self.metrics["confusion"], float)
         percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        names = dict(zip(self.scene["class_ids"], self.scene["classes"], strict=True))
+        names = self.class_names
         labels = [str(names.get(i, i)).replace("$", r"\$") for i in self.metrics["class_ids"]]
         if ax is None:
             side = 2.5 + 0.4 * len(labels)

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from hyperpeft.records import LARGEST_ID
+
 
 def _windows(value: Any) -> Any:
     sizes = value if isinstance(value, list) and value else [value]
@@ -30,7 +32,7 @@ def _square(rows: list[list[int]]) -> list[list[int]]:
 
 Number = Annotated[float, Field(gt=-1e300, lt=1e300)]  # finite: JSON knows larger ones
 Whole = Annotated[int, Field(gt=-(2**63), lt=2**63)]
-Id = Annotated[int, Field(ge=1, le=65535)]
+Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 Size = Annotated[int, Field(ge=1, lt=2**31)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Colour = Annotated[list[Byte], Field(min_length=3, max_length=3)]

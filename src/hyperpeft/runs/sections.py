@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hyperpeft import splits
 from hyperpeft.adapters import adapters_of
+from hyperpeft.baselines import features
 from hyperpeft.mapping import ClassMap
 from hyperpeft.records import Labels, Scene, Split
 from hyperpeft.spectral import Reducer
@@ -38,15 +39,8 @@ def scene_section(scene: Scene, labels: Labels) -> dict[str, Any]:
 
 def reducer_section(reducer: Reducer) -> dict[str, Any]:
     """How the bands were reduced, and on which pixels that was fitted."""
-    return {
-        "kind": reducer.kind,
-        "normalise": reducer.normalise,
-        "fit_on": reducer.fit_on,
-        "pixels": reducer.pixels,
-        "components": len(reducer.components),
-        "explained_variance": float(reducer.explained.sum()),
-        "bands": None if reducer.bands is None else list(reducer.bands),
-    }
+    bands = None if reducer.bands is None else list(reducer.bands)
+    return {**features.reducer_section(reducer), "bands": bands}
 
 
 def split_section(

@@ -12,7 +12,7 @@ import numpy as np
 from hyperpeft.errors import ConfigError, LabelsError, SceneError
 from hyperpeft.records import Labels, Scene
 from hyperpeft.scenes.catalog.card import Card, File, Role
-from hyperpeft.scenes.catalog.cards import CARDS, card_key, suggestion
+from hyperpeft.scenes.catalog.cards import CARDS, card_key, no_scene
 from hyperpeft.scenes.catalog.locate import find, verify_counts, verify_shape, where_to_put
 from hyperpeft.scenes.labels.class_values import make_labels
 from hyperpeft.scenes.labels.read import read_labels
@@ -118,10 +118,7 @@ def _open(
         scene = demo_scene()
     else:
         if not exists(text):
-            raise SceneError(
-                f"there is no scene {text!r}: neither a card nor a file{suggestion(text)}",
-                hint=f"give a path, or one of {', '.join(CARDS)}, demo",
-            )
+            raise no_scene(text)
         scene = read_cube(text, layout=layout)
     if labels is None:
         return scene

@@ -21,10 +21,10 @@ from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from hyperpeft.errors import SceneError
-from hyperpeft.records import Scene, default_rgb
-from hyperpeft.scenes.catalog.cards import CARDS, card_key, suggestion
+from hyperpeft.records import Scene, Transform, default_rgb
+from hyperpeft.scenes.catalog.cards import CARDS, card_key, no_scene
 from hyperpeft.scenes.cubes.band_values import HUGE, constants, fits, typed
-from hyperpeft.scenes.cubes.cube import Cube, Transform
+from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.cubes.scan import LARGE
 from hyperpeft.scenes.cubes.valid_pixels import reading_rows
 from hyperpeft.scenes.open import cube_file, open_scene
@@ -242,10 +242,7 @@ def open_view(name_or_path: str | Path, layout: str | None = None) -> SceneView:
     elif known == "demo" and not Path(text).is_file():
         return SceneView.of(open_scene(text))
     elif not exists(text):
-        raise SceneError(
-            f"there is no scene {text!r}: neither a card nor a file{suggestion(text)}",
-            hint=f"give a path, or one of {', '.join(CARDS)}, demo",
-        )
+        raise no_scene(text)
     else:
         cube, title = read_unchecked(text, layout=layout), None
     if cube is None:

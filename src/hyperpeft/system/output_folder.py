@@ -185,6 +185,14 @@ else:
 Inputs = Iterable[tuple[str, Path]]  # what it is, such as "the scene", and where
 
 
+def require_ending(path: Path, what: str, *endings: str) -> None:
+    """Refuse to write a file whose name ends otherwise; `what` it is, such as "--out"."""
+    if path.suffix.lower() not in endings:
+        raise ConfigError(
+            f"{what} {path}", expected=f"a name that ends in {endings[0]}", got=path.name
+        )
+
+
 def refuse_foreign_file(
     path: Path, is_ours: Callable[[Path], bool], what: str, option: str
 ) -> None:

@@ -117,8 +117,7 @@ class TokenCache:
 
 
 def _bytes_of_one(encoder: SpectralGPT, precision: str) -> int:
-    tokens = encoder.pos_embed_spatial.shape[1] * encoder.pos_embed_temporal.shape[1]
-    return tokens * encoder.dim * (2 if precision == "bf16" else 4)
+    return encoder.tokens * encoder.dim * (2 if precision == "bf16" else 4)
 
 
 def _room(shape: tuple[int, ...], dtype: torch.dtype, folder: Path | None) -> Tensor:

@@ -24,13 +24,11 @@ from rasterio.windows import Window
 from hyperpeft._version import __version__
 from hyperpeft.errors import ConfigError
 from hyperpeft.mapping.outputs.qgis_style import class_style, style_path
-from hyperpeft.records import UNLABELLED
+from hyperpeft.records import LARGEST_ID, UNLABELLED, Transform
 from hyperpeft.system.files import replacing
 from hyperpeft.system.output_folder import refuse_foreign_file
 from hyperpeft.system.text import xml_text
 
-Transform = tuple[float, float, float, float, float, float]
-LARGEST_ID = 65535  # uint16
 _SOFTWARE = "TIFFTAG_SOFTWARE"
 
 
@@ -176,13 +174,11 @@ def bands_writer(
     *,
     crs: str | None = None,
     transform: Transform | None = None,
-    nodata: float = float("nan"),
     half: bool = False,
     extra_tags: Mapping[str, str] | None = None,
-    staged: bool = False,
     style: str | None = None,
 ) -> Iterator[Callable[[np.ndarray, int, int], None]]:
-    """Write named float bands, such as class probabilities, piece by piece.
+    """Write named float bands, such as class probabilities, piece by piece; nodata is NaN.
 
     Yields a function that takes bands (k, h, w) and the row and column of their first pixel.
 
@@ -194,11 +190,8 @@ def bands_writer(
         Band descriptions.
     crs, transform, extra_tags
         As for `write_class_map`.
-    nodata : float
     half : bool
         Store 16 bits a value (about 3 digits, read back as float32) instead of 32.
-    staged : bool
-        As for `class_map_writer`.
     style : str, optional
         For QGIS, written beside the file.
 
@@ -210,10 +203,8 @@ def bands_writer(
     options = {"NBITS": "16"} if half else {}
     size = (len(names), *shape)
     with _written(Path(path)) as temporary:
-        stage = _stage(temporary) if staged else None
-        with _pieces(
-            size, "float32", nodata, crs, transform, dict(extra_tags or {}), stage
-        ) as source:
+        stage, tags = _stage(temporary), dict(extra_tags or {})
+        with _pieces(size, "float32", float("nan"), crs, transform, tags, stage) as source:
             source.descriptions = tuple(names)
 
             def write(bands: np.ndarray, top: int, left: int) -> None:

@@ -15,7 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from hyperpeft.errors import ConfigError, LabelsError
 from hyperpeft.mapping.outputs.qgis_style import polygon_style
-from hyperpeft.records import UNLABELLED
+from hyperpeft.records import UNLABELLED, UNPLACED, Colour
 from hyperpeft.scenes import HECTARE, list_layers, pixel_areas, read_layer
 from hyperpeft.system.files import replacing
 from hyperpeft.system.output_folder import refuse_foreign_file
@@ -24,7 +24,6 @@ from hyperpeft.system.resources import require_memory
 LAYER, STYLES = "classes", "layer_styles"
 FIELDS = ("class", "name", "area_ha", "pixels")
 SMALLEST = 4  # pixels; smaller patches take the class of their largest neighbour
-Colour = tuple[int, int, int]
 
 
 def write_polygons(
@@ -79,7 +78,7 @@ def write_polygons(
         edges = np.concatenate([[0.0], np.cumsum(areas / HECTARE)])
         drawn = shapely.transform(shapes, lambda xy: np.c_[xy[:, 0], edges[xy[:, 1].astype(int)]])
         hectares = np.round(shapely.area(drawn), 4)
-    a, b, c, d, e, f = place or (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+    a, b, c, d, e, f = place or UNPLACED
     matrix, move = np.array([[a, b], [d, e]]), np.array([c, f])
     placed = shapely.transform(shapes, lambda xy: xy @ matrix.T + move)
     names = np.array([classes[i] for i in codes.tolist()], dtype=object)

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
+from hyperpeft.records import Colour, to_hex
 from hyperpeft.system.text import xml_text
 
-Colour = tuple[int, int, int]
 VIRIDIS: tuple[Colour, ...] = (
     (68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37),
 )  # fmt: skip
@@ -30,7 +30,7 @@ def class_style(
 ) -> str:
     """Of a class map in which these ids occur."""
     entries = "\n".join(
-        f'        <paletteEntry value="{i}" color="{_hex(colours[i])}" alpha="255" '
+        f'        <paletteEntry value="{i}" color="{to_hex(colours[i])}" alpha="255" '
         f"label={quoteattr(xml_text(classes[i]))}/>"
         for i in sorted(present)
         if i
@@ -42,16 +42,16 @@ def class_style(
     )
 
 
-def band_style(low: float, high: float, name: str, band: int = 1) -> str:
-    """Of a band of numbers between two values."""
+def band_style(low: float, high: float, name: str) -> str:
+    """Of the numbers of a first band, between two values."""
     steps = [low + (high - low) * k / (len(VIRIDIS) - 1) for k in range(len(VIRIDIS))]
     items = "\n".join(
-        f'          <item value="{value:g}" color="{_hex(colour)}" alpha="255" '
+        f'          <item value="{value:g}" color="{to_hex(colour)}" alpha="255" '
         f"label={quoteattr(xml_text(f'{name} {value:g}'))}/>"
         for value, colour in zip(steps, VIRIDIS, strict=True)
     )
     return _document(
-        f'    <rasterrenderer type="singlebandpseudocolor" band="{band}" opacity="1" '
+        '    <rasterrenderer type="singlebandpseudocolor" band="1" opacity="1" '
         f'alphaBand="-1" nodataColor="" classificationMin="{low:g}" classificationMax="{high:g}">\n'
         '      <rastershader>\n        <colorrampshader colorRampType="INTERPOLATED" clip="0" '
         f'classificationMode="1" minimumValue="{low:g}" maximumValue="{high:g}">\n{items}\n'
@@ -88,7 +88,3 @@ def _document(renderer: str) -> str:
         '<qgis version="3.22.0" styleCategories="Symbology">\n  <pipe>\n'
         f"{renderer}\n  </pipe>\n  <blendMode>0</blendMode>\n</qgis>\n"
     )
-
-
-def _hex(colour: Colour) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)

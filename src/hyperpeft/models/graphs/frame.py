@@ -26,12 +26,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from hyperpeft.errors import BundleError
 from hyperpeft.models.patch_geometry import check_patch_size
 
 BANDS, GROUP, PATCH = 12, 3, 8  # bands of an image; bands and pixels per side of a token
@@ -182,19 +184,53 @@ OPSET, IR_VERSION = 17, 8
 OPSETS = [helper.make_opsetid("", OPSET), helper.make_opsetid(ML, 3)]
 
 
+def content_of(path: Path, largest: int) -> bytes:
+    """The bytes of a model's file of at most `largest` bytes.
+
+    Raises
+    ------
+    BundleError
+        The file is missing, cannot be read or is larger.
+    """
+    try:
+        size = path.stat().st_size
+        if size > largest:
+            raise BundleError(f"{path}", expected=f"at most {largest} bytes", got=size)
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror})") from None
+
+
+def metadata_of(model: onnx.ModelProto) -> dict[str, str]:
+    """Texts of a model by their names."""
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
 def make_model(
     kind: str, nodes: list[onnx.NodeProto], constants: Arrays, features: int, classes: int
 ) -> onnx.ModelProto:
     """A model from features (n, F) float32 to scores (n, K) float64, with its constants."""
+    tensors = [
+        numpy_helper.from_array(np.array(value, order="C"), name)
+        for name, value in constants.items()
+    ]
+    return pixel_model(kind, nodes, tensors, features, classes)
+
+
+def pixel_model(
+    kind: str,
+    nodes: list[onnx.NodeProto],
+    tensors: list[onnx.TensorProto],
+    features: int,
+    classes: int,
+) -> onnx.ModelProto:
+    """`make_model` of constants that are tensors already."""
     graph = helper.make_graph(
         nodes,
         kind,
         [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", features])],
         [helper.make_tensor_value_info("scores", TensorProto.DOUBLE, ["n", classes])],
-        [
-            numpy_helper.from_array(np.array(value, order="C"), name)
-            for name, value in constants.items()
-        ],
+        tensors,
     )
     model = helper.make_model(
         graph, opset_imports=OPSETS, ir_version=IR_VERSION, producer_name="hyperpeft"

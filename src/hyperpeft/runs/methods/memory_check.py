@@ -60,6 +60,5 @@ def check_memory(config: RunConfig, scene: Scene, pixels: int, encoder: Spectral
 
 def bytes_of_window(encoder: SpectralGPT, *, checkpointing: bool = False) -> int:
     """What a window leaves in memory for the backward pass, in float32."""
-    tokens = encoder.pos_embed_spatial.shape[1] * encoder.pos_embed_temporal.shape[1]
     kept = 1 if checkpointing else _KEPT
-    return kept * _FLOAT * tokens * encoder.dim * encoder.depth
+    return kept * _FLOAT * encoder.tokens * encoder.dim * encoder.depth

@@ -28,7 +28,7 @@ def get_card(name: str) -> Card:
     card = CARDS.get(card_key(name))
     if card is None:
         raise SceneError(
-            f"there is no scene card named {name!r}{suggestion(name)}",
+            f"there is no scene card named {name!r}{_suggestion(name)}",
             expected=f"one of {', '.join(CARDS)}",
         )
     return card
@@ -39,7 +39,15 @@ def card_key(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-def suggestion(name: str) -> str:
+def no_scene(name: str) -> SceneError:
+    """The error on a name that is neither a card's nor a file's."""
+    return SceneError(
+        f"there is no scene {name!r}: neither a card nor a file{_suggestion(name)}",
+        hint=f"give a path, or one of {', '.join(CARDS)}, demo",
+    )
+
+
+def _suggestion(name: str) -> str:
     """Close card names as ' (did you mean ...?)', or nothing."""
     close = difflib.get_close_matches(card_key(name), [*CARDS, "demo"], n=2)
     return f" (did you mean {' or '.join(close)}?)" if close else ""

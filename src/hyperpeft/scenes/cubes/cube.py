@@ -10,9 +10,8 @@ import numpy as np
 import xarray as xr
 
 from hyperpeft.errors import SceneError
+from hyperpeft.records import Transform
 from hyperpeft.scenes.cubes.lazy import ScaledCube
-
-Transform = tuple[float, float, float, float, float, float]
 
 
 @dataclass(frozen=True)

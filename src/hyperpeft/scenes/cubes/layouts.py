@@ -25,7 +25,8 @@ import xarray as xr
 from affine import Affine
 
 from hyperpeft.errors import ConfigError, SceneError
-from hyperpeft.scenes.cubes.cube import Cube, Transform
+from hyperpeft.records import Transform
+from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.cubes.lazy import LazyCube
 
 DEFAULT = "h w b"

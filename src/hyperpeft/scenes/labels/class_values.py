@@ -8,12 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from hyperpeft.errors import LabelsError
-from hyperpeft.records import UNLABELLED, Colour, Labels, Scene, palette
+from hyperpeft.records import LARGEST_ID, UNLABELLED, Colour, Labels, Scene, palette
 from hyperpeft.scenes.catalog.card import ABUNDANCE_THRESHOLD
 from hyperpeft.scenes.labels.class_names import normal_form
 from hyperpeft.scenes.labels.maps import LabelMap
 
-_MAX_ID = 65535
 _IGNORED = (255, 999, 9999, 32767, 65535)  # what tools write for "ignore" or nodata
 _GAP = 4  # times the next largest id
 _NO_CLASS = (
@@ -131,8 +130,8 @@ def _to_ids(array: np.ndarray, source: str) -> np.ndarray:
             got=f"{low:g}",
             hint="set them to 0, or declare them as nodata",
         )
-    if high > _MAX_ID:
-        raise LabelsError(f"labels {source}", expected=f"ids up to {_MAX_ID}", got=f"{high:g}")
+    if high > LARGEST_ID:
+        raise LabelsError(f"labels {source}", expected=f"ids up to {LARGEST_ID}", got=f"{high:g}")
     return array.astype(np.int32)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hyperpeft.errors import LabelsError
-from hyperpeft.records import Colour
+from hyperpeft.records import LARGEST_ID, Colour
 from hyperpeft.scenes.labels.class_names import normal_form
 from hyperpeft.scenes.labels.class_values import ask_about_ignored
 from hyperpeft.system.text import is_no_value
@@ -151,8 +151,10 @@ def _to_ids(
             "field with --class-field",
         )
     found = [0 if value is None else numbers[value] or 0 for value in values]
-    if max(found) > np.iinfo(np.uint16).max:
-        raise LabelsError(f"{what}: field {field}", expected="ids up to 65535", got=max(found))
+    if max(found) > LARGEST_ID:
+        raise LabelsError(
+            f"{what}: field {field}", expected=f"ids up to {LARGEST_ID}", got=max(found)
+        )
     ids_array = np.array(found, np.int32)
     names = _names_beside(ids_array, field, table)
     used = np.unique(ids_array)

@@ -11,8 +11,7 @@ from affine import Affine
 from rasterio.warp import Resampling, reproject
 
 from hyperpeft.errors import LabelsError
-from hyperpeft.records import Colour, Scene
-from hyperpeft.scenes.cubes.cube import Transform
+from hyperpeft.records import Colour, Scene, Transform
 from hyperpeft.scenes.cubes.layouts import flipped, runs_north
 from hyperpeft.scenes.readers.gdal import crs_distance, crs_name, same_crs
 

@@ -22,7 +22,7 @@ import numpy as np
 import shapely
 
 from hyperpeft.errors import ConfigError, LabelsError
-from hyperpeft.records import Colour
+from hyperpeft.records import Colour, from_hex
 from hyperpeft.scenes.labels.features import Features, read_classes
 from hyperpeft.scenes.readers.detect import Probe
 from hyperpeft.scenes.readers.gdal import silence_gdal
@@ -159,7 +159,7 @@ def read_class_table(path: Path) -> list[tuple[int, str, Colour]]:
 def _colour(text: object) -> Colour:
     if not isinstance(text, str) or not _COLOUR.fullmatch(text):
         raise ValueError(f"colour {text!r}")
-    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
+    return from_hex(text)
 
 
 def _filled(path: Path, layers: list[str]) -> list[str]:

@@ -23,7 +23,7 @@ from rasterio.crs import CRS
 from rasterio.warp import transform as reproject
 
 from hyperpeft.errors import HyperpeftError, LabelsError, SceneError
-from hyperpeft.scenes.cubes.cube import Transform
+from hyperpeft.records import Transform
 from hyperpeft.scenes.readers import hdf5_checks
 from hyperpeft.scenes.readers.detect import Probe, is_archive
 from hyperpeft.scenes.readers.envi_header import ENVI_DATA

@@ -21,8 +21,7 @@ import xarray as xr
 from affine import Affine
 
 from hyperpeft.errors import SceneError
-from hyperpeft.records import Scene
-from hyperpeft.scenes.cubes.cube import Transform
+from hyperpeft.records import Scene, Transform
 from hyperpeft.scenes.cubes.lazy import LazyCube
 from hyperpeft.scenes.cubes.valid_pixels import check_size
 from hyperpeft.scenes.readers.detect import METADATA

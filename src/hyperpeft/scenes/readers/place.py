@@ -24,7 +24,7 @@ import numpy as np
 import pyproj
 import xarray as xr
 
-from hyperpeft.scenes.cubes.cube import Transform
+from hyperpeft.records import Transform
 from hyperpeft.scenes.readers.gdal import silence_gdal, unless_identity, wkt_of
 
 FITS = 1.0  # pixels; a worse fit is no grid

@@ -24,9 +24,9 @@ import h5py
 import numpy as np
 
 from hyperpeft.errors import SceneError
-from hyperpeft.records import to_nm
+from hyperpeft.records import Transform, to_nm
 from hyperpeft.scenes.cubes.band_values import scale_note
-from hyperpeft.scenes.cubes.cube import Cube, Transform
+from hyperpeft.scenes.cubes.cube import Cube
 from hyperpeft.scenes.cubes.lazy import StoredCube
 from hyperpeft.scenes.readers.detect import TANAGER_CUBES, Probe
 from hyperpeft.scenes.readers.gdal import wkt_of
