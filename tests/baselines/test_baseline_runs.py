@@ -430,6 +430,12 @@ def test_folders_that_lack_something_or_do_not_fit(folder, tmp_path):
     model.write_bytes((other / "model.onnx").read_bytes())
     with pytest.raises(BundleError, match="does not fit its run: expected 60 features, 2 classes"):
         load_run(out)
+    values = features.read_bytes()
+    model.write_bytes(kept)
+    features.write_bytes(values[:-16] + bytes([values[-16] ^ 1]) + values[-15:])
+    with pytest.raises(BundleError, match=r"features.safetensors is not the file that was written"):
+        load_run(out)
+    features.write_bytes(values)
     model.write_bytes(kept[:1000])
     with pytest.raises(BundleError, match="is not a classifier of pixels"):
         load_run(out)

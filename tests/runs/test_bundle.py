@@ -25,6 +25,7 @@ from hyperpeft.errors import (
     LabelsError,
     SceneError,
 )
+from hyperpeft.export.hub import pushed_files
 from hyperpeft.models import load_backbone, weights_sha256
 from hyperpeft.models.windows import Windows
 from hyperpeft.runs.bank import AdapterBank
@@ -298,6 +299,29 @@ def test_spoilt_heads_are_refused(copied):
     path.write_bytes(b"abc")
     with pytest.raises(BundleError, match="cannot be read"):
         load_run(copied)
+
+
+PARTS = ["head.safetensors", "reducer.safetensors", "adapter/adapter_model.safetensors"]
+
+
+def test_files_of_another_run_are_refused(folder, copied, finished, tmp_path):
+    """Of the same shapes, from another seed; older records do not say, and load."""
+    other = tmp_path / "other"
+    run(config(folder, other, validation=0.25, epochs=1, seed=1, map=False))
+    for name in PARTS:
+        shutil.copy(other / name, copied / name)
+        with pytest.raises(BundleError, match=r"is not the file that was written with .*run\.json"):
+            load_run(copied)
+        shutil.copy(finished[1] / name, copied / name)
+    assert load_run(copied).record.files == finished[0].files
+    shutil.copy(other / PARTS[-1], copied / PARTS[-1])
+    bank = AdapterBank.for_run(copied)
+    with pytest.raises(BundleError, match=r"adapter_model.safetensors is not the file"):
+        bank.add("mixed", copied)
+    with pytest.raises(BundleError, match=r"adapter_model.safetensors is not the file"):
+        pushed_files(copied)
+    edit(copied, lambda values: values.pop("files"))
+    assert load_run(copied).record.files is None
 
 
 @pytest.mark.parametrize("method", ["full", "probe", "krona", "krona+"])

@@ -155,6 +155,7 @@ def publish(job: Job, work: Path) -> None:
     record["notes"] = [_anywhere(note, job) for note in record["notes"]]
     ready = work
     if job.keep != "run":
+        record["files"] = None  # they are not kept
         ready = work.with_name(f"{work.name}.ready")
         shutil.rmtree(ready, ignore_errors=True)
         ready.mkdir()

@@ -32,7 +32,7 @@ from hyperpeft.runs.file_names import (
     RUN,
 )
 from hyperpeft.runs.inputs import without_folders
-from hyperpeft.runs.methods.baseline_files import check_links
+from hyperpeft.runs.methods.baseline_files import check_links, check_parts
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.system.files import within
 
@@ -45,7 +45,7 @@ def pushed_files(folder: Path) -> list[str]:
     Raises
     ------
     BundleError
-        The folder is no complete run.
+        The folder is no complete run, or holds files of another.
     """
     record = RunRecord.from_file(folder / RUN)
     check_links(folder)
@@ -54,6 +54,7 @@ def pushed_files(folder: Path) -> list[str]:
     missing = _missing(record, found)
     if missing:
         raise BundleError(f"{folder} cannot be shared", expected=missing, got="no such file")
+    check_parts(folder, record)
     return found
 
 
@@ -173,6 +174,7 @@ def pull(repo: str, folder: str | Path, *, revision: str | None = None) -> RunRe
         missing = _missing(record, wanted)
         if missing:
             raise BundleError(f"{repo} holds a run without {missing}")
+        check_parts(stage, record)
         if folder.exists():
             folder.rmdir()
         stage.replace(folder)

@@ -127,11 +127,13 @@ def export(run: Path, to: Path, *, backbone: str | None = None) -> list[Path]:
         card = _card(record, head, base)
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{run / RUN} is not a run record ({error!r})") from None
-    save_load.write(to, replace(saved, config={**saved.config, "base_model_name_or_path": base}))
     others = [name for name in pushed_files(run) if not name.startswith(f"{ADAPTER}/")]
-    for name in others:
-        (to / name).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(to / name) as temporary:
+    save_load.write(to, replace(saved, config={**saved.config, "base_model_name_or_path": base}))
+    # The tensors are copied over: the record has the hash of the file, metadata included.
+    for name in (f"{ADAPTER}/{save_load.TENSORS}", *others):
+        target = to / name.removeprefix(f"{ADAPTER}/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as temporary:
             shutil.copyfile(run / name, temporary)
     with replacing(to / RUN) as temporary:
         text = (run / RUN).read_text(encoding="utf-8")

@@ -36,7 +36,7 @@ from hyperpeft.models.windows import centres_of, resize
 from hyperpeft.runs.bundle import Bundle
 from hyperpeft.runs.config import AUTO
 from hyperpeft.runs.file_names import ADAPTER, RUN
-from hyperpeft.runs.methods.baseline_files import check_usable
+from hyperpeft.runs.methods.baseline_files import check_parts, check_usable
 from hyperpeft.runs.record import RunRecord, method_of_backbone, sees_centre, windows_of
 from hyperpeft.runs.weight_files import check_base, load_base, with_head
 from hyperpeft.training.classifier import Classifier
@@ -198,7 +198,8 @@ class AdapterBank:
         ------
         BundleError
             When the run was trained on another base model, on the same one set up otherwise
-            (image size, stride, heads), or fine-tuned the encoder itself.
+            (image size, stride, heads), or fine-tuned the encoder itself, or its folder holds files
+            of another run.
         AdapterError
             When its adapter cannot be used.
         """
@@ -221,6 +222,7 @@ class AdapterBank:
             self.encoder, classes, name, self._route, centre=centre, windows=windows_of(record)
         )
         bundle = with_head(folder, record, member.to(device))
+        check_parts(folder, record)
         if method.adapter is not None:
             _, found = adapters.restore(self.encoder, folder / ADAPTER)
             for layer, adapter in found.items():

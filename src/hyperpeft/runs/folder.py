@@ -31,9 +31,10 @@ from hyperpeft.runs.file_names import (
     SPLIT,
 )
 from hyperpeft.runs.inputs import inputs_of, inputs_of_scene
+from hyperpeft.runs.methods.baseline_files import part_files
 from hyperpeft.runs.methods.contract import Trained
 from hyperpeft.runs.record import RunRecord
-from hyperpeft.system.files import replacing
+from hyperpeft.system.files import replacing, sha256_of
 from hyperpeft.system.output_folder import LOCK, output_folder
 from hyperpeft.training.checkpoint import CHECKPOINT, write_history
 from hyperpeft.training.precision import processes
@@ -182,7 +183,8 @@ def write(
     confusion = np.array(record.metrics["confusion"])
     with _drawn(out / CONFUSION, notes):
         figures.save_confusion(out / CONFUSION, confusion, names)
-    record = replace(record, adapter=adapter, notes=notes, map=areas)
+    files = {name: sha256_of(path) for name, path in part_files(out).items()}
+    record = replace(record, adapter=adapter, notes=notes, map=areas, files=files)
     with replacing(out / RUN) as temporary:
         temporary.write_text(record.to_json(), encoding="utf-8")
     shutil.rmtree(out / CHECKPOINT.parent, ignore_errors=True)

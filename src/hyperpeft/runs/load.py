@@ -11,7 +11,7 @@ from hyperpeft.models.graphs.session import on_gpu
 from hyperpeft.runs.bundle import Bundle
 from hyperpeft.runs.exported import load_exported
 from hyperpeft.runs.file_names import MODEL, NETWORK, RUN
-from hyperpeft.runs.methods.baseline_files import load_baseline, load_refinement
+from hyperpeft.runs.methods.baseline_files import check_parts, load_baseline, load_refinement
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.system.files import within
 from hyperpeft.system.resources import has_gpu
@@ -42,8 +42,8 @@ def load_run(
     Raises
     ------
     BundleError
-        When the folder is incomplete, the base model is another than the run was trained on, or
-        the runtime cannot execute the run.
+        When the folder is incomplete or holds files of another run, the base model is another than
+        the run was trained on, or the runtime cannot execute the run.
     """
     path = Path(folder)
     if runtime not in RUNTIMES:
@@ -63,7 +63,9 @@ def load_run(
                 "executes",
                 hint="use --runtime torch",
             )
-        return Bundle(record, load_baseline(path, record), load_refinement(path, record))
+        bundle = Bundle(record, load_baseline(path, record), load_refinement(path, record))
+        check_parts(path, record)
+        return bundle
     if runtime == "onnx" or (runtime == "auto" and _prefers_onnx(path)):
         return load_exported(_exported_of(path), record=record)
     if not _torch_is_installed():
@@ -74,7 +76,9 @@ def load_run(
         )
     from hyperpeft.runs.weight_files import load_adapter_run  # torch takes seconds to load
 
-    return load_adapter_run(path, record, backbone)
+    bundle = load_adapter_run(path, record, backbone)
+    check_parts(path, record)
+    return bundle
 
 
 def _torch_is_installed() -> bool:

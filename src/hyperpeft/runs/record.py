@@ -73,6 +73,7 @@ class RunRecord:
     notes: list[str] = Field(default_factory=list)
     map: Annotated[dict[str, Any], _As(sections.MapSection)] | None = None
     baseline: Annotated[dict[str, Any], _As(sections.BaselineSection)] | None = None
+    files: dict[str, str] | None = None  # sha256 of what was learned, by the file's name
 
     @model_validator(mode="after")
     def _known_classes(self) -> RunRecord:

@@ -25,12 +25,13 @@ from hyperpeft.runs.file_names import (
     PARTS,
     REDUCER,
     REFINEMENT,
+    RUN,
     SPLIT,
 )
 from hyperpeft.runs.record import RunRecord
 from hyperpeft.spatial import RefineOptions
 from hyperpeft.spectral import Reducer
-from hyperpeft.system.files import within
+from hyperpeft.system.files import sha256_of, within
 
 if TYPE_CHECKING:
     from hyperpeft.baselines.network_predictor import NetworkPredictor
@@ -108,6 +109,38 @@ def check_links(folder: Path) -> None:
         within(folder, name)
     for name in ADAPTER_FILES:
         within(folder, name)
+
+
+def part_files(folder: Path) -> dict[str, Path]:
+    """The files of a run folder that hold what was learned, by their names in the record.
+
+    Not `adapter_config.json`, which names the base model otherwise in a shared run.
+    """
+    names = (HEAD, REDUCER, BACKBONE, REFINEMENT, FEATURES, MODEL, NETWORK)
+    found = {name: folder / name for name in names}
+    found[f"{ADAPTER}/{ADAPTER_FILES[1]}"] = adapter_folder(folder) / ADAPTER_FILES[1]
+    for path in sorted((folder / PARTS).glob("*/*")):
+        if path.name in (FEATURES, MODEL):
+            found[path.relative_to(folder).as_posix()] = path
+    return {name: path for name, path in found.items() if path.is_file()}
+
+
+def check_parts(folder: Path, record: RunRecord) -> None:
+    """BundleError where a file is not the one that was written with the record.
+
+    The records of earlier versions do not say.
+    """
+    for name, path in part_files(folder).items():
+        expected = (record.files or {}).get(name)
+        if expected is None:
+            continue
+        got = sha256_of(within(folder, path.relative_to(folder).as_posix()))
+        if got != expected:
+            raise BundleError(
+                f"{path} is not the file that was written with {folder / RUN}",
+                expected=f"sha256 {expected}", got=got,
+                hint="take all files from the folder of one run",
+            )  # fmt: skip
 
 
 def check_usable(folder: Path, record: RunRecord) -> None:
