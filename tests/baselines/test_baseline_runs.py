@@ -494,6 +494,8 @@ def test_another_scale_is_refused(method, tmp_path):
     if method == "spectralformer":
         path = tmp_path / "r" / FEATURES
         replace(SpectraFeatures.from_file(path), level=None).to_file(path)
+        record = json.loads((tmp_path / "r" / "run.json").read_text())
+        (tmp_path / "r" / "run.json").write_text(json.dumps({**record, "files": None}))
         load_run(tmp_path / "r").map(other, tmp_path / "m.tif")
         assert (tmp_path / "m.tif").is_file()
 

@@ -277,6 +277,7 @@ class PreparedAdapter(Prepared):
             groups,
             seed=plain.seed,
             precision=plain.precision,
+            watch=progress.trained,
         )
         progress.note(verdict.note)
         self.notes.append(verdict.note)

@@ -29,7 +29,7 @@ from hyperpeft.runs.config import RunConfig
 from hyperpeft.runs.methods.refinement import many_labels_recipe
 from hyperpeft.training.classifier import Classifier, predict
 from hyperpeft.training.combination import temperature_factor
-from hyperpeft.training.loop import Pixels, Recipe, Trainer
+from hyperpeft.training.loop import Pixels, Recipe, Trainer, Watch
 from hyperpeft.training.model_selection import Fold, dead_zone_folds, random_folds
 from hyperpeft.training.window_search import Selection
 
@@ -125,6 +125,7 @@ def compare(
     *,
     seed: int,
     precision: str,
+    watch: Watch | None = None,
 ) -> Verdict:
     """Train on each fold for all epochs, and compare the losses of the pixels that are left out.
 
@@ -148,6 +149,8 @@ def compare(
         The group of each training pixel; pixels of one may be right or wrong together.
     seed : int
     precision : "auto", "fp32" or "bf16"
+    watch : callable, optional
+        Told of each step, as by `Trainer`; once more from the start for each fold.
     """
     nothing = Pixels(torch.zeros(0, 2, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
     truth = [train.targets[fold.held].numpy() for fold in folds]
@@ -160,7 +163,9 @@ def compare(
     for fold in folds:
         model = make()
         kept = Pixels(train.positions[fold.train], train.targets[fold.train])
-        Trainer(model, windows, kept, nothing, recipe, seed=seed, precision=precision).run()
+        Trainer(
+            model, windows, kept, nothing, recipe, seed=seed, precision=precision, watch=watch
+        ).run()
         held = train.positions[fold.held]
         found = torch.cat(list(predict(model, windows, held, precision=precision)))
         adapted.append(found.double().numpy())
