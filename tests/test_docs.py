@@ -53,7 +53,7 @@ OTHER_PROGRAMS = {"pip", "uv", "dask"}
 # Runs that pages use without training them.
 TRAINED = {
     "runs/mine": "train scene.tif --labels labels.tif --out runs/mine",
-    "runs/krona": "train scene.tif --labels labels.tif --method krona+ --patch-size 5 "
+    "runs/krona": "train scene.tif --labels labels.tif --method krona+ --patch-size 5 --epochs 20 "
     "--out runs/krona",
 }
 QUESTIONS = {
