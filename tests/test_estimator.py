@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+import rioxarray  # noqa: F401 (gives arrays .rio)
 import shapely
 import torch
 import xarray as xr
