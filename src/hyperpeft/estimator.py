@@ -157,8 +157,7 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         Classes are matched by their names where both sides have names, as `evaluate` does: ids of
         text classes are numbered in each file. Pixels of a class that did not train are wrong.
         """
-        self._check_fitted()
-        scene = self._labelled(_scene_of(cube), labels)
+        scene = self._labelled(self._given(cube), labels)
         assert scene.labels is not None
         true = match_names(scene.labels, self._known_classes()).ids
         where = (true != UNLABELLED) & scene.valid
